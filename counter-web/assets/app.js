@@ -1,107 +1,103 @@
-// The page's script: connects the modules, and handles user input.
-import { answered, began, changed, click, gather, pending, sendWith } from "./clicks.js";
-import { $, address, drawWith, here, known, learned, look, regions, show, take } from "./model.js";
-import { arrived, departed, drawNodes } from "./nodes.js";
-import { hurry, isListening, isOpen, open, send } from "./socket.js";
+// The page's script: opens the links, connects the modules, and handles keys.
+import { openCity } from "./city.js";
+import { openLink } from "./link.js";
+import { $, address, boot, counter, drawWith, here, known, learned, look, name, other, regions, show, signed, take } from "./model.js";
+import { drawSwitch, follow, passOn, sentWords, sinceCut, watchSwitch } from "./partition.js";
+import { record } from "./spark.js";
 import { drawRows, forgetRow } from "./table.js";
-import { drawWords, ownValueWith, say, sayTotal } from "./words.js";
-import { drawDots, drawLinks, forgetDot, pulse } from "./world.js";
+import { drawWords, moved, say, sayTotal } from "./words.js";
+import { drawDots, drawLinks, flyIn, flyOut, forgetDot, pulse } from "./world.js";
 
-const HISTORY = 120000; // ms of the sparkline
+const QUIET = 50; // ms in which the words tell of one change
 
-drawWith(() => {
-  const extra = pending();
-  drawWords(extra);
-  drawRows(extra);
-  drawDots();
-  drawLinks();
-  drawNodes();
-});
-sendWith((add) => send({ type: "add", amount: add.amount, id: add.id }));
-ownValueWith(() => (regions.get(here) ? regions.get(here).value : 0n));
+let link, otherLink, otherCity, there; // `there`: the latest view of the other city's node
+
+// Growths of the same moment are told as one.
+let gathered = 0n, gatherTimer = 0;
+function sent(amount) {
+  gathered += amount;
+  gatherTimer ||= setTimeout(() => {
+    if (gathered) { moved(sentWords(gathered)); flyOut(gathered); }
+    [gathered, gatherTimer] = [0n, 0];
+  }, QUIET);
+}
 
 function gained(code, amount) {
   pulse(code);
-  if (code !== here) arrived(code, amount);
+  if (code === here || code === other?.region) passOn(code === here);
+  if (code === here) return sent(amount);
+  moved(`${name(code)} sent ${signed(amount)}`);
+  flyIn(code, amount);
 }
 
-function hear(message) {
-  switch (message.type) {
-    case "state":
-      isOpen();
-      known.replica = message.replica;
-      [...regions.keys()].filter((code) => !(code in message.regions)).forEach((code) => {
-        regions.delete(code);
-        forgetRow(code);
-        forgetDot(code);
-      });
-      take(message, gained);
-      began(!isListening());
-      look();
-      break;
-    case "change":
-      take(message, gained);
-      changed();
-      break;
-    case "applied": case "ack": case "error": {
-      const amount = answered(message);
-      if (amount) departed(amount);
-      if (message.type === "error" && message.error !== "cannot_tell") say(message.message);
-      break;
-    }
-  }
-  show();
+function forget(code) {
+  forgetRow(code);
+  forgetDot(code);
 }
 
-// ---- input ----
-
-function add(amount) {
-  click(amount);
-  hurry();
+const key = `clicks ${address(".").pathname} ${counter} `;
+const city = openCity("", key + here, (amount) => {
+  link.add(amount);
   sayTotal();
-}
-$("clicks").addEventListener("submit", (event) => {
-  event.preventDefault();
-  add(Number(event.submitter ? event.submitter.value : 1));
 });
+if (other) otherCity = openCity("there-", key + other.region, (amount) => otherLink.add(amount));
+
+// The words below a city's total while the two sides are apart.
+const note = (amount) => (amount === undefined ? undefined : `${signed(amount)} since the cut`);
+
+function draw() {
+  follow(there);
+  const status = link.status(), isLive = status.state === "live", { mine, theirs } = sinceCut(there);
+  city.draw(known.total, isLive ? note(mine) : undefined, mine === undefined ? "" : "apart");
+  const away = otherLink?.status(), isReached = away?.state === "live";
+  if (other) {
+    const words = isReached ? note(theirs) : away.words;
+    otherCity.draw(there && BigInt(there.total), words, isReached && theirs === undefined ? "" : "apart");
+  }
+  drawWords(status);
+  drawSwitch(there, isReached);
+  drawRows(known.ahead);
+  drawDots();
+  drawLinks();
+}
+
+function openLinks() {
+  link = openLink(address("."), () => name(here), {
+    total: boot.total,
+    onview(view) {
+      take(view, gained, forget);
+      record(0, known.total);
+      follow(there);
+      show();
+    },
+    onlink: (isOpen) => { if (!isOpen) $("rtt").textContent = ""; },
+    onping: (ms) => { $("rtt").textContent = `ping ${Math.max(1, Math.round(ms))} ms`; },
+    onerror: ({ message }) => say(message),
+  });
+  if (!other) return;
+  otherLink = openLink(new URL(other.url), () => name(other.region), {
+    onview(view) {
+      there = view;
+      record(1, BigInt(view.total));
+      show();
+    },
+    onerror: ({ message }) => say(message),
+  });
+}
+
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const amount = { "+": 1, "=": 1, "-": -1, "−": -1 }[event.key];
-  if (amount) add(amount);
+  if (amount) city.add(amount);
 });
+watchSwitch(say);
+record(0, known.total);
+openLinks();
+look();
 
-let switching = false;
-$("switch")?.querySelector("form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  if (switching) return;
-  switching = true;
-  try {
-    const form = new URLSearchParams({ cut: known.isolated ? "0" : "1" });
-    const answer = await fetch(address("partition"), {
-      method: "POST", body: form, redirect: "manual", headers: { accept: "application/json" },
-    });
-    if (answer.status >= 400) say((await answer.json()).message);
-  } catch { say("this node does not answer"); }
-  switching = false;
-  look();
-});
-
-// ---- the sparkline: the total since the page loaded, at most two minutes ----
-
-const history = []; // [ms, total]
-setInterval(() => {
-  const now = performance.now();
-  history.push([now, known.total + pending()]);
-  while (now - history[0][0] > HISTORY) history.shift();
+// Drawn once the names of the cities are known.
+learned.finally(() => {
+  drawWith(draw);
   show();
-  let [low, high] = [history[0][1], history[0][1]];
-  for (const [, total] of history) [low, high] = [total < low ? total : low, total > high ? total : high];
-  if (history.length < 2) return;
-  const since = history[0][0], x = (at) => (300 * (at - since)) / (now - since);
-  const y = (total) => (high === low ? 38 : 40 - (32 * Number(total - low)) / Number(high - low));
-  const points = history.map(([at, total]) => x(at).toFixed(1) + "," + y(total).toFixed(1)).join(" ");
-  $("spark").lastElementChild.setAttribute("points", points);
-  $("spark").firstElementChild.setAttribute("points", "0,48 " + points + " 300,48");
-}, 1000);
-
-learned.finally(() => open(hear, gather));
+  setInterval(show, 1000); // ages, rates, and words that end
+});

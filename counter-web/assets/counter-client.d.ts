@@ -22,9 +22,16 @@ export interface View {
    * Undefined until a server has answered.
    */
   total: Integer | undefined;
+  /** The part of `total` that is not in the server's own total. */
+  ahead: Integer;
   /** The sum of the sizes of all adds without an acknowledgement. */
   waiting: number;
+  /** The part of `waiting` that `total` leaves out, because the server's total may contain it. */
+  unseen: number;
+  /** Empty until a server has answered. */
   regions: Record<string, Region>;
+  /** The hash of the node's whole state. Nodes with equal hashes hold equal states. */
+  hash: string | undefined;
   /** False while the node is still catching up with its cluster. */
   synced: boolean;
 }
@@ -34,7 +41,7 @@ export interface Status {
   state: "connecting" | "live" | "waiting" | "closed";
   /** `events`: server-sent events and POST, where no WebSocket opens. */
   transport?: "socket" | "events";
-  /** The server's own words for a refusal. */
+  /** The server's own words for a refusal. While `live`, for adds that it could not take yet. */
   why?: string;
 }
 
@@ -63,12 +70,16 @@ export interface Options {
    * adds that are three minutes old.
    */
   storage?: Pick<Storage, "length" | "key" | "getItem" | "setItem" | "removeItem">;
+  /** The total of the first counter that the program already shows, such as from its HTML. */
+  total?: Integer | string;
   /** The `token` of an earlier client. */
   token?: string;
   /** A counter changed, or an add of it was made or answered. */
   onchange?(view: View): void;
   onstatus?(status: Status): void;
   onerror?(refusal: Refusal): void;
+  /** The round trip of a ping in milliseconds: when a socket opens, and after 5 s of quiet. */
+  onping?(ms: number): void;
 
   /** Stand-ins for the runtime's own. `WebSocket: null` asks for events and POST. */
   fetch?: typeof fetch;
@@ -113,6 +124,12 @@ export interface Client {
   readonly waiting: number;
   /** What this client has seen by HTTP (`Counter-Token`). Empty until the first answer. */
   readonly token: string;
+  /** Milliseconds since the server was heard. Infinity before the first time. */
+  readonly silence: number;
+  /** Closes the link until `resume`, as for a hidden page. It sends what it can before. */
+  pause(): void;
+  /** Reopens the link at once, if it is closed or fell silent, as after sleep. */
+  resume(): void;
   /** Closes the link. Waiting adds stay in the storage for the next client. */
   close(): void;
 }

@@ -15,7 +15,7 @@ const WAIT_MIN = 100, WAIT_MAX = 10_000;
 const FIRST_MAX = 2_600; // spreads the clients of a node that died
 const HURRY = 2_000; // a click reconnects at once, but this long after the last try
 const RETRY = 1_000; // the shortest pause before an add that the node could not take
-const ANSWER_MAX = 5_000, PING_EVERY = 10_000;
+const ANSWER_MAX = 5_000, PING_EVERY = 5_000;
 const QUIET_MAX = 45_000; // three comments of an event stream
 const POLL_EVERY = 5_000; // for counters without a stream
 const ALIVE = 180_000; // without locks, a younger queue may belong to an open tab
@@ -25,6 +25,8 @@ const FRESH = 0; // never sent: shown
 const SENT = 1; // sent on this link only: shown
 const APPLIED = 2; // shown as part of `settled` until the server's total contains it
 const UNCERTAIN = 3; // sent on an earlier link: the server's total may contain it, so not shown
+
+const REFUSALS = [400, 403, 429, 503]; // what a node says to a page that it lets no socket open
 
 // Errors of the node or the link, not of the add.
 const RETRIED = ["rate_limited", "not_durable", "not_ready", "stopping", "too_many_connections",
@@ -107,7 +109,7 @@ function openQueue(prefix, client, { storage, locks, now }) {
 }
 
 // A link by WebSocket.
-function openSocket({ WebSocket, base, page, batches, names, heard, lost }) {
+function openSocket({ WebSocket, base, page, batches, names, heard, lost, now }) {
   const [first] = names();
   const at = new URL(`ws?${new URLSearchParams({ counter: first, page })}`, base);
   at.protocol = at.protocol.replace("http", "ws");
@@ -127,23 +129,34 @@ function openSocket({ WebSocket, base, page, batches, names, heard, lost }) {
       say({ type: "adds", adds: adds.map(({ counter, amount, id }) => ({ counter, amount, id })) });
     },
     watch,
-    ping: () => say({ type: "ping", t: 0 }),
+    ping: () => say({ type: "ping", t: now() }),
     close: () => socket.close(),
   };
 }
 
-// A link by server-sent events, and by POST for one add at a time.
+// A link by server-sent events, and by POST for one add at a time. Streams without the event of an
+// add are dead after ANSWER_MAX, and opened again.
 function openEvents({ fetch, address, ask, clock, page, names, heard, lost }) {
-  const abort = new AbortController(), { signal } = abort, adds = [], polled = [];
-  let streams = 0, posting = false, pollTimer;
+  const streams = new Map(); // counter -> the controller of its request
+  const adds = [], polled = [];
+  let posting = false, closed = false, pollTimer, dueTimer;
+
+  function arrived() {
+    clock.clearTimeout(dueTimer);
+    dueTimer = undefined;
+  }
 
   async function follow(name) {
+    const own = new AbortController();
+    streams.get(name)?.abort();
+    streams.set(name, own);
     try {
-      const answer = await fetch(address(name, `/events?page=${page}`), { signal });
+      const answer = await fetch(address(name, `/events?page=${page}`), { signal: own.signal });
       if (!answer.ok) return lost((await answer.json()).message);
       const reader = answer.body.getReader(), decoder = new TextDecoder();
       let text = "";
       for (let piece; !(piece = await reader.read()).done;) {
+        arrived();
         heard();
         const lines = (text + decoder.decode(piece.value, { stream: true })).split("\n");
         text = lines.pop();
@@ -152,7 +165,12 @@ function openEvents({ fetch, address, ask, clock, page, names, heard, lost }) {
         }
       }
     } catch { /* the stream broke */ }
-    lost();
+    if (streams.get(name) === own) lost();
+  }
+
+  function renew() {
+    arrived();
+    [...streams.keys()].forEach(follow);
   }
 
   async function poll() {
@@ -160,16 +178,18 @@ function openEvents({ fetch, address, ask, clock, page, names, heard, lost }) {
       const answer = await ask(name);
       if ("total" in answer) heard({ ...answer, type: "state", counter: name });
     }
-    if (!signal.aborted) pollTimer = clock.setTimeout(poll, POLL_EVERY);
+    if (!closed) pollTimer = clock.setTimeout(poll, POLL_EVERY);
   }
 
   async function post() {
     posting = true;
-    for (let add; !signal.aborted && (add = adds.shift());) {
+    for (let add; !closed && (add = adds.shift());) {
       const { id, counter, amount } = add;
       const headers = { "content-type": "application/json", "idempotency-key": id };
       const body = JSON.stringify({ amount });
+      if (!polled.includes(counter)) dueTimer ??= clock.setTimeout(renew, ANSWER_MAX);
       const answer = await ask(counter, "/add", { method: "POST", headers, body, keepalive: true });
+      if (answer.error) arrived();
       if (answer.error) heard({ ...answer, type: "error", id });
       else if (answer.id === id) heard({ type: "ack", id });
       else return lost();
@@ -178,7 +198,7 @@ function openEvents({ fetch, address, ask, clock, page, names, heard, lost }) {
   }
 
   const watch = (name) => {
-    if (streams++ < STREAMS_MAX) follow(name);
+    if (streams.size < STREAMS_MAX) follow(name);
     else if (polled.push(name) === 1) poll();
   };
   names().forEach(watch);
@@ -189,14 +209,16 @@ function openEvents({ fetch, address, ask, clock, page, names, heard, lost }) {
     },
     watch,
     close() {
-      abort.abort();
+      closed = true;
+      for (const stream of streams.values()) stream.abort();
+      arrived();
       clock.clearTimeout(pollTimer);
     },
   };
 }
 
 export function connect(url, options = {}) {
-  const { storage, random = Math.random, onchange, onerror, onstatus } = options;
+  const { storage, random = Math.random, onchange, onerror, onstatus, onping } = options;
   const { fetch = globalThis.fetch, WebSocket = globalThis.WebSocket } = options;
   const { locks = globalThis.navigator?.locks, clock = globalThis } = options;
   const now = clock.now ?? Date.now;
@@ -205,12 +227,12 @@ export function connect(url, options = {}) {
   const newId = () => Array.from({ length: 16 }, digit).join("");
   const page = newId(); // one viewer, however often it connects
 
-  // name -> {name, total, settled, ahead, regions, synced, link, isTold}
+  // name -> {name, total, settled, ahead, regions, hash, synced, link, isTold}
   const counters = new Map();
   const names = () => [...counters.keys()];
   const first = options.counters?.[0] ?? options.counter ?? "clicks";
   const queue = openQueue(`counter ${base.href} `, newId(), { storage, locks, now });
-  let token = options.token ?? "", closed = false;
+  let token = options.token ?? "", closed = false, paused = false;
 
   // ---- counters ----
 
@@ -221,11 +243,16 @@ export function connect(url, options = {}) {
     link?.watch(name);
   }
 
-  function view({ name, total, settled, ahead, regions, synced }) {
+  function view({ name, total, settled, ahead, regions, hash, synced }) {
     const adds = queue.adds.filter(({ counter }) => counter === name);
     const shown = adds.filter(({ state }) => ahead && (state === FRESH || state === SENT));
-    if (total !== undefined) total = integer(total + settled + sum(shown));
-    return { counter: name, total, waiting: size(adds), regions: { ...regions }, synced };
+    const unseen = adds.filter((add) => add.state !== APPLIED && !shown.includes(add));
+    const more = settled + sum(shown);
+    if (total !== undefined) total = integer(total + more);
+    return {
+      counter: name, total, ahead: integer(more), waiting: size(adds), unseen: size(unseen),
+      regions: { ...regions }, hash, synced,
+    };
   }
 
   // Callbacks run later, so they may call this client.
@@ -240,10 +267,11 @@ export function connect(url, options = {}) {
   }
 
   // The server's total contains every add that it answered before.
-  function take({ type, counter: name = first, total, regions, synced }) {
+  function take({ type, counter: name = first, total, regions, state_hash, synced }) {
     const counter = counters.get(name);
     if (!counter) return;
     Object.assign(counter, { total: BigInt(total), settled: 0n, synced: synced ?? counter.synced });
+    counter.hash = state_hash ?? counter.hash;
     if (type === "state") counter.regions = {};
     for (const [code, region] of Object.entries(regions)) {
       counter.regions[code] = { ...region, value: integer(BigInt(region.value)) };
@@ -258,6 +286,7 @@ export function connect(url, options = {}) {
         link.opened = true;
         if (!link.listening) blocked = 0;
         status("live");
+        if (onping) link.ping?.();
       }
       flush();
     }
@@ -273,7 +302,9 @@ export function connect(url, options = {}) {
       Object.assign(add, { link, batch });
       if (add.state === FRESH) add.state = SENT;
     }
-    if (batch.length) link.send(batch);
+    if (!batch.length) return;
+    link.send(batch);
+    expect();
   }
 
   // Adds of a closed page have come.
@@ -292,8 +323,13 @@ export function connect(url, options = {}) {
       for (const add of refused) add.link = null;
       flush();
     };
+    if (error === "wrong_origin" && link.listening) return drop(message);
     if (RETRIED.includes(error)) {
-      clock.setTimeout(again, RETRY * (1 + random()));
+      if (message) status("live", message);
+      clock.setTimeout(() => {
+        if (link?.opened) status("live");
+        again();
+      }, RETRY * (1 + random()));
       return;
     }
     if (repeated === false && add.state !== APPLIED) {
@@ -334,6 +370,7 @@ export function connect(url, options = {}) {
   let batches = true; // until a server knows none
   let plain = !WebSocket; // no socket is tried: this runtime or this server lacks what it takes
   let attempts = 0, blocked = 0, triedAt = -Infinity, retryAt, retryTimer, timer, said;
+  let heardAt = -Infinity, isAsked = false;
 
   function status(state, why) {
     const transport = link && { transport: link.listening ? "events" : "socket" };
@@ -342,7 +379,7 @@ export function connect(url, options = {}) {
   }
 
   function start(listening) {
-    if (closed || link) return;
+    if (closed || paused || link) return;
     clock.clearTimeout(retryTimer);
     triedAt = now();
     const mine = (link = { listening, watch() {}, close() {} });
@@ -350,12 +387,13 @@ export function connect(url, options = {}) {
     within(ANSWER_MAX, drop);
     const heard = (message) => {
       if (mine !== link) return;
+      [heardAt, isAsked] = [now(), false];
       if (listening) within(QUIET_MAX, drop);
-      else within(PING_EVERY, () => { link.ping(); within(ANSWER_MAX, drop); });
+      else within(PING_EVERY, () => { link.ping(); expect(); });
       if (message) hear(message);
     };
     const lost = (why) => { if (mine === link) drop(why); };
-    const given = { WebSocket, fetch, clock, base, address, ask, page, batches, names, heard, lost };
+    const given = { WebSocket, fetch, clock, base, address, ask, page, batches, names, heard, lost, now };
     try {
       Object.assign(mine, listening ? openEvents(given) : openSocket(given));
     } catch { lost(); }
@@ -366,8 +404,16 @@ export function connect(url, options = {}) {
     timer = clock.setTimeout(() => run(), ms);
   }
 
+  // The node answers each add and each ping, so a socket that stays silent is dead.
+  function expect() {
+    if (link.listening || isAsked) return;
+    isAsked = true;
+    within(ANSWER_MAX, drop);
+  }
+
   function hear(message) {
     if (message.type === "state" || message.type === "change") take(message);
+    else if (message.type === "pong") call(onping, now() - message.t);
     else if (message.id) answered(message);
     else if (message.type === "error" && (batches || counters.size > 1)) {
       // This server takes one add in a message, and follows one counter on a socket.
@@ -382,8 +428,9 @@ export function connect(url, options = {}) {
     const old = link;
     link = null;
     clock.clearTimeout(timer);
+    isAsked = false;
     old?.close();
-    if (!old || closed) return;
+    if (!old || closed || paused) return;
     if (old.opened && now() - triedAt > WAIT_MAX) attempts = 0;
     const longest = Math.min(WAIT_MAX, FIRST_MAX * 2 ** attempts++);
     retryIn(WAIT_MIN + random() * (longest - WAIT_MIN));
@@ -399,15 +446,39 @@ export function connect(url, options = {}) {
 
   function hurry() {
     const at = Math.max(now(), triedAt + HURRY);
-    if (!link && !closed && at < retryAt) retryIn(at - now());
+    if (!link && !closed && !paused && at < retryAt) retryIn(at - now());
   }
 
-  // A failed socket gives no reason. An HTTP request to the same node does.
+  function pause() {
+    flush();
+    paused = true;
+    drop();
+    clock.clearTimeout(retryTimer);
+    status("waiting");
+  }
+
+  function resume() {
+    paused = false;
+    attempts = 0;
+    if (link && now() - heardAt > 2 * PING_EVERY) drop();
+    if (!link) start(plain);
+  }
+
+  const lose = () => drop();
+
+  // A failed socket gives no reason. An HTTP request to the same node does. A page's own node
+  // answers OPTIONS as it would have answered the socket. Other sites may only read.
   async function askWhy() {
-    const { total, message } = await ask(first);
+    const isOwn = base.origin === globalThis.location?.origin;
+    const given = new URLSearchParams({ counter: first, page });
+    const answer = isOwn
+      ? await request(new URL(`ws?${given}`, base).href, { method: "OPTIONS" })
+      : await ask(first);
     if (link || closed) return;
-    if (total !== undefined) start(plain || ++blocked >= BLOCKED_MAX);
-    else if (message) status("waiting", message);
+    const { code, total, error, message } = answer;
+    const isRefused = message && error !== "stopping" && (!isOwn || REFUSALS.includes(code));
+    if (isRefused) status("waiting", message);
+    else if (isOwn ? code && code < 500 : total !== undefined) start(plain || ++blocked >= BLOCKED_MAX);
   }
 
   // ---- HTTP ----
@@ -415,21 +486,22 @@ export function connect(url, options = {}) {
   const address = (name, path) =>
     new URL(`api/counters/${encodeURIComponent(name)}${path}`, base).href;
 
-  // The JSON of an answer. {} if there was none.
-  async function ask(name, path = "", request = {}) {
+  // The JSON of an answer and its status as `code`. {} if there was none.
+  async function request(href, request) {
     const abort = new AbortController();
     const late = clock.setTimeout(() => abort.abort(), ANSWER_MAX);
     const headers = { ...request.headers, "counter-token": token };
     try {
-      const given = { ...request, headers, signal: abort.signal };
-      const answer = await fetch(address(name, path), given);
-      const body = await answer.json();
+      const answer = await fetch(href, { ...request, headers, signal: abort.signal });
+      const body = await answer.json().catch(() => ({}));
       token = body.error === "bad_token" ? "" : answer.headers.get("counter-token") ?? token;
-      return body;
+      return { ...body, code: answer.status };
     } catch {
       return {};
     } finally { clock.clearTimeout(late); }
   }
+
+  const ask = (name, path = "", given = {}) => request(address(name, path), given);
 
   async function read(name = first) {
     const { total, regions, error, message = "no answer" } = await ask(name);
@@ -444,19 +516,23 @@ export function connect(url, options = {}) {
     drop();
     clock.clearTimeout(retryTimer);
     globalThis.removeEventListener?.("online", hurry);
+    globalThis.removeEventListener?.("offline", lose);
     queue.close();
     status("closed");
   }
 
   [first, ...(options.counters ?? [])].forEach(watch);
+  if (options.total !== undefined) counters.get(first).total = BigInt(options.total);
   queue.takeOver(moved);
   globalThis.addEventListener?.("online", hurry);
+  globalThis.addEventListener?.("offline", lose);
   start(plain);
 
   return {
-    add, watch, read, close,
+    add, watch, read, pause, resume, close,
     total: (name = first) => counters.has(name) ? view(counters.get(name)).total : undefined,
     get waiting() { return size(queue.adds); },
     get token() { return token; },
+    get silence() { return now() - heardAt; },
   };
 }

@@ -2,11 +2,12 @@
 
 export const $ = (id) => document.getElementById(id);
 export const boot = JSON.parse($("state").textContent);
-export const { counter, region: here } = boot;
+export const { counter, region: here, other } = boot;
 // An address of this deployment, which may lie below a path.
 export const address = (path) => new URL(boot.root + path, document.baseURI);
 export const known = {
-  total: BigInt(boot.total),
+  total: BigInt(boot.total), // as the page shows it
+  ahead: 0n, // the part of it that is not in the node's number yet
   hash: boot.state_hash,
   replica: boot.replica, // of the node that serves this page
   isolated: boot.isolated, // cut off from the others on purpose
@@ -24,15 +25,26 @@ export const place = (code) => places[code];
 export const name = (code) => (places[code] ? places[code].city : code);
 export const flag = (code) => (places[code] ? places[code].flag : "📍");
 
-// Groups digits in threes from five digits on, like the server.
-export const grouped = (number) => String(number).replace(/\d{5,}/, (digits) => digits.replace(/\B(?=(\d{3})+$)/g, ","));
+// ---- numbers and words ----
 
-export const signed = (amount) => (amount < 0 ? "−" : "+") + grouped(amount).replace("-", "");
+// Groups digits in threes from five digits on, with a real minus sign, like the server.
+export const grouped = (number) => String(number).replace("-", "−")
+  .replace(/\d{5,}/, (digits) => digits.replace(/\B(?=(\d{3})+$)/g, ","));
+export const signed = (amount) => (amount < 0 ? "" : "+") + grouped(amount);
+const counted = (count, thing) => (String(count) === "1" ? `1 ${thing}` : `${grouped(count)} ${thing}s`);
+export const clicks = (count) => counted(count, "click");
+export const regionCount = (count) => counted(count, "region");
+export const changes = (count) => counted(count, "change");
+export const text = (node, value) => { if (node && node.textContent !== value) node.textContent = value; };
+
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+export const isStill = () => still.matches || document.hidden;
 
 // The first state is in the HTML.
-document.querySelectorAll("#regions tbody tr").forEach(({ dataset, cells }) => {
-  const [value, connected, nodes] = [1, 3, 4].map((at) => cells[at].textContent.replaceAll(",", ""));
-  regions.set(dataset.region, { value: BigInt(value), connected: +connected, nodes: +nodes, ticks: [] });
+document.querySelectorAll("#regions tbody tr").forEach(({ dataset, cells, classList }) => {
+  const [value, connected] = [1, 3].map((at) => cells[at].textContent.replaceAll(",", "").replace("−", "-"));
+  const nodes = classList.contains("stale") ? 0 : 1; // until the node says how many
+  regions.set(dataset.region, { value: BigInt(value), connected: +connected, nodes, ticks: [] });
 });
 
 // ---- drawing, at most once a frame ----
@@ -48,18 +60,24 @@ export function show() {
 }
 document.addEventListener("visibilitychange", () => { queued = false; show(); });
 
-// ---- messages of the server ----
+// ---- what the node says ----
 
-// Applies a state or a change. Calls `gained` with the growth of each region.
-export function take(message, gained) {
-  known.total = BigInt(message.total);
-  known.synced = message.synced;
-  if (known.hash !== message.state_hash) {
-    known.hash = message.state_hash;
+// Takes a view of the client. Calls `gained` with the growth of each region, and `forget` for each
+// region that is gone.
+export function take(view, gained, forget) {
+  [known.total, known.ahead] = [BigInt(view.total), BigInt(view.ahead)];
+  if (!view.hash) return; // no word of the node yet
+  known.synced = view.synced;
+  if (known.hash !== view.hash) {
+    known.hash = view.hash;
     known.changedAt = performance.now();
     lookSoon();
   }
-  for (const [code, { value, connected, nodes }] of Object.entries(message.regions)) {
+  for (const code of [...regions.keys()].filter((code) => !(code in view.regions))) {
+    regions.delete(code);
+    forget(code);
+  }
+  for (const [code, { value, connected, nodes }] of Object.entries(view.regions)) {
     const old = regions.get(code) || { value: BigInt(value), ticks: [] };
     const more = BigInt(value) - old.value;
     if (more !== 0n) {
@@ -86,6 +104,7 @@ export async function look() {
     known.members = status.members;
     known.agreement = status.agreement;
     known.isolated = status.isolated;
+    known.replica = status.replica;
     [known.askedAt, known.lookedAt] = [askedAt, performance.now()];
   } catch { /* the status line shows it */ }
   looking = false;
@@ -111,6 +130,11 @@ export const isBehind = (member) => member.late;
 export const outOfTouch = () => [...new Set(known.members
   .filter((member) => !member.live && !member.left && !(regions.get(member.region) || {}).nodes)
   .map((member) => member.region))];
+
+// The other regions that this node reaches.
+export const inReach = () => (known.isolated ? [] : [...new Set(known.members
+  .filter((member) => member.live && member.region !== here)
+  .map((member) => member.region))]);
 
 // Without this table, new regions are shown by their codes.
 const letter = (c) => String.fromCodePoint(0x1f1e6 + c.charCodeAt(0) - 65);

@@ -1,88 +1,52 @@
-// The words of the page: total, title, status, confirmations, the partition switch, errors, and
-// texts for screen readers.
-import { unseenCount, waitingCount } from "./clicks.js";
-import { $, counter, grouped, here, isFresh, known, name, outOfTouch, show, signed } from "./model.js";
-import { status } from "./socket.js";
+// The words of the page: title, status, agreement, errors, and texts for screen readers.
+import { $, changes, counter, grouped, here, isFresh, known, name, outOfTouch, regionCount, show, text } from "./model.js";
 
 const SAY_EVERY = 3000; // ms
-const HEALED_FOR = 30000; // ms to show the words after a heal
 const TROUBLE_FOR = 8000; // ms to show an error
-
-export const text = (node, value) => { if (node && node.textContent !== value) node.textContent = value; };
-const clicks = (count) => (count === 1 ? "1 click" : grouped(count) + " clicks");
-
-export function drawWords(extra) {
-  const total = grouped(known.total + extra);
-  text($("total"), total);
-  $("total").className = "total " + (total.length < 8 ? "" : total.length < 12 ? "m" : total.length < 17 ? "s" : "xs");
-  document.title = total + " " + counter.replace(/\p{Bidi_Control}/gu, "") + " · " + name(here);
-  drawStatus();
-  drawAgreement(extra);
-  drawSwitch(extra);
-}
+const MOVED_FOR = 4000; // ms to show where clicks went
 
 let stateBefore = "";
-function drawStatus() {
-  const { state, words, why = "" } = status(), isLive = state === "live", count = isLive ? unseenCount() : waitingCount();
-  const waiting = !count ? "" : isLive ? ", " + clicks(count) + " on the way" : " with " + clicks(count) + " waiting";
-  $("status").dataset.state = state;
-  text($("status").querySelector("span"), words + waiting);
-  text($("trouble"), trouble || why);
-  if (stateBefore && state !== stateBefore) aloud(() => $("status").textContent);
-  stateBefore = state;
+export function drawWords(status) {
+  const title = `${grouped(known.total)} ${counter.replace(/\p{Bidi_Control}/gu, "")} · ${name(here)}`;
+  if (document.title !== title) document.title = title;
+  $("status").dataset.state = status.state;
+  text($("status").querySelector("span"), status.words);
+  text($("trouble"), trouble || status.why || "");
+  if (stateBefore && status.state !== stateBefore) aloud(() => $("status").textContent);
+  stateBefore = status.state;
+  const [words, kind] = agreement(status.state === "live");
+  text($("agreement"), words);
+  $("agreement").className = `agreement ${kind}`;
+  text($("hash"), known.hash.slice(0, 8));
 }
 
-function drawAgreement(extra) {
-  const others = known.members.filter((member) => member.live && member.replica !== known.replica);
+// How far the other regions confirm this node's state.
+function agreement(isLive) {
+  const all = known.members.filter((member) => !member.left && member.replica !== known.replica);
+  const others = all.filter((member) => member.live);
   const late = others.filter((member) => member.late), lost = outOfTouch(), at = known.agreement;
-  const state = known.hash.slice(0, 4) + "…";
-  const waiting = at ? at.of - at.confirmed : others.length;
-  let words, kind = "";
-  if (known.isolated) [words, kind] = ["cut off, counting alone", "apart"];
-  else if (!known.synced) [words, kind] = [(others.length ? "catching up" : "not in touch") + " with the other nodes", "apart"];
-  else if (lost.length) [words, kind] = [lost.slice(0, 3).map(name).join(", ") + " out of touch", "apart"];
-  else if (!others.length) words = "alone";
-  else if (at && at.age_ms === 0 && isFresh() && !extra) [words, kind] = ["all regions agree", "agree"];
-  else if (late.length) words = "not confirmed by " + late.slice(0, 3).map((member) => name(member.region)).join(", ");
-  else if (at && at.age_ms !== null && waiting === at.of) words = "all regions agreed " + (at.age_ms / 1000).toFixed(1) + " s ago";
-  else words = "waiting for " + waiting + " of " + (at ? at.of : others.length) + " to confirm";
-  words += " · " + state;
-  text($("hash"), words);
-  $("hash").className = "hash " + kind;
+  if (!isLive) return ["Last known total", "apart"];
+  if (known.isolated) return [`${name(here)} is disconnected`, "apart"];
+  if (!known.synced) return [others.length ? "Catching up with the other regions" : "Not in touch with other regions", "apart"];
+  if (lost.length) return [`Can't reach ${lost.slice(0, 3).map(name).join(", ")}`, "apart"];
+  if (!known.lookedAt) return ["Asking other regions", ""];
+  if (!all.length) return ["No other region yet", ""];
+  if (!others.length) return [`Waiting for ${regionCount(all.length)} to confirm`, ""];
+  if (at.age_ms === 0 && isFresh() && !known.ahead) return ["All regions agree", "agree"];
+  const behind = late.find((member) => member.lag_versions);
+  if (behind) return [`${name(behind.region)} is ${changes(behind.lag_versions)} behind`, ""];
+  if (late.length) return [`Waiting for ${late.slice(0, 3).map((member) => name(member.region)).join(", ")} to confirm`, ""];
+  // After a change, nobody has confirmed until the next status.
+  const waiting = isFresh() && at.age_ms !== 0 ? Math.max(1, at.of - at.confirmed) : at.of || others.length;
+  return [`Waiting for ${regionCount(waiting)} to confirm`, ""];
 }
 
-// ---- the partition switch ----
-
-// `apart` is set while this node is cut off: the counts of each side at the cut, if this page saw
-// it. `healed` has them afterwards, and when the node was healed.
-let apart = null, wasWhole = false, healed = null;
-const elsewhere = () => known.total - ownValue();
-let ownValue = () => 0n;
-export const ownValueWith = (f) => { ownValue = f; };
-
-function drawSwitch(extra) {
-  if (!$("switch")) return;
-  const city = name(here), lost = outOfTouch().map(name).join(", ");
-  if (known.isolated) apart ||= wasWhole ? { own: ownValue(), others: elsewhere() } : {};
-  else {
-    if (apart) healed = { at: performance.now(), ...apart };
-    [apart, wasWhole] = [null, true];
-  }
-  let words = "One press cuts " + city + " off from all other nodes. Both sides count on, apart; heal, and the sums meet.";
-  if (apart) {
-    apart.alone = apart.own === undefined ? 0n : ownValue() + extra - apart.own;
-    words = city + " is cut off" + (apart.alone ? ", and no other node knows of " + signed(apart.alone) + " here" : "") +
-      ". Click here, and on another region's page: the totals differ. Heal, and they meet.";
-  } else if (lost) words = lost + " is out of touch: it may be counting, and its clicks are added here once it is back.";
-  else if (healed && performance.now() - healed.at < HEALED_FOR) {
-    words = "Healed, and the sums meet" + (healed.own === undefined ? "." : ": " + signed(healed.alone) + " went out from here, " +
-      signed(elsewhere() - healed.others) + " came from the others.");
-  }
-  text($("switch").querySelector("p"), words);
-  const button = $("switch").querySelector("button");
-  button.value = known.isolated ? "0" : "1";
-  text(button, known.isolated ? "Heal" : "Cut " + city + " off");
-  $("switch").classList.toggle("apart", known.isolated || lost !== "");
+// Where clicks went, or came from, for a short while.
+let movedTimer = 0;
+export function moved(words) {
+  clearTimeout(movedTimer);
+  text($("moved"), words);
+  movedTimer = setTimeout(() => text($("moved"), ""), MOVED_FOR);
 }
 
 // ---- errors, and other texts for screen readers, at most every three seconds ----
@@ -102,3 +66,21 @@ function aloud(words) {
   }, Math.max(0, SAY_EVERY - (Date.now() - saidAt)));
 }
 export const sayTotal = () => aloud(() => (stateBefore === "live" ? "" : $("status").textContent + ", ") + "the total is " + $("total").textContent);
+
+// ---- the share button ----
+
+const SHARED_FOR = 2500; // ms
+$("share").addEventListener("click", async () => {
+  const { href } = location, { title } = document;
+  let done = "Link copied";
+  try {
+    if (navigator.share) { await navigator.share({ title, url: href }); return; }
+    await navigator.clipboard.writeText(href);
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    done = "Copy the address";
+  }
+  text($("share"), done);
+  text($("said"), done);
+  setTimeout(() => text($("share"), "Share"), SHARED_FOR);
+});

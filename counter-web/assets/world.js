@@ -1,17 +1,17 @@
 // The map. Each region is a dot, whose area grows with its clicks, with a ring when they change.
 // Clicks travel on paths between the dots.
-import { $, grouped, here, isBehind, known, name, place, regions, signed } from "./model.js";
+import { $, grouped, here, inReach, isBehind, isStill, known, name, place, regions, signed } from "./model.js";
 
-export const svg = (tag, attributes) => {
+const svg = (tag, attributes) => {
   const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
   return node;
 };
 const PULSES_MAX = 60, PARCELS_MAX = 150;
 const TRAVEL = 900; // ms
+const STEPS = 12; // of a path
 const LIFT = 0.18; // how far a path bends upwards, relative to its length
-const still = matchMedia("(prefers-reduced-motion: reduce)");
-const isStill = () => still.matches || document.hidden;
+const NAMED_MAX = 12; // with more regions, amounts would overlap
 const dots = new Map([...document.querySelectorAll("#dots circle")].map((dot) => [dot.dataset.region, dot]));
 
 export function pulse(code) {
@@ -67,23 +67,21 @@ export function drawLinks() {
 }
 
 // Draws clicks on their way, with the amount if there is room.
-export function parcel(drawing, from, to, amount, lift = 0) {
-  if (!from || !to || isStill() || drawing.querySelectorAll(".parcel").length >= PARCELS_MAX) return;
+function parcel(from, to, amount) {
+  if (!from || !to || isStill() || $("map").querySelectorAll(".parcel").length >= PARCELS_MAX) return;
   const made = svg("g", { class: "parcel" });
   made.append(svg("circle", { r: 5 }));
   if (amount) made.appendChild(svg("text", { y: -9 })).textContent = signed(amount);
-  drawing.append(made);
-  const bend = over(from, to, lift), steps = lift ? 12 : 1;
+  $("map").append(made);
+  const bend = over(from, to, LIFT);
   const on = (axis, t) => (1 - t) ** 2 * from[axis] + 2 * t * (1 - t) * bend[axis] + t ** 2 * to[axis];
-  const way = Array.from({ length: steps + 1 }, (_, i) => ({ transform: `translate(${on("x", i / steps)}px,${on("y", i / steps)}px)` }));
+  const way = Array.from({ length: STEPS + 1 }, (_, i) => ({ transform: `translate(${on("x", i / STEPS)}px,${on("y", i / STEPS)}px)` }));
   const gone = () => made.remove();
   made.animate(way, { duration: TRAVEL, easing: "ease-in-out" }).finished.then(gone, gone);
 }
 
-export const flyIn = (code, amount) => parcel($("map"), place(code), place(here), amount, LIFT);
-// With more nodes, names and amounts would overlap.
-export const NAMED_MAX = 12;
+export const flyIn = (code, amount) => parcel(place(code), place(here), amount);
 export function flyOut(amount) {
-  const reached = new Set(known.members.filter((member) => member.live && member.region !== here).map((member) => member.region));
-  if (!known.isolated) reached.forEach((code) => parcel($("map"), place(here), place(code), reached.size > NAMED_MAX ? 0 : amount, LIFT));
+  const reached = inReach();
+  reached.forEach((code) => parcel(place(here), place(code), reached.length > NAMED_MAX ? 0 : amount));
 }

@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 use std::net::Ipv6Addr;
+use std::sync::OnceLock;
 
 use warp::http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 
@@ -24,11 +25,13 @@ pub(crate) enum Site {
     Other(ApiError),
 }
 
-/// The sites that `--allow-origin` lists.
+/// The sites that `--allow-origin` lists, and the pages of the same demo.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AllowedOrigins {
     all: bool,
     listed: Vec<WebOrigin>,
+    /// Set once the demo has started all its nodes.
+    pages: OnceLock<Vec<WebOrigin>>,
 }
 
 impl AllowedOrigins {
@@ -53,6 +56,17 @@ impl AllowedOrigins {
         Ok(allowed)
     }
 
+    /// Allows the demo's pages at these addresses, also by the name `localhost`.
+    pub(crate) fn allow_pages<'a>(&self, addresses: impl Iterator<Item = &'a String>) {
+        let origins = addresses.flat_map(|address| {
+            let origin = WebOrigin::parse(address.trim_end_matches('/'));
+            let by_name = |origin: WebOrigin| WebOrigin { host: "localhost".to_owned(), ..origin };
+            origin.clone().into_iter().chain(origin.map(by_name))
+        });
+        // A second list is ignored, like the second line of a demo.
+        let _set = self.pages.set(origins.collect());
+    }
+
     /// True if every site is allowed, so that responses need not name one.
     pub(crate) fn is_all(&self) -> bool {
         self.all
@@ -60,11 +74,12 @@ impl AllowedOrigins {
 
     /// True if the response to a request depends on its Origin.
     pub(crate) fn lists_some(&self) -> bool {
-        !self.all && !self.listed.is_empty()
+        !self.all && (!self.listed.is_empty() || self.pages.get().is_some())
     }
 
     fn contains(&self, origin: Option<&WebOrigin>) -> bool {
-        self.all || origin.is_some_and(|origin| self.listed.contains(origin))
+        let mut known = self.listed.iter().chain(self.pages.get().into_iter().flatten());
+        self.all || origin.is_some_and(|origin| known.any(|known| known == origin))
     }
 }
 
@@ -280,6 +295,19 @@ mod tests {
                 "{origin}"
             );
         }
+    }
+
+    #[test]
+    fn pages_of_a_demo_are_allowed() {
+        let listed = AllowedOrigins::default();
+        let asked = |origin| headers(&[("origin", origin), ("host", "127.0.0.1:4000")]);
+        let is_allowed =
+            |origin| matches!(site_of(&asked(origin), false, &listed), Site::Allowed(_));
+        assert!(!listed.lists_some() && !is_allowed("http://127.0.0.1:4001"));
+        listed.allow_pages(["http://127.0.0.1:4001/".to_owned()].iter());
+        assert!(listed.lists_some());
+        assert!(is_allowed("http://127.0.0.1:4001") && is_allowed("http://localhost:4001"));
+        assert!(!is_allowed("http://127.0.0.1:4002") && !is_allowed("https://localhost:4001"));
     }
 
     #[test]

@@ -38,6 +38,11 @@ impl Access {
         origin::site_of(headers, self.proxy.is_trusted(), &self.allowed)
     }
 
+    /// Lets the pages of the same demo read, listen and add.
+    pub(crate) fn allow_pages<'a>(&self, addresses: impl Iterator<Item = &'a String>) {
+        self.allowed.allow_pages(addresses);
+    }
+
     /// True if this node believes the headers of a proxy.
     pub(crate) fn trusts_proxy(&self) -> bool {
         self.proxy.is_trusted()

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use counter_net::MetricsFormat;
-use warp::http::header::{ACCEPT, CACHE_CONTROL, HeaderMap, HeaderValue, VARY};
+use warp::http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, HeaderValue, VARY,
+};
 
 use crate::access::Caller;
 use crate::api::code::Code;
@@ -41,6 +43,9 @@ pub(crate) async fn show_page(app: &App, caller: &Caller, name: Option<&str>) ->
     let mut page = typed("text/html; charset=utf-8", html);
     // Not no-store, which keeps a page out of the back-forward cache.
     page.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    if let Some(policy) = page::content_policy(app) {
+        page.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    }
     Ok(page)
 }
 

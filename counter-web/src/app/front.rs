@@ -67,6 +67,13 @@ impl App {
         }
     }
 
+    /// Sets the addresses of the demo's pages by region, and lets those pages in. A second call
+    /// changes nothing.
+    pub(crate) fn set_pages(&self, pages: BTreeMap<String, String>) {
+        self.access.allow_pages(pages.values());
+        let _set = self.pages.set(pages);
+    }
+
     /// Opens the counter `name` for adding, and creates it if it does not exist.
     ///
     /// # Errors

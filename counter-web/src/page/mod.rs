@@ -7,8 +7,10 @@
 pub(crate) mod assets;
 pub(crate) mod badge;
 mod parts;
+mod policy;
 pub(crate) mod regions;
 mod render;
 mod text;
 
+pub(crate) use policy::{CONTENT_POLICY, content_policy};
 pub(crate) use render::{refusal, render};

@@ -13,6 +13,15 @@ use crate::page::text::{escape, grouped, path_segment, without_bidi_controls};
 /// API shows them.
 const ROWS_MAX: usize = 500;
 
+/// The regions that the table shows before "Show all".
+pub(crate) const LEADING: usize = 10;
+
+/// For the regions with the most clicks.
+const MEDALS: [&str; 3] = ["🥇", "🥈", "🥉"];
+
+/// The largest number that fits a narrow table beside the other columns.
+const BIG: u128 = 999_999_999;
+
 /// The most pages of other regions that a demo's page links to.
 const PAGES_MAX: usize = 6;
 
@@ -33,35 +42,41 @@ pub(crate) fn description(view: &CounterView, rows: &Rows<'_>) -> String {
     let shares: Vec<String> = rows
         .iter()
         .take(8)
-        .map(|(code, region)| format!("{} {}", regions::city(code), region.value))
+        .map(|(code, region)| format!("{} {}", regions::city(code), grouped(region.value)))
         .collect();
     let name = without_bidi_controls(&view.name);
-    format!("{} {name} in {} regions: {}", view.total, view.regions.len(), shares.join(", "))
+    let (total, regions) = (grouped(view.total), counted(view.regions.len(), "region"));
+    format!("{total} {name} in {regions}: {}", shares.join(", "))
 }
 
 /// A table row for each region. Optional end tags are left out, because with many regions the rows
 /// are most of the page.
 pub(crate) fn rows(view: &CounterView, rows: &Rows<'_>, here: &str) -> String {
-    let positive = rows.iter().map(|(_, region)| region.value.max(0)).sum::<i128>().max(1);
+    let sizes = rows.iter().map(|(_, region)| region.value.unsigned_abs()).sum::<u128>().max(1);
+    let has_leaders = rows.iter().filter(|(_, region)| region.value > 0).count() > 1;
     let mut html = String::with_capacity(rows.len() * 240);
-    for (code, region) in rows {
-        let share = region.value.max(0) * 100 / positive;
+    for (rank, (code, region)) in rows.iter().enumerate() {
+        let share = region.value.unsigned_abs().saturating_mul(100) / sizes;
+        let medal = MEDALS.get(rank).filter(|_| has_leaders && region.value > 0).unwrap_or(&"");
         let class = region_class(code, region, here);
-        let (value, connected, nodes) =
-            (grouped(region.value), grouped(region.connected), region.nodes);
-        // An unknown region already shows its code as its name.
-        let aside = if regions::place(code).is_some() { *code } else { "" };
+        let is_negative = if region.value < 0 { " class=\"minus\"" } else { "" };
+        let (value, connected) = (grouped(region.value), grouped(region.connected));
         let (flag, city, code) = (regions::flag(code), escape(regions::city(code)), escape(code));
         // Writing to a String cannot fail.
         let _written = writeln!(
             html,
-            "<tr data-region=\"{code}\"{class}><th scope=\"row\">{flag} {city} <code>{aside}</code>\
-             <td data-f=\"value\">{value}<td><svg class=\"bar\"><rect width=\"{share}%\"/></svg>\
-             <td data-f=\"connected\">{connected}<td>{nodes}<td>0<td>–"
+            "<tr data-region=\"{code}\"{class}><th scope=\"row\">{flag} {city} <i>{medal}</i>\
+             <td data-f=\"value\">{value}<td><svg class=\"bar\" role=\"img\" aria-label=\"{share}%\"><rect{is_negative} width=\"{share}%\"/></svg>\
+             <td data-f=\"connected\">{connected}<td>–"
         );
     }
     debug_assert!(!view.regions.is_empty(), "a node shows at least its own region");
     html
+}
+
+/// True if a number needs more room than a narrow table has beside the other columns.
+pub(crate) fn has_big(rows: &Rows<'_>) -> bool {
+    rows.iter().any(|(_, region)| region.value.unsigned_abs() > BIG)
 }
 
 /// The class that marks this node's own region, and regions without a live node.
@@ -104,53 +119,95 @@ fn radius(value: i128, greatest: i128) -> f64 {
     4.0 + 10.0 * (value.max(0) as f64 / greatest as f64).sqrt()
 }
 
+/// The demo's other pages, by region.
+fn other_pages(app: &App) -> impl Iterator<Item = (&String, &String)> {
+    app.pages.get().into_iter().flatten().filter(|(region, _)| **region != app.region)
+}
+
 /// Links to the same counter on the demo's other pages.
 pub(crate) fn links(app: &App, name: &str) -> String {
     let page =
         if name == app.counter { String::new() } else { format!("c/{}", path_segment(name)) };
-    let others = app
-        .pages
-        .get()
-        .into_iter()
-        .flatten()
-        .filter(|(region, _)| **region != app.region)
-        .take(PAGES_MAX);
     let link = |(region, url): (&String, &String)| {
         let (flag, city, url) = (regions::flag(region), escape(regions::city(region)), escape(url));
         format!("<a href=\"{url}{page}\" target=\"_blank\" rel=\"noopener\">{flag} {city}</a>")
     };
-    let links: Vec<String> = others.map(link).collect();
+    let links: Vec<String> = other_pages(app).take(PAGES_MAX).map(link).collect();
     if links.is_empty() {
         String::new()
     } else {
-        format!(" <span class=\"there\">Open beside it: {}</span>", links.join(" "))
+        format!("<p class=\"cities\">Open another city: {}</p>", links.join(" "))
     }
 }
 
-/// The partition switch. It is a form, so it works without a script.
-pub(crate) fn switch(city: &str, isolated: bool, root: &str) -> String {
-    let city = escape(city);
-    let (words, cut, label) = if isolated {
-        (
-            format!("{city} is cut off and counts alone. Heal, and the sums meet."),
-            0,
-            "Heal".to_owned(),
-        )
-    } else {
-        let words = format!(
-            "One press cuts {city} off from all other nodes. Both sides count on, apart; heal, and the sums meet."
-        );
-        (words, 1, format!("Cut {city} off"))
+/// The demo's node that is farthest away, with the address of its page. The hero shows it beside
+/// this one.
+pub(crate) fn other_city(app: &App) -> Option<(&str, &str)> {
+    let here = regions::place(&app.region);
+    let distance = |region: &str| match (here, regions::place(region)) {
+        (Some(here), Some(there)) => here.angle_to(there),
+        _ => 0.0,
     };
+    other_pages(app)
+        .map(|(region, url)| (region.as_str(), url.as_str()))
+        .max_by(|(a, _), (b, _)| distance(a).total_cmp(&distance(b)))
+}
+
+/// The second city of the hero. Only a script can connect to its node, and shows its total.
+pub(crate) fn other_card(region: &str, counter: &str) -> String {
+    let (flag, city, counter) =
+        (regions::flag(region), escape(regions::city(region)), escape(counter));
     format!(
-        "<section class=\"switch\" id=\"switch\" aria-labelledby=\"switch-title\"><h2 id=\"switch-title\">What if the network breaks?</h2>\n\
-         <p>{words}</p>\n<form method=\"post\" action=\"{root}partition\"><button name=\"cut\" value=\"{cut}\">{label}</button></form></section>"
+        "<div class=\"city away\" id=\"there\">\n<h2>{flag} {city}</h2>\n\
+         <p class=\"label\">Total <bdi>{counter}</bdi></p>\n<p class=\"total\" id=\"there-total\">–</p>\n\
+         <div class=\"clicks\"><button type=\"button\" value=\"-1\" id=\"there-minus\" aria-label=\"−1 in {city}\">−</button>\n\
+         <button type=\"button\" value=\"1\" id=\"there-plus\" aria-label=\"+1 in {city}\">+1</button></div>\n\
+         <p class=\"own\" id=\"there-own\"></p>\n</div>"
     )
+}
+
+/// The cable between the two cities of the hero, whole and torn. On a phone it hangs below them.
+const CABLE: &str = "<svg class=\"cable\" id=\"cable\" viewBox=\"0 0 300 84\" aria-hidden=\"true\">\
+    <g class=\"whole\"><path class=\"wide\" d=\"M0 16C70 16 96 42 150 42S230 16 300 16\"/>\
+    <path class=\"tall\" d=\"M0-4V6C0 36 60 42 150 42S300 36 300 6V-4\"/><rect x=\"132\" y=\"33\" width=\"36\" height=\"18\" rx=\"5\"/></g>\
+    <g class=\"torn left\"><path class=\"wide\" d=\"M0 16C56 16 92 26 106 62\"/><path class=\"tall\" d=\"M0-4V6C0 36 92 20 106 62\"/>\
+    <rect x=\"-9\" y=\"-8\" width=\"18\" height=\"16\" rx=\"4\" transform=\"translate(108 66) rotate(70)\"/></g>\
+    <g class=\"torn right\"><path class=\"wide\" d=\"M300 16C244 16 208 26 194 62\"/><path class=\"tall\" d=\"M300-4V6C300 36 208 20 194 62\"/>\
+    <rect x=\"-9\" y=\"-8\" width=\"18\" height=\"16\" rx=\"4\" transform=\"translate(192 66) rotate(110)\"/></g></svg>\n";
+
+/// The partition switch. It is a form, so it works without a script.
+pub(crate) fn switch(city: &str, isolated: bool, root: &str, has_cable: bool) -> String {
+    let city = escape(city);
+    let (words, cut, verb) = if isolated {
+        ("Both sides keep counting. Reconnect, and the totals match again.", 0, "Reconnect")
+    } else {
+        let words =
+            "Both sides keep counting; reconnect and the totals match again, with no click lost.";
+        (words, 1, "Disconnect")
+    };
+    let cable = if has_cable { CABLE } else { "" };
+    format!(
+        "<div class=\"switch\" id=\"switch\">\n{cable}<form method=\"post\" action=\"{root}partition\">\
+         <button name=\"cut\" value=\"{cut}\" aria-describedby=\"after\">{verb} {city}</button></form>\n<p id=\"after\">{words}</p>\n</div>"
+    )
+}
+
+/// A number of things, such as `1 region` or `3 regions`.
+fn counted(number: usize, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", grouped(number))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn far_cities_are_farther() {
+        let angle = |a, b| regions::place(a).unwrap().angle_to(regions::place(b).unwrap());
+        assert!(angle("ord", "sin") > angle("ord", "fra"));
+        assert!(angle("nrt", "lax") < angle("nrt", "gru"), "across the date line");
+    }
 
     #[test]
     fn london_is_on_the_meridian() {

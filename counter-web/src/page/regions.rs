@@ -16,6 +16,15 @@ pub(crate) struct RegionPlace {
     pub(crate) longitude: f64,
 }
 
+impl RegionPlace {
+    /// The angle between two places, seen from the middle of the earth, in radians.
+    pub(crate) fn angle_to(&self, other: &Self) -> f64 {
+        let (from, to) = (self.latitude.to_radians(), other.latitude.to_radians());
+        let turn = (self.longitude - other.longitude).to_radians();
+        (from.sin() * to.sin() + from.cos() * to.cos() * turn.cos()).clamp(-1.0, 1.0).acos()
+    }
+}
+
 static PLACES: LazyLock<HashMap<&'static str, RegionPlace>> = LazyLock::new(|| {
     include_str!("../../assets/regions.csv").lines().skip(1).filter_map(read_line).collect()
 });

@@ -5,11 +5,16 @@ use counter_net::CounterView;
 use crate::api::json::Integer;
 use crate::app::App;
 use crate::page::assets;
-use crate::page::parts::{by_clicks, description, dots, links, rows, switch};
+use crate::page::parts::{
+    LEADING, by_clicks, description, dots, has_big, links, other_card, other_city, rows, switch,
+};
 use crate::page::regions;
 use crate::page::text::{escape, grouped, without_bidi_controls};
 
 const TEMPLATE: &str = include_str!("../../assets/index.html");
+
+/// The digits of the state hash that the page shows.
+const HASH_SHOWN: usize = 8;
 
 /// Returns the page of the counter `name`. `root` leads from the page's address to the root of this
 /// deployment: empty for the root itself, `../` for a page one level below. All addresses in the
@@ -71,6 +76,12 @@ struct PageValues {
     rows: String,
     switch: String,
     links: String,
+    cities: &'static str,
+    at_city: String,
+    other: String,
+    agreement: String,
+    few: &'static str,
+    all: String,
     state: String,
 }
 
@@ -79,12 +90,13 @@ impl PageValues {
         let (view, info) = (app.node.view(name), app.node.info());
         let by_clicks = by_clicks(&view);
         let isolated = app.node.is_isolated();
+        let (city, other) = (regions::city(&app.region), other_city(app));
         let (status, status_state) = match (view.synced, info.in_touch) {
-            _ if isolated => ("cut off from the other nodes", "offline"),
-            (true, true) => ("up to date as of this page", "live"),
-            (true, false) => ("not in touch with the other nodes", "offline"),
-            (false, true) => ("still catching up with the other nodes", "waiting"),
-            (false, false) => ("still catching up: not in touch with the other nodes", "offline"),
+            _ if isolated => ("disconnected", "offline"),
+            (true, true) => ("up to date", "live"),
+            (true, false) => ("not in touch with other regions", "offline"),
+            (false, true) => ("still catching up", "waiting"),
+            (false, false) => ("still catching up: not in touch with other regions", "offline"),
         };
         Self {
             root: escape(root),
@@ -94,23 +106,42 @@ impl PageValues {
             total: grouped(view.total),
             counter: escape(&view.name),
             title: escape(&without_bidi_controls(&view.name)),
-            city: escape(regions::city(&app.region)),
+            city: escape(city),
             flag: regions::flag(&app.region),
             region: escape(&app.region),
             description: escape(&description(&view, &by_clicks)),
             status,
             status_state,
-            hash: view.state_hash.to_string(),
+            hash: view.state_hash.to_string().chars().take(HASH_SHOWN).collect(),
             replica: info.replica.to_string(),
             dots: dots(&by_clicks, &app.region),
             rows: rows(&view, &by_clicks, &app.region),
             switch: if app.partition_switch {
-                switch(regions::city(&app.region), isolated, root)
+                switch(city, isolated, root, other.is_some())
             } else {
                 String::new()
             },
             links: links(app, name),
-            state: state(&view, &app.region, &info.replica.to_string(), isolated, root),
+            cities: if other.is_some() { "two" } else { "one" },
+            at_city: other.map(|_| format!(" in {}", escape(city))).unwrap_or_default(),
+            other: other.map(|(region, _)| other_card(region, &view.name)).unwrap_or_default(),
+            agreement: if isolated {
+                format!("{} is disconnected", escape(city))
+            } else {
+                "Asking other regions".to_owned()
+            },
+            few: match (by_clicks.len() > LEADING, has_big(&by_clicks)) {
+                (true, true) => " class=\"few big\"",
+                (true, false) => " class=\"few\"",
+                (false, true) => " class=\"big\"",
+                (false, false) => "",
+            },
+            all: if by_clicks.len() > LEADING {
+                format!("Show all {} cities", by_clicks.len())
+            } else {
+                String::new()
+            },
+            state: state(&view, app, &info.replica.to_string(), root),
         }
     }
 
@@ -133,6 +164,12 @@ impl PageValues {
             "rows" => &self.rows,
             "switch" => &self.switch,
             "links" => &self.links,
+            "cities" => self.cities,
+            "at_city" => &self.at_city,
+            "other" => &self.other,
+            "agreement" => &self.agreement,
+            "few" => self.few,
+            "all" => &self.all,
             "assets" => &self.assets,
             "scripts" => &self.scripts,
             "state" => &self.state,
@@ -143,20 +180,26 @@ impl PageValues {
 
 /// The class with a font small enough for a total of this length.
 fn fit(total: &str) -> &'static str {
-    match total.len() {
-        ..8 => "",
+    match total.chars().count() {
+        ..5 => "",
+        5..8 => " l",
         8..12 => " m",
         12..17 => " s",
-        _ => " xs",
+        17..22 => " xs",
+        22..27 => " xxs",
+        _ => " long",
     }
 }
 
 /// The initial state for the script, as JSON that is safe inside a script element.
-fn state(view: &CounterView, region: &str, replica: &str, isolated: bool, root: &str) -> String {
+fn state(view: &CounterView, app: &App, replica: &str, root: &str) -> String {
     let (total, state_hash) = (Integer(view.total), view.state_hash.to_string());
+    let other =
+        other_city(app).map(|(region, url)| serde_json::json!({ "region": region, "url": url }));
     let state = serde_json::json!({
-        "counter": view.name, "total": total, "region": region, "replica": replica, "state_hash": state_hash, "isolated": isolated,
-        "synced": view.synced, "root": root,
+        "counter": view.name, "total": total, "region": app.region, "replica": replica,
+        "state_hash": state_hash, "isolated": app.node.is_isolated(), "synced": view.synced,
+        "root": root, "other": other,
     });
     state.to_string().replace('<', "\\u003c")
 }
@@ -194,7 +237,7 @@ mod tests {
         for name in HOSTILE {
             let html = render(&app, name, "../");
             assert_eq!(elements(&html), plain, "{name} adds no element: {html}");
-            let heading = format!("<h1 id=\"name\"><bdi>{}</bdi></h1>", escape(name));
+            let heading = format!("id=\"name\">Total <bdi>{}</bdi></p>", escape(name));
             assert!(html.contains(&heading), "{html}");
             let title = html.split("<title>").nth(1).and_then(|rest| rest.split("</title>").next());
             let title = title.unwrap();
@@ -202,6 +245,9 @@ mod tests {
             let description = html.lines().find(|line| line.contains("\"description\"")).unwrap();
             assert_eq!(description.matches('"').count(), 4, "{description}");
             assert!(!description.contains('\u{202e}'), "{description}");
+            let preview = html.lines().find(|line| line.contains("\"og:title\"")).unwrap();
+            assert!(preview.contains("content=\"0 ") && preview.matches('"').count() == 4);
+            assert!(!preview.contains('\u{202e}'), "{preview}");
             let state =
                 html.split("id=\"state\">").nth(1).and_then(|rest| rest.split("</script>").next());
             let state: serde_json::Value = serde_json::from_str(state.unwrap()).unwrap();
@@ -258,6 +304,12 @@ mod tests {
             rows: "x".into(),
             switch: "x".into(),
             links: "x".into(),
+            cities: "x",
+            at_city: "x".into(),
+            other: "x".into(),
+            agreement: "x".into(),
+            few: "x",
+            all: "x".into(),
             root: "x".into(),
             title: "x".into(),
             assets: "x".into(),
@@ -297,7 +349,7 @@ mod tests {
         let html = render(&app, "clicks", "");
         let rows = html.matches("<tr data-region=").count();
         assert_eq!(rows, regions::codes().count(), "a row each");
-        assert!(rows >= 36 && html.len() < 16_000, "{rows} regions in {} bytes", html.len());
+        assert!(rows >= 36 && html.len() < 20_000, "{rows} regions in {} bytes", html.len());
         println!("{rows} regions in {} bytes of HTML", html.len());
     }
 }

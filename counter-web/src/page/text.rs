@@ -1,15 +1,12 @@
 //! Text for HTML, SVG and addresses: escaping, and numbers in groups of three digits.
 
-/// Groups digits in threes, from five digits on.
+/// Groups digits in threes, from five digits on. A negative number has a real minus sign.
 pub(crate) fn grouped(number: impl ToString) -> String {
     let text = number.to_string();
-    let (sign, digits) = text.strip_prefix('-').map_or(("", text.as_str()), |digits| ("-", digits));
-    if digits.len() < 5 {
-        return text;
-    }
+    let (sign, digits) = text.strip_prefix('-').map_or(("", text.as_str()), |digits| ("−", digits));
     let mut grouped = sign.to_owned();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+        if at > 0 && digits.len() > 4 && (digits.len() - at).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);
@@ -57,10 +54,10 @@ mod tests {
     fn long_numbers_are_grouped() {
         let cases = [
             (0, "0"),
-            (-999, "-999"),
+            (-999, "−999"),
             (9_999, "9999"),
             (10_000, "10,000"),
-            (-123_456, "-123,456"),
+            (-123_456, "−123,456"),
             (1_234_567, "1,234,567"),
         ];
         for (number, written) in cases {

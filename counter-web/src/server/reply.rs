@@ -12,9 +12,6 @@ use crate::access::origin::Site;
 use crate::api::error::ApiError;
 use crate::page;
 
-const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-    form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-
 /// The form of the response to a request.
 pub(crate) struct ReplyFormat {
     pub(crate) sharing: Sharing,
@@ -70,7 +67,7 @@ fn accepts(headers: &HeaderMap, kind: &str) -> bool {
 /// Adds the headers of every response. Responses are not cached unless they say otherwise.
 fn protect(headers: &mut HeaderMap) {
     for (name, value) in [
-        ("content-security-policy", CONTENT_POLICY),
+        ("content-security-policy", page::CONTENT_POLICY),
         ("x-content-type-options", "nosniff"),
         ("x-frame-options", "DENY"),
         // Not no-referrer: browsers would then send the page's own forms with `Origin: null`.

@@ -218,7 +218,7 @@ impl Signals {
             let mut lines = BufReader::new(tokio::io::stdin()).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 // The first line counts. Others are ignored.
-                let _known = serde_json::from_str(&line).map(|pages| app.pages.set(pages));
+                let _known = serde_json::from_str(&line).map(|pages| app.set_pages(pages));
             }
         };
         tokio::select! {

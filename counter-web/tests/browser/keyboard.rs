@@ -44,7 +44,7 @@ async fn page_works_by_keyboard() {
     let tab = live_page(&mut browser, &ord).await;
     tab_to(&mut browser, &tab, "#minus").await;
     browser.key(&tab, "Enter").await;
-    browser.until(&tab, TOTAL, "-1").await;
+    browser.until(&tab, TOTAL, "−1").await;
     tab_to(&mut browser, &tab, "#plus").await;
     for _ in 0..3 {
         browser.key(&tab, " ").await;

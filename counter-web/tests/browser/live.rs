@@ -38,7 +38,7 @@ async fn click_on_one_page_is_seen_on_both() {
     let (ord, fra) = two();
     let here = live_page(&mut browser, &ord).await;
     let there = live_page(&mut browser, &fra).await;
-    let agree = "document.getElementById('hash').textContent.startsWith('all regions agree')";
+    let agree = "document.getElementById('agreement').textContent === 'All regions agree'";
     browser.until(&here, agree, true).await;
     let click_and_read = format!(
         "new Promise(done => {{ document.getElementById('plus').click(); requestAnimationFrame(() => requestAnimationFrame(() => done({agree}))); }})"
@@ -53,10 +53,10 @@ async fn click_on_one_page_is_seen_on_both() {
     browser.until(&here, agree, true).await;
     click(&mut browser, &there, "minus").await;
     click(&mut browser, &there, "minus").await;
-    browser.until(&here, TOTAL, "-1").await;
-    browser.until(&there, TOTAL, "-1").await;
+    browser.until(&here, TOTAL, "−1").await;
+    browser.until(&there, TOTAL, "−1").await;
     let row = "document.querySelector('tr[data-region=fra] [data-f=value]').textContent";
-    browser.until(&here, row, "-2").await;
+    browser.until(&here, row, "−2").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,7 +128,7 @@ async fn demo_pages_show_every_region() {
         browser.open(tab, &format!("http://{}/", demo.http(at))).await;
         browser.until(tab, LIVE, "live").await;
     }
-    let others = "[...document.querySelectorAll('.there a')].map(link => link.href).join()";
+    let others = "[...document.querySelectorAll('.cities a')].map(link => link.href).join()";
     browser
         .until(&here, others, format!("http://{}/,http://{}/", demo.http(1), demo.http(2)))
         .await;

@@ -9,6 +9,7 @@ use crate::page::*;
 use crate::support::browser::{Browser, Tab};
 use crate::support::demo::Demo;
 use crate::support::http::post_json;
+use crate::support::process::{Node, cluster};
 
 /// The latest time of the largest contentful paint, on loopback.
 const PAINT_MAX: Duration = Duration::from_millis(200);
@@ -35,7 +36,7 @@ async fn agreed(browser: &mut Browser, tab: &Tab, demo: &Demo) {
     browser
         .until(
             tab,
-            "document.getElementById('hash').textContent.startsWith('all regions agree')",
+            "document.getElementById('agreement').textContent === 'All regions agree'",
             true,
         )
         .await;
@@ -74,14 +75,59 @@ async fn page_fits_every_screen() {
     browser.eval(&tab, "document.getAnimations().forEach(animation => animation.pause())").await;
     keep_picture(&mut browser, &tab, "travelling").await;
     browser.eval(&tab, "document.getAnimations().forEach(animation => animation.play())").await;
-    set_look(&mut browser, &tab, (1200, 1500), "light").await;
+    set_look(&mut browser, &tab, (1200, 900), "light").await;
     browser.eval(&tab, "document.querySelector('#switch button').click()").await;
     browser.until(&tab, "document.querySelectorAll('tr.stale').length", 4).await;
-    click(&mut browser, &tab, "plus").await;
-    browser.until(&tab, TOTAL, "287").await;
-    browser.until(&tab, "document.querySelectorAll('#ring line.cut').length", 4).await;
+    for (id, times) in [("plus", 2), ("there-plus", 5)] {
+        for _ in 0..times {
+            click(&mut browser, &tab, id).await;
+        }
+    }
+    browser.until(&tab, TOTAL, "288").await;
+    browser.until(&tab, "document.getElementById('there-total').textContent", "291").await;
+    browser.eval(&tab, "scrollTo(0, 0)").await;
+    browser.until(&tab, "document.querySelectorAll('#links .cut').length", 4).await;
     browser.until(&tab, "document.querySelectorAll('.parcel, .pulse').length", 0).await;
     keep_picture(&mut browser, &tab, "cut-off").await;
+}
+
+/// The most that the page may move while it loads (cumulative layout shift).
+const SHIFT_MAX: f64 = 0.01;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_moves_on_load() {
+    let Some(mut browser) = Browser::start("shifts").await else { return };
+    let demo = demo();
+    let alone = Node::start_with(
+        &cluster(),
+        "moon-base",
+        &[],
+        &["--http", "127.0.0.1:0", "--allow-partition"],
+    );
+    let tab = browser.tab().await;
+    let watch = "window.shifts = []; new PerformanceObserver(list => list.getEntries().forEach(entry => { \
+                 if (!entry.hadRecentInput) shifts.push([entry.value, ...entry.sources.map(source => source.node?.id || source.node?.className || source.node?.nodeName)]); })) \
+                 .observe({ type: 'layout-shift', buffered: true })";
+    browser
+        .command(&tab, "Page.addScriptToEvaluateOnNewDocument", json!({ "source": watch }))
+        .await;
+    for http in [demo.http(0), &alone.http] {
+        for size in [(360, 780), (768, 900), (1440, 900)] {
+            set_look(&mut browser, &tab, size, "light").await;
+            browser.open(&tab, &format!("http://{http}/")).await;
+            browser.until(&tab, LIVE, "live").await;
+            browser.until(&tab, "document.getElementById('rtt').textContent !== ''", true).await;
+            let asked = "!document.getElementById('agreement').textContent.startsWith('Asking')";
+            browser.until(&tab, asked, true).await;
+            // Until the next status has come too.
+            tokio::time::sleep(Duration::from_millis(3_500)).await;
+            let shifts = browser.eval(&tab, "shifts").await;
+            let sum: f64 =
+                shifts.as_array().unwrap().iter().map(|shift| shift[0].as_f64().unwrap()).sum();
+            println!("{size:?}: moved by {sum:.4}");
+            assert!(sum < SHIFT_MAX, "{size:?}: {sum} {shifts}");
+        }
+    }
 }
 
 /// Needs axe from npm, as in .ci/run: `npm pack axe-core`, unpacked, and
@@ -117,7 +163,11 @@ async fn axe_finds_no_violation() {
         if !cut {
             browser.eval(&tab, "document.querySelector('#switch button').click()").await;
             browser
-                .until(&tab, "document.querySelector('#hash').classList.contains('apart')", true)
+                .until(
+                    &tab,
+                    "document.querySelector('#agreement').classList.contains('apart')",
+                    true,
+                )
                 .await;
         }
     }

@@ -4,6 +4,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod firefox;
+mod hero;
 mod keyboard;
 mod live;
 mod looks;

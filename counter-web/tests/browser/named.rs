@@ -40,7 +40,7 @@ async fn pages_of_odd_names_work() {
         .await;
     for (name, path) in NAMES {
         browser.open(&tab, &format!("http://{}/c/{path}", node.http)).await;
-        browser.until(&tab, "document.querySelector('h1')?.textContent", name).await;
+        browser.until(&tab, "document.querySelector('#name bdi')?.textContent", name).await;
         browser.until(&tab, "document.getElementById('rtt').textContent !== ''", true).await;
         click(&mut browser, &tab, "plus").await;
         browser.until(&tab, TOTAL, "1").await;
@@ -50,9 +50,9 @@ async fn pages_of_odd_names_work() {
         let stays = "document.getElementById('clicks').action === location.href";
         assert_eq!(browser.eval(&tab, stays).await, true, "{name}");
         // Text after a name stands to the right of it, whatever direction the name sets.
-        let order = "(() => { const name = document.querySelector('.fine bdi'), range = document.createRange(); \
-                     range.selectNode(name.parentElement.nextSibling); \
-                     return range.getBoundingClientRect().left >= name.getBoundingClientRect().right - 1; })()";
+        let order = "(() => { document.getElementById('details').open = true; const name = document.querySelector('.facts bdi'); \
+                     const next = name.closest('span').nextElementSibling; \
+                     return next.getBoundingClientRect().left >= name.getBoundingClientRect().right - 1; })()";
         assert_eq!(browser.eval(&tab, order).await, true, "{name}");
     }
     keep_picture(&mut browser, &tab, "named").await;

@@ -24,7 +24,7 @@ async fn offline_clicks_survive_a_reload() {
     browser
         .until(
             &tab,
-            "document.getElementById('status').textContent.includes('3 clicks waiting')",
+            "document.getElementById('status').textContent.includes('3 clicks waiting to send')",
             true,
         )
         .await;
@@ -56,7 +56,7 @@ async fn page_shows_a_lost_server_and_reconnects() {
     total_is(&fra, 1);
     let http = ord.http.clone();
     ord.kill();
-    browser.until(&tab, LIVE, "reconnecting").await;
+    browser.until(&tab, LIVE, "Chicago isn't responding").await;
     browser.until(&tab, TOTAL, "1").await;
     add(&fra.http, 4);
     let ord = Node::start_with(&cluster, "ord", &[&fra], &["--http", &http]);
@@ -94,11 +94,11 @@ async fn offline_clicks_show_at_once_and_count_once() {
     let (ord, fra) = two();
     let tab = live_page(&mut browser, &ord).await;
     browser.set_offline(&tab, true).await;
-    browser.until(&tab, LIVE, "off line").await;
+    browser.until(&tab, LIVE, "Offline").await;
     for _ in 0..4 {
         click(&mut browser, &tab, "plus").await;
     }
-    browser.until(&tab, LIVE, "off line with 4 clicks waiting").await;
+    browser.until(&tab, LIVE, "Offline: 4 clicks waiting to send").await;
     browser.until(&tab, TOTAL, "4").await;
     add(&fra.http, 10);
     total_is(&ord, 10);
@@ -158,9 +158,10 @@ async fn page_says_that_its_node_is_catching_up() {
     fra.kill();
     let ord = Node::start(&cluster, "ord", &[&fra]);
     let tab = live_page(&mut browser, &ord).await;
-    let hash =
-        |words: &str| format!("document.getElementById('hash').textContent.startsWith('{words}')");
-    browser.until(&tab, &hash("not in touch with the other nodes"), true).await;
+    let hash = |words: &str| {
+        format!("document.getElementById('agreement').textContent.startsWith('{words}')")
+    };
+    browser.until(&tab, &hash("Not in touch with other regions"), true).await;
     let _fra = Node::start(&cluster, "fra", &[&ord]);
-    browser.until(&tab, &hash("all regions agree"), true).await;
+    browser.until(&tab, &hash("All regions agree"), true).await;
 }

@@ -49,7 +49,7 @@ async fn reduced_motion_stops_animations() {
             .until(
                 &tab,
                 "document.getElementById('moved').textContent",
-                "+1 went from Chicago to 1 node",
+                "Chicago sent +1 to 1 region",
             )
             .await;
         assert_eq!(browser.eval(&tab, "moved > 0").await, Value::from(moves), "{motion}");

@@ -57,7 +57,7 @@ async fn default_nginx_page_says_what_to_set() {
     let Some(nginx) = Nginx::start("default", DEFAULT, &plain.http) else { return };
     let url = format!("http://{}/", nginx.address);
     let tab = open(&mut browser, &url).await;
-    browser.until(&tab, STATUS, "refused").await;
+    browser.until(&tab, STATUS, "Refused").await;
     let sentence = browser.eval(&tab, SENTENCE).await;
     println!("default nginx, the page says: {sentence}");
     for part in [&plain.http, &format!("--allow-origin http://{}", nginx.address), "--trust-proxy"]
@@ -66,7 +66,7 @@ async fn default_nginx_page_says_what_to_set() {
     }
     let plus = browser.middle(&tab, "#plus").await;
     browser.press(&tab, plus).await;
-    browser.until(&tab, STATUS, "refused with 1 click waiting").await;
+    browser.until(&tab, STATUS, "Refused: 1 click waiting to send").await;
     picture(&mut browser, &tab, "nginx-default-refused").await;
     assert_eq!(counter(&plain.http, "clicks")["total"], 0);
 
@@ -173,7 +173,7 @@ async fn page_reports_the_connection_limit() {
         browser.until(tab, STATUS, "live").await;
     }
     let third = open(&mut browser, &url).await;
-    browser.until(&third, STATUS, "refused").await;
+    browser.until(&third, STATUS, "Refused").await;
     let sentence = browser.eval(&third, SENTENCE).await;
     println!("at the limit, the page says: {sentence}");
     assert!(

@@ -19,7 +19,7 @@ const PAGES: usize = 5_000;
 const BACK_WITHIN: Duration = Duration::from_secs(30);
 const SPREAD_MIN: Duration = Duration::from_secs(2);
 
-/// The waits of the page's script, in milliseconds.
+/// The waits of the client library, on which the page is built, in milliseconds.
 struct PageWaits {
     min: f64,
     first_max: f64,
@@ -28,20 +28,21 @@ struct PageWaits {
 
 impl PageWaits {
     fn of_the_page() -> Self {
-        let script = include_str!("../../assets/socket.js");
+        let script = include_str!("../../assets/counter-client.js");
         let number = |name: &str| {
             let text = script.split(&format!("{name} = ")).nth(1).unwrap();
             text.split([',', ';'])
                 .next()
                 .unwrap()
                 .trim()
+                .replace('_', "")
                 .parse()
-                .unwrap_or_else(|_| panic!("{name} in socket.js"))
+                .unwrap_or_else(|_| panic!("{name} in counter-client.js"))
         };
         Self { min: number("WAIT_MIN"), first_max: number("FIRST_MAX"), max: number("WAIT_MAX") }
     }
 
-    /// As `wait` in socket.js.
+    /// As `drop` in counter-client.js.
     fn wait(&self, attempts: i32) -> Duration {
         let most = self.max.min(self.first_max * 2_f64.powi(attempts));
         Duration::from_secs_f64((self.min + fastrand::f64() * (most - self.min)) / 1_000.0)

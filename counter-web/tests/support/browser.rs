@@ -30,6 +30,8 @@ pub struct Browser {
     profile: PathBuf,
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     sent: u64,
+    /// The errors on the consoles of tabs with `watch_errors`.
+    errors: Vec<String>,
 }
 
 /// One tab.
@@ -85,7 +87,7 @@ impl Browser {
         // Its other output is read too, so that it does not block.
         std::thread::spawn(move || lines.for_each(drop));
         let (socket, _) = connect_async(address).await.unwrap();
-        Some(Self { child, profile, socket, sent: 0 })
+        Some(Self { child, profile, socket, sent: 0, errors: Vec::new() })
     }
 
     /// A new tab, which loads nothing yet.
@@ -105,6 +107,18 @@ impl Browser {
 
     pub async fn command(&mut self, tab: &Tab, method: &str, params: Value) -> Value {
         self.call(Some(&tab.session.clone()), method, params).await
+    }
+
+    /// From now on, `errors` has what this tab writes to its console as an error.
+    pub async fn watch_errors(&mut self, tab: &Tab) {
+        for domain in ["Runtime.enable", "Log.enable"] {
+            self.command(tab, domain, json!({})).await;
+        }
+    }
+
+    /// The errors on the consoles since the last call.
+    pub fn errors(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.errors)
     }
 
     pub async fn open(&mut self, tab: &Tab, url: &str) {
@@ -209,6 +223,13 @@ impl Browser {
                 panic!("the browser is gone: {heard:?}")
             };
             let answer: Value = serde_json::from_str(&text).unwrap();
+            match (answer["method"].as_str(), &answer["params"]) {
+                (Some("Runtime.exceptionThrown"), thrown) => self.errors.push(thrown.to_string()),
+                (Some("Log.entryAdded"), logged) if logged["entry"]["level"] == "error" => {
+                    self.errors.push(logged["entry"].to_string());
+                }
+                _ => {}
+            }
             if answer["id"] == self.sent {
                 return answer;
             }
@@ -231,7 +252,7 @@ impl Drop for Browser {
     }
 }
 
-fn is_there(program: &str) -> bool {
+pub fn is_there(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| {
         std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
     })

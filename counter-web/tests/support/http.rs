@@ -181,8 +181,8 @@ impl Events {
     }
 }
 
-/// The clicks that a page's HTML shows for a region.
+/// The clicks that a page's HTML shows for a region, with an ASCII sign.
 pub fn row(html: &str, region: &str) -> Option<String> {
     let row = html.split(&format!("<tr data-region=\"{region}\"")).nth(1)?;
-    Some(row.split("data-f=\"value\">").nth(1)?.split('<').next()?.to_owned())
+    Some(row.split("data-f=\"value\">").nth(1)?.split('<').next()?.replace('−', "-"))
 }

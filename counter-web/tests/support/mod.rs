@@ -6,6 +6,7 @@ pub mod apart;
 pub mod browser;
 pub mod demo;
 pub mod distance;
+pub mod firefox;
 pub mod http;
 pub mod inside;
 pub mod load;

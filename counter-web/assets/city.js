@@ -1,0 +1,97 @@
+// One city of the hero: its total, whose digits roll, its buttons, and the visitor's own clicks.
+import { $, grouped, isStill, signed, text } from "./model.js";
+
+const ROLL = 420; // ms
+const VIBRATION = 12; // ms
+const FLOATING_MAX = 30; // amounts in the air
+// Font sizes by the length of a total, like the server.
+const SIZES = [[5, ""], [8, "l"], [12, "m"], [17, "s"], [22, "xs"], [27, "xxs"]];
+
+// Shows a number. The digits that changed roll, up as it grows. At rest it is plain text.
+export function roll(node, value, isMore) {
+  if (node.textContent === value) return;
+  const before = node.textContent;
+  const size = SIZES.find(([length]) => value.length < length)?.[1] ?? "long";
+  node.className = `total ${size}`;
+  if (isStill() || before === "–" || before.length > 26) { node.textContent = value; return; }
+  const digits = [...value].map((digit, at) => {
+    const old = before.at(at - value.length) ?? "";
+    const span = document.createElement("span");
+    span.textContent = digit;
+    if (digit === old || !/\d/.test(digit)) return span;
+    span.dataset.old = /\d/.test(old) ? old : "";
+    span.className = isMore ? "up" : "down";
+    const from = isMore ? "100%" : "-100%";
+    span.animate({ transform: [`translateY(${from})`, "none"] }, { duration: ROLL, easing: "cubic-bezier(.2,.9,.3,1)" });
+    return span;
+  });
+  node.replaceChildren(...digits);
+  const last = digits.at(-1);
+  setTimeout(() => { if (last.isConnected) node.textContent = node.textContent; }, ROLL + 30);
+}
+
+// Lets an amount rise from where the visitor clicked.
+function float(amount, { x, y }, kind) {
+  if (isStill() || document.querySelectorAll(".plus").length >= FLOATING_MAX) return;
+  const made = document.createElement("span");
+  made.className = `plus ${kind}`;
+  made.ariaHidden = "true";
+  made.textContent = signed(amount);
+  [made.style.left, made.style.top] = [`${x}px`, `${y}px`];
+  document.body.append(made);
+  const drift = `${(Math.random() * 36 - 18).toFixed()}px`;
+  const gone = () => made.remove();
+  made.animate([
+    { opacity: 0, transform: "translate(-50%, -50%) scale(.6)" },
+    { opacity: 1, transform: "translate(-50%, -130%) scale(1.15)", offset: 0.25 },
+    { opacity: 0, transform: `translate(calc(-50% + ${drift}), -330%)` },
+  ], { duration: 850, easing: "ease-out" }).finished.then(gone, gone);
+}
+
+// The visitor's clicks in one city, kept over reloads of this tab.
+function tally(key) {
+  let count = 0;
+  try { count = Number(sessionStorage.getItem(key)) || 0; } catch { /* this load only */ }
+  return {
+    get count() { return count; },
+    more() {
+      count++;
+      try { sessionStorage.setItem(key, count); } catch { /* this load only */ }
+    },
+  };
+}
+
+// The card whose elements have ids with this prefix. `onclick` gets each amount.
+export function openCity(prefix, key, onclick) {
+  const [total, own] = [$(`${prefix}total`), $(`${prefix}own`)];
+  const buttons = [$(`${prefix}minus`), $(`${prefix}plus`)];
+  const mine = tally(key);
+  let shown;
+  const card = {
+    // Draws the total. `note` stands below it, and `kind` is its style.
+    draw(value, note, kind = "") {
+      if (value !== undefined) roll(total, grouped(value), shown === undefined || value >= shown);
+      shown = value;
+      const words = note ?? (mine.count ? `Your clicks: ${grouped(mine.count)}` : "");
+      text(own, words);
+      own.className = `own ${kind}`;
+    },
+    add(amount, at) {
+      mine.more();
+      // Browsers complain of a vibration before the first tap.
+      if (navigator.userActivation?.hasBeenActive) navigator.vibrate?.(VIBRATION);
+      onclick(amount);
+      const box = buttons[amount > 0 ? 1 : 0].getBoundingClientRect();
+      float(amount, at ?? { x: box.x + box.width / 2, y: box.y }, prefix && "away");
+    },
+  };
+  for (const button of buttons) {
+    button.addEventListener("click", (event) => {
+      event.preventDefault();
+      // A key or a script has no place.
+      const at = event.detail && event.isTrusted ? { x: event.clientX, y: event.clientY } : undefined;
+      card.add(Number(button.value), at);
+    });
+  }
+  return card;
+}

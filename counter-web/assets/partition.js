@@ -1,0 +1,124 @@
+// The cable between the hero's cities, and the switch that cuts it.
+import { $, address, clicks, grouped, here, inReach, isStill, known, look, name, other, outOfTouch, regionCount, regions, show, signed, text } from "./model.js";
+
+const HEALED_FOR = 30000; // ms to show the words after a heal
+const BIT = 700; // ms
+const BITS_MAX = 12;
+
+// `apart` is set while this node is cut off. `own` and `others` are the clicks of each side at the
+// cut, if this page can know them. `healed` has them afterwards.
+let apart = null, healed = null, wasWhole = false, switching = false;
+
+const ownValue = () => (regions.get(here)?.value ?? 0n) + known.ahead;
+const elsewhere = () => known.total - ownValue();
+const counted = (amount) => (amount < 0n ? grouped(amount) : clicks(amount));
+
+// The amounts that each side of the hero has added since the cut. `there` is the other city's view.
+export function sinceCut(there) {
+  if (!apart || apart.own === undefined) return {};
+  const mine = ownValue() - apart.own;
+  return { mine, theirs: there && BigInt(there.total) - apart.own - apart.others };
+}
+
+// Follows the cut and the heal. Call it for every view and every status.
+export function follow(there) {
+  if (known.isolated) {
+    if (!apart) apart = wasWhole ? { own: ownValue(), others: elsewhere() } : {};
+    // A page that was loaded after the cut learns from the other side what it has heard.
+    const heardOf = there?.regions[here];
+    if (apart.own === undefined && heardOf && known.lookedAt) {
+      const own = BigInt(heardOf.value);
+      const others = [...regions].reduce((sum, [code, { value }]) => sum + (code === here ? 0n : value), 0n);
+      Object.assign(apart, { own, others });
+    }
+    healed = null;
+  } else {
+    if (apart) healed = { at: performance.now(), ...apart, sent: apart.own === undefined ? 0n : ownValue() - apart.own };
+    [apart, wasWhole] = [null, true];
+  }
+}
+
+const isRecent = () => healed && performance.now() - healed.at < HEALED_FOR;
+// True from the heal until both sides know the clicks of each other.
+function isMeeting(there) {
+  if (!isRecent() || healed.met) return false;
+  if (!there) return !(known.agreement?.of && known.agreement.age_ms === 0);
+  return BigInt(there.total) !== known.total || BigInt(there.regions[here]?.value ?? 0) !== ownValue();
+}
+
+function words(there) {
+  const city = name(here), lost = outOfTouch().map(name);
+  if (known.isolated) {
+    return there ? "Click in both cities: their totals drift apart. Reconnect, and they match again."
+      : "Both sides keep counting. Reconnect, and the totals match again.";
+  }
+  if (isMeeting(there)) return "Reconnected. The totals are meeting again.";
+  if (isRecent()) {
+    healed.met = true;
+    if (healed.own === undefined) return "Back in sync.";
+    return `Back in sync: sent ${counted(healed.sent)}, received ${grouped(elsewhere() - healed.others)}.`;
+  }
+  if (lost.length) return `${lost.join(", ")} may still be counting. Its clicks are added here once it is back.`;
+  return "Both sides keep counting; reconnect and the totals match again, with no click lost.";
+}
+
+let shownAs = "";
+export function drawSwitch(there, isReached) {
+  const cut = known.isolated, state = cut ? "cut" : isMeeting(there) ? "meeting" : "";
+  const hero = $("hero");
+  hero.classList.toggle("cut", cut);
+  hero.classList.toggle("lost", Boolean(other) && !cut && !isReached);
+  if (shownAs && !cut && state === "") {
+    hero.classList.add("met");
+    setTimeout(() => hero.classList.remove("met"), 1600);
+  }
+  shownAs = state;
+  const panel = $("switch");
+  if (!panel) return;
+  const button = panel.querySelector("button");
+  button.value = cut ? "0" : "1";
+  text(button, `${cut ? "Reconnect" : "Disconnect"} ${name(here)}`);
+  text(panel.querySelector("p"), words(there));
+}
+
+// Clicks pass along the cable, away from this city or towards it.
+export function passOn(isOutward) {
+  const cable = $("cable"), path = [...$("hero").querySelectorAll(".whole path")].find((path) => path.getClientRects().length);
+  if (!path || isStill() || known.isolated || cable.querySelectorAll(".bit").length >= BITS_MAX) return;
+  const bit = document.createElementNS("http://www.w3.org/2000/svg", "circle");
+  bit.setAttribute("r", 5);
+  bit.setAttribute("class", isOutward ? "bit" : "bit away");
+  cable.append(bit);
+  const length = path.getTotalLength();
+  const way = Array.from({ length: 13 }, (_, step) => {
+    const { x, y } = path.getPointAtLength(length * (isOutward ? step / 12 : 1 - step / 12));
+    return { transform: `translate(${x}px, ${y}px)` };
+  });
+  const gone = () => bit.remove();
+  bit.animate(way, { duration: BIT, easing: "ease-in-out" }).finished.then(gone, gone);
+}
+
+// What became of this city's clicks.
+export function sentWords(amount) {
+  const reached = inReach().length, city = name(here);
+  if (reached) return `${city} sent ${signed(amount)} to ${regionCount(reached)}`;
+  return known.isolated ? `${signed(amount)} saved here until ${city} reconnects` : `${signed(amount)} saved in ${city}`;
+}
+
+export function watchSwitch(say) {
+  $("switch")?.querySelector("form").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (switching) return;
+    switching = true;
+    try {
+      const form = new URLSearchParams({ cut: known.isolated ? "0" : "1" });
+      const answer = await fetch(address("partition"), {
+        method: "POST", body: form, redirect: "manual", headers: { accept: "application/json" },
+      });
+      if (answer.status >= 400) say((await answer.json()).message);
+    } catch { say(`${name(here)} isn't responding`); }
+    switching = false;
+    await look();
+    show();
+  });
+}

@@ -1,0 +1,42 @@
+// The totals of the hero's cities over the last minute. They part while a city is disconnected, and
+// meet again.
+import { $, isStill } from "./model.js";
+
+const HISTORY_MIN = 5000, HISTORY_MAX = 60000; // ms
+const WIDTH = 600, HEIGHT = 60, MARGIN = 6;
+const STEP = 100; // ms between drawings, or a second without motion
+const lines = [[], []]; // of [ms, total], for this city and the other
+
+const now = () => performance.now();
+const born = now();
+export function record(city, total) {
+  const line = lines[city];
+  if (line.at(-1)?.[1] !== total) line.push([now(), total]);
+}
+
+let drawnAt = -Infinity;
+function draw() {
+  const end = now(), history = Math.min(HISTORY_MAX, Math.max(HISTORY_MIN, end - born)), start = end - history;
+  if (document.hidden || end - drawnAt < (isStill() ? 1000 : STEP)) return;
+  drawnAt = end;
+  let low, high;
+  for (const line of lines) {
+    while (line.length > 1 && line[1][0] < start) line.shift();
+    for (const [, total] of line) {
+      if (low === undefined || total < low) low = total;
+      if (high === undefined || total > high) high = total;
+    }
+  }
+  const x = (at) => Math.max(0, ((at - start) / history) * WIDTH).toFixed(1);
+  const y = (total) => (low === high ? HEIGHT - MARGIN * 2
+    : HEIGHT - MARGIN - ((HEIGHT - 2 * MARGIN) * Number(total - low)) / Number(high - low)).toFixed(1);
+  const [away, home] = $("spark").children;
+  [home, away].forEach((node, city) => {
+    const line = lines[city], points = line.flatMap(([at, total], i) => {
+      const next = line[i + 1]?.[0] ?? end;
+      return [`${x(at)},${y(total)}`, `${x(next)},${y(total)}`];
+    });
+    node.setAttribute("points", points.join(" "));
+  });
+}
+setInterval(draw, STEP);
