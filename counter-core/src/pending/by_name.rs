@@ -3,7 +3,7 @@
 
 use crate::error::WriteError;
 use crate::lattice::amounts::{AMOUNT_MAX, Amounts};
-use crate::pending::slot::{AMOUNT, CLOSED, FULL, Fullness, PENDING_MAX, ended, refuse_above};
+use crate::pending::slot::{AMOUNT, CLOSED, FULL, Fullness, PENDING_MAX, ended, refusal};
 
 /// Capacity of the dirty list that is kept after a flush.
 const DIRTY_KEPT: usize = 64;
@@ -72,7 +72,7 @@ impl LocalAdds {
         if *pending == 0 {
             self.dirty.push(at as u32);
         } else if *pending >= PENDING_MAX {
-            return refuse_above(*pending);
+            return Err(refusal(*pending));
         }
         *pending += amount;
         Ok(())
@@ -85,7 +85,7 @@ impl LocalAdds {
             Side::Increments => amounts.increments,
             Side::Decrements => amounts.decrements,
         };
-        refuse_above(pending)
+        if pending < PENDING_MAX { Ok(()) } else { Err(refusal(pending)) }
     }
 
     /// Adds an amount that was checked before. Other amounts may have come in between.

@@ -110,17 +110,19 @@ fn take(pending: &AtomicU64) -> u64 {
 /// Refuses before it adds: a flush could already have taken an amount that was there for a moment.
 #[cold]
 pub(crate) fn refuse_beyond(pending: &AtomicU64) -> Result<(), WriteError> {
-    refuse_above(pending.load(Ordering::Acquire))
+    match pending.load(Ordering::Acquire) {
+        much if much >= PENDING_MAX => Err(refusal(much)),
+        _ => Ok(()),
+    }
 }
 
-/// Refuses an add to a part with this pending amount, if it is closed or too much is pending.
+/// Why a part with this pending amount takes no add: it is closed, or too much is pending.
 #[cold]
-pub(crate) fn refuse_above(pending: u64) -> Result<(), WriteError> {
+pub(crate) fn refusal(pending: u64) -> WriteError {
     match pending {
-        closed if closed & ENDED != 0 => Err(WriteError::Expired),
-        closed if closed & FULL != 0 => Err(WriteError::CellFull),
-        much if much >= PENDING_MAX => Err(WriteError::NotFlushed),
-        _ => Ok(()),
+        ended if ended & ENDED != 0 => WriteError::Expired,
+        full if full & FULL != 0 => WriteError::CellFull,
+        _ => WriteError::NotFlushed,
     }
 }
 

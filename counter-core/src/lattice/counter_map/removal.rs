@@ -46,6 +46,7 @@ impl CounterMap {
 
     /// A cell that `at` makes as its writer. Returns its slot. If a cell was dropped at that key, it
     /// begins anew.
+    #[inline(never)]
     pub(super) fn make_own(&mut self, at: usize, key: u32) -> u32 {
         self.keys.revive(key);
         let expires_at = self.expiry_of_new(key);
