@@ -86,7 +86,7 @@ fn shared(incarnation: NewIncarnation, config: &NodeConfig) -> Result<Arc<Shared
         &config.region,
         incarnation.map.bounded(config.counters_max, REPLICAS_MAX),
     )
-    .map_err(|error| StartError::Network(error.to_string()))?;
+    .map_err(|_| StartError::Region(config.region.clone()))?;
     let origin = Instant::now();
     let mut replicator =
         Replicator::new(config.protocol.clone(), &replica, fastrand::u64(..), Duration::ZERO);
@@ -109,7 +109,7 @@ fn shared(incarnation: NewIncarnation, config: &NodeConfig) -> Result<Arc<Shared
     if let Some(store) = incarnation.store {
         shared
             .commit_to(store, stored, config.commit_interval)
-            .map_err(|error| StartError::Network(error.to_string()))?;
+            .map_err(StartError::CommitThread)?;
     }
     Ok(shared)
 }

@@ -42,11 +42,10 @@ impl Counter {
     ///
     /// # Errors
     ///
-    /// If the amount is more than 2^32, this writer's cell has no room for it (2^62 in all), or the
-    /// data directory cannot be written at present. Nothing was added.
+    /// If the amount is more than 2^32, this writer's cell has no room for it (2^62 in all), the
+    /// data directory cannot be written at present, or the node has stopped. Nothing was added.
     ///
-    /// [`AddError::Stopped`] after the node has stopped. Nothing was added, except that an add at
-    /// the moment of the stop may still be counted.
+    /// [`AddError::MaybeAdded`] if the node stopped during the add, which may then count.
     ///
     /// # Complexity
     ///
@@ -62,8 +61,8 @@ impl Counter {
     ///
     /// # Errors
     ///
-    /// As for [`Counter::add`]; nothing was added. An error of the future means that the add is
-    /// counted and may not be on the disk.
+    /// As for [`Counter::add`]. An error of the future means that the add is counted and may not
+    /// be on the disk.
     pub fn add_durable(&self, amount: u64) -> Result<Durable, AddError> {
         self.add(amount)?;
         Ok(self.durable())
@@ -99,7 +98,8 @@ impl Counter {
     ///
     /// # Errors
     ///
-    /// If the id is empty or too long, or as for [`Counter::add`]. Nothing was added.
+    /// If the id is empty or too long, or as for [`Counter::add`], but never
+    /// [`AddError::MaybeAdded`]. Nothing was added.
     ///
     /// # Complexity
     ///
@@ -149,7 +149,7 @@ impl Counter {
     ///
     /// # Errors
     ///
-    /// As for [`Counter::add`]; nothing was added. An error of the future,
+    /// As for [`Counter::add`]. An error of the future,
     /// [`NotReplicated`](crate::NotReplicated), means that the add *is* counted and is still being
     /// sent. It reports how many replicas were known to hold the add after `within`. Do not add
     /// again.
@@ -236,7 +236,7 @@ impl Counter {
     ///
     /// # Errors
     ///
-    /// As for [`Counter::add`]; nothing was subtracted.
+    /// As for [`Counter::add`].
     pub fn subtract(&self, amount: u64) -> Result<(), AddError> {
         self.shared
             .gate

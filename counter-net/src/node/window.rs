@@ -43,8 +43,8 @@ impl Window {
     ///
     /// # Errors
     ///
-    /// As for [`Counter::add`](crate::Counter::add), and if the name is not that of a counter.
-    /// Nothing was added.
+    /// As for [`Counter::add_once`](crate::Counter::add_once), and if the name is not that of a
+    /// counter. Nothing was added.
     ///
     /// # Complexity
     ///

@@ -57,9 +57,7 @@ pub(in crate::driver) async fn begin(
         tracing::info!(name, path = %path.display(), "the data directory says which node this is: the node name is not used");
     }
     let begun = tokio::task::spawn_blocking(move || from_directory(&path, restored, cluster)).await;
-    Ok(begun.map_err(|error| {
-        StartError::Network(format!("loading the data directory failed: {error}"))
-    })??)
+    Ok(begun.map_err(|error| StartError::Load(error.to_string()))??)
 }
 
 fn from_directory(
@@ -94,9 +92,8 @@ fn from_directory(
     let mut earlier = earlier_incarnations(&map, ReplicaId::new(node, latest));
     let replica = writer(&keypair, earlier.last().map_or(0, |incarnation| incarnation.incarnation));
     earlier.extend(ended);
-    meta.key_pair = keypair
-        .to_protobuf_encoding()
-        .map_err(|error| StoreError::Write { reason: error.to_string() })?;
+    meta.key_pair =
+        keypair.to_protobuf_encoding().map_err(|error| failed(std::io::Error::other(error)))?;
     meta.incarnation = replica.incarnation;
     meta.place = place.renewed();
     // Written before the first add, so that the next incarnation is above this one in any case.
