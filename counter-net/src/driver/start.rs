@@ -62,7 +62,14 @@ fn announce(shared: &Shared, config: &NodeConfig) {
     } else {
         config.key_fingerprints().join(", ")
     };
-    tracing::info!(replica = %shared.replica(), region = identity.region, cluster = identity.cluster, key_fingerprints = keys, listen = ?*listen, "node started");
+    tracing::info!(
+        replica = %shared.replica(),
+        region = identity.region,
+        cluster = identity.cluster,
+        key_fingerprints = keys,
+        listen = ?*listen,
+        "node started"
+    );
 }
 
 fn swarm(
