@@ -30,7 +30,6 @@ pub use token::{Token, TokenError};
 pub use view::{CounterView, RegionView};
 pub use viewer::Viewer;
 pub use waiting::{NotReached, NotReplicated, Replicated};
-pub(crate) use window::now_ms;
 pub use window::{LimitCheck, Window};
 
 use std::sync::Arc;

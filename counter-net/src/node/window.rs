@@ -1,12 +1,12 @@
 //! Sliding windows: counts of recent adds, and limits on them.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use counter_core::WindowWidth;
 
 use crate::error::AddError;
-use crate::shared::Shared;
+use crate::shared::{Shared, now_ms};
 
 /// Buckets of a window. A limit is exact to a tenth of its window.
 const BUCKETS: u64 = 10;
@@ -25,10 +25,10 @@ pub struct Window {
 pub struct LimitCheck {
     /// True if the amount was within the limit. Only then it was added.
     pub allowed: bool,
-    /// What may still be added now.
+    /// Amount still allowed.
     pub remaining: u64,
-    /// If it was refused, how long until enough of the window expires. If the amount alone is over
-    /// the limit, the whole window.
+    /// Time until a retry can succeed. The whole window if the amount alone is over the limit, and
+    /// zero if the amount was added.
     pub retry_after: Duration,
 }
 
@@ -60,8 +60,12 @@ impl Window {
 
     /// Returns the sum over the window, of all regions that this node knows.
     ///
-    /// The window ends now and slides in steps of a tenth of its width. Adds of other regions count as soon
-    /// as they arrive, by the clocks of the nodes that took them.
+    /// The window ends now and slides in steps of a tenth of its width. Adds of other regions count
+    /// as soon as they arrive, by the clocks of the nodes that took them.
+    ///
+    /// # Complexity
+    ///
+    /// A short shared lock, and a look-up for each tenth of the window.
     pub fn total(&self) -> i128 {
         self.shared.read().replica.window_total(&self.name, self.width, now_ms())
     }
@@ -74,6 +78,10 @@ impl Window {
     /// # Errors
     ///
     /// As [`add`](Self::add). Nothing was added.
+    ///
+    /// # Complexity
+    ///
+    /// A short exclusive lock, and a look-up for each tenth of the window.
     pub fn check(&self, amount: u64, limit: u64) -> Result<LimitCheck, AddError> {
         let mut state = self.shared.write();
         self.shared.gate.check()?;
@@ -110,10 +118,4 @@ impl std::fmt::Debug for Window {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Window").field("name", &self.name).finish_non_exhaustive()
     }
-}
-
-/// Milliseconds since the start of 1970, by this machine's clock.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

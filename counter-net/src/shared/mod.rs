@@ -18,7 +18,7 @@ pub(crate) use waiting::OpenWaits;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use counter_core::{Replica, ReplicaId};
 use tokio::sync::{Notify, watch};
@@ -181,8 +181,8 @@ impl Shared {
         state
     }
 
-    /// Locks the state for reading, and lets waiting writers go first. For work of many short locks:
-    /// it would otherwise mostly have the lock again before a writer has woken up.
+    /// Locks the state for reading, and lets waiting writers go first. For work of many short
+    /// locks: it would otherwise mostly have the lock again before a writer has woken up.
     pub(crate) fn read_after_writers(&self) -> RwLockReadGuard<'_, NodeState> {
         for _ in 0..YIELDS_MAX {
             if self.writers.load(Ordering::Relaxed) == 0 {
@@ -226,4 +226,10 @@ impl Shared {
     pub(crate) fn viewer_count(&self) -> u64 {
         self.viewers.load(Ordering::Relaxed)
     }
+}
+
+/// Milliseconds since the start of 1970, by this machine's clock.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,9 +1,10 @@
 //! The loop of a node: it waits for the first event, handles it, and carries out the replicator's
 //! outputs.
 //!
-//! `events` turns network events into inputs, `effects` turns outputs into network calls. `search`
-//! tracks the search for peers, `introductions` spreads addresses, `isolation` cuts the node off on
-//! request, and `farewell` ends it.
+//! `events` turns network events into inputs, `effects` turns outputs into network calls, and
+//! `in_flight` holds the calls that have begun and not ended. `search` tracks the search for peers,
+//! and `introductions` spreads addresses. `cut_peers` holds the peers that broke the rules,
+//! `isolation` cuts the node off on request, and `farewell` ends it.
 
 mod cut_peers;
 mod effects;
@@ -35,9 +36,8 @@ use crate::config::{NodeConfig, SWEEP_INTERVAL};
 use crate::discovery::DiscoveryTasks;
 use crate::error::NodeFailure;
 use crate::network::{Behaviour, ProtocolNames};
-use crate::node::now_ms;
 use crate::protocol::{Input, Output};
-use crate::shared::Shared;
+use crate::shared::{Shared, now_ms};
 
 /// One node's loop with everything it owns. Each part keeps its own invariant; this routes between
 /// them.
@@ -140,7 +140,7 @@ impl Driver {
                 biased;
                 () = shared.wakes.stop.notified() => break,
                 () = shared.wakes.local.notified() => self.feed(Input::LocalChange),
-                () = shared.wakes.waits.notified() => shared.waiting.take_new().into_iter().for_each(|wait| self.feed(wait)),
+                () = shared.wakes.waits.notified() => self.feed_waits(),
                 () = shared.wakes.viewers.notified() => self.feed_viewers(),
                 () = shared.wakes.isolation.notified() => self.follow_isolation(),
                 () = at(deadline) => self.on_deadline(),
@@ -195,6 +195,11 @@ impl Driver {
             self.shared.state_changed();
         }
         !dropped.is_empty()
+    }
+
+    fn feed_waits(&mut self) {
+        let waits = self.shared.waiting.take_new();
+        waits.into_iter().for_each(|wait| self.feed(wait));
     }
 
     fn feed_viewers(&mut self) {
