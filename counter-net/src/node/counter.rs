@@ -130,7 +130,11 @@ impl Counter {
     /// Resolves once everything added here before the call is on this node's disk, or at once
     /// without a data directory.
     ///
-    /// Fails with [`NotDurable::Stopped`](crate::NotDurable::Stopped) if the node stopped first.
+    /// # Errors
+    ///
+    /// The future fails with [`NotDurable::Store`](crate::NotDurable::Store) if the commit failed;
+    /// the node retries it. It fails with [`NotDurable::Stopped`](crate::NotDurable::Stopped) if
+    /// the node stopped first. The adds count in any case.
     pub fn durable(&self) -> Durable {
         self.handle.hand_over();
         self.shared.durable()
@@ -165,6 +169,10 @@ impl Counter {
 
     /// Resolves once `copies` replicas hold everything added here before the call; see
     /// [`Counter::add_replicated`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Node::replicated`](crate::Node::replicated).
     pub fn replicated(&self, copies: Copies, within: Duration) -> Replicated {
         self.handle.hand_over();
         self.shared.replicated(copies, within)
@@ -174,7 +182,12 @@ impl Counter {
     /// that holds the token shows no less.
     ///
     /// It names only the counter's writers and this node. Hand it to the client with the answer,
-    /// joined ([`Token::join`]) with the client's earlier one.
+    /// joined ([`Token::join`]) with the client's earlier one. Flushes pending adds first, which
+    /// gives them a version.
+    ///
+    /// # Complexity
+    ///
+    /// Linear in the counter's cells and the pending adds, under a short exclusive lock.
     pub fn token(&self) -> Token {
         self.handle.hand_over();
         self.shared.token(Some(&self.name))
@@ -187,7 +200,9 @@ impl Counter {
     ///
     /// # Errors
     ///
-    /// [`NotReached`] after `within`; [`Counter::total`] then returns an older total.
+    /// [`NotReached::Behind`] after `within`, [`NotReached::Busy`] at once if too many waits are
+    /// open, [`NotReached::Stopped`] if the node stopped first. [`Counter::total`] then returns an
+    /// older total.
     pub async fn total_at(&self, token: &Token, within: Duration) -> Result<i128, NotReached> {
         self.shared.reach(token, within).await?;
         Ok(self.total())
@@ -248,17 +263,25 @@ impl Counter {
     ///
     /// # Complexity
     ///
-    /// Linear in the counter's replicas.
+    /// A short shared lock and a hash look-up.
     pub fn total(&self) -> i128 {
         self.shared.read().replica.total(&self.name)
     }
 
     /// Returns the value of each region that has one.
+    ///
+    /// # Complexity
+    ///
+    /// Linear in the counter's regions, under a short shared lock.
     pub fn by_region(&self) -> BTreeMap<String, i128> {
         super::view::values_by_region(&self.shared.read(), &self.name)
     }
 
     /// Returns each replica's part of the counter by region: its adds minus resets.
+    ///
+    /// # Complexity
+    ///
+    /// Linear in the counter's cells, under a short shared lock.
     pub fn by_replica(&self) -> BTreeMap<String, Vec<(ReplicaId, i128)>> {
         let state = self.shared.read();
         let map = state.replica.map();
@@ -270,6 +293,8 @@ impl Counter {
     /// Resets every region of the counter by the value that this node has seen. Concurrent adds
     /// elsewhere survive.
     ///
+    /// Flushes pending adds of all counters first.
+    ///
     /// # Errors
     ///
     /// [`AddError::NotCaughtUp`] until this node is [synced](crate::Node::synced), and on a copied
@@ -278,6 +303,10 @@ impl Counter {
     ///
     /// Another error means that a region's part could not be written. The regions before it, in
     /// order of their names, are reset. Repeating the call is safe.
+    ///
+    /// # Complexity
+    ///
+    /// Linear in the counter's cells and the pending adds, under a short exclusive lock.
     pub fn reset(&self) -> Result<(), AddError> {
         super::clearing::reset(&self.shared, &self.name).map(drop)
     }
@@ -286,6 +315,10 @@ impl Counter {
     /// an add after the removal makes the counter anew.
     ///
     /// # Errors
+    ///
+    /// As for [`Node::remove`](crate::Node::remove).
+    ///
+    /// # Complexity
     ///
     /// As for [`Node::remove`](crate::Node::remove).
     pub fn remove(&self) -> Result<bool, AddError> {
