@@ -144,7 +144,8 @@ fn checkpoints_keep_the_file_small_during_adds() {
     let (replaced, kept) = opened.log.rows();
     assert_eq!(
         replaced, 0,
-        "of the log before the checkpoint nothing is left, of that since then and the checkpoint {kept} rows"
+        "of the log before the checkpoint nothing is left, of that since then and the checkpoint \
+         {kept} rows"
     );
     assert!(kept < 40, "a checkpoint came into force: {kept} rows of 40 commits");
 }
