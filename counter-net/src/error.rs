@@ -15,11 +15,17 @@ use crate::store::StoreError;
 pub enum AddError {
     /// The counter itself refused: the amount, the name, the id, or a bound.
     Refused(WriteError),
-    /// The data directory cannot be written, mostly because the disk is full.
-    StoreFailing,
+    /// The data directory cannot be written at present.
+    StoreFailing {
+        /// The system's error number, if the last commit failed with one.
+        os_error: Option<i32>,
+    },
     /// The node has stopped, so an add would be lost.
     Stopped,
-    /// The node has not caught up with the others, so it does not know all that a reset must clear.
+    /// The node stopped during the add, which may count or not. Retry it only with an id.
+    MaybeAdded,
+    /// The node has not caught up with the others, so it does not know all that a reset or a
+    /// removal must clear.
     NotCaughtUp,
 }
 
@@ -28,15 +34,21 @@ impl fmt::Display for AddError {
         match self {
             Self::Refused(error) => error.fmt(f),
             Self::NotCaughtUp => f.write_str(
-                "this node has not caught up with the others yet, so it does not know all that there is to reset; nothing was reset: try again \
-                 once it is ready. On a copied data directory, start it with --restored if that is all that is left of the cluster",
+                "this node has not caught up; nothing was reset or removed. Retry once it is ready",
             ),
             Self::Stopped => f.write_str(
-                "the node has stopped; nothing was added: add at another node, or start this one again",
+                "the node has stopped; nothing changed. Use another node, or start this one again",
             ),
-            Self::StoreFailing => f.write_str(
-                "the data directory cannot be written, mostly because the disk is full; nothing was added",
+            Self::MaybeAdded => f.write_str(
+                "the node has stopped; this add may or may not count. Retry only an add with an id",
             ),
+            Self::StoreFailing { os_error } => {
+                f.write_str("the data directory cannot be written")?;
+                if let Some(code) = os_error {
+                    write!(f, ": {}", io::Error::from_raw_os_error(*code))?;
+                }
+                f.write_str("; nothing was added. The node retries, and takes adds once it can")
+            }
         }
     }
 }
@@ -59,9 +71,9 @@ impl From<WriteError> for AddError {
 pub enum StartError {
     /// The region is not 1-32 characters of `a`-`z`, `0`-`9` and `-`.
     Region(String),
-    /// The cluster is not 1-64 characters of letters, digits, `-`, `_` and `.`.
+    /// The cluster is not 1-64 characters of letters, digits, `-`, `_` and `.`, or starts with `.`.
     Cluster(String),
-    /// The node's name is empty or longer than 128 bytes.
+    /// The node's name is blank or longer than 128 bytes.
     NodeName(String),
     /// The prefix of an expiry is none that a name can have, or the time is below 1 ms.
     Expiry {
@@ -100,6 +112,10 @@ pub enum StartError {
     },
     /// The data directory cannot be used.
     Store(StoreError),
+    /// Loading the data directory was interrupted: it panicked, or the runtime is shutting down.
+    Load(String),
+    /// The thread that commits to the data directory cannot be started.
+    CommitThread(io::Error),
     /// A way of discovery cannot start.
     Discovery(DiscoveryError),
     /// The start was polled outside of a tokio runtime.
@@ -123,8 +139,9 @@ impl fmt::Display for NodeFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SecondProcess => f.write_str(
-                "another process runs as this node, such as from the original of a cloned disk, so this one has stopped. \
-                 Its data directory holds all its adds; start it again, and it takes a new identity and counts beside the other",
+                "another process runs as this node, such as from the original of a cloned disk, \
+                 so this one has stopped. Its data directory holds all its adds; start it again, \
+                 and it takes a new identity and counts beside the other",
             ),
         }
     }
@@ -135,49 +152,66 @@ impl std::error::Error for NodeFailure {}
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Region(region) => {
-                write!(f, "the region {region:?} is not 1-32 characters of a-z, 0-9 and '-': write one such as \"ord\" or \"eu-west-1\"")
-            }
-            Self::Cluster(cluster) => {
-                write!(
-                    f,
-                    "the cluster name {cluster:?} is not 1-64 characters of letters, digits, '-', '_' and '.': write one such as \"counter\""
-                )
-            }
-            Self::NodeName(name) => {
-                write!(f, "the node's name {name:?} is not 1-128 bytes: write one that no other node of the cluster has, such as \"web-1\"")
-            }
-            Self::Expiry { prefix, after } => {
-                write!(
-                    f,
-                    "counters that begin with {prefix:?} cannot end after {after:?}: write a prefix of at most 128 bytes without control characters, \
-                     and a time of 1 ms or more"
-                )
-            }
-            Self::Address { address, reason } => {
-                write!(
-                    f,
-                    "{address:?} is not a usable address ({reason}): write a multiaddress such as \"/ip4/192.0.2.7/tcp/7117\", optionally followed by /p2p/ and the whole id"
-                )
-            }
+            Self::Region(region) => write!(
+                f,
+                "the region {region:?} is not 1-32 characters of a-z, 0-9 and '-': write one such \
+                 as \"ord\" or \"eu-west-1\""
+            ),
+            Self::Cluster(cluster) => write!(
+                f,
+                "a cluster name has 1-64 characters of letters, digits, '-', '_' and '.', and \
+                 does not start with a dot; {cluster:?} does not fit: write one such as \
+                 \"counter\""
+            ),
+            Self::NodeName(name) => write!(
+                f,
+                "the node's name {name:?} is blank or longer than 128 bytes: write one that no \
+                 other node of the cluster has, such as \"web-1\""
+            ),
+            Self::Expiry { prefix, after } => write!(
+                f,
+                "counters that begin with {prefix:?} cannot end after {after:?}: write a prefix of \
+                 at most 128 bytes without control characters, and a time of 1 ms or more"
+            ),
+            Self::Address { address, reason } => write!(
+                f,
+                "{address:?} is not a usable address ({reason}): write a multiaddress such as \
+                 \"/ip4/192.0.2.7/tcp/7117\", optionally followed by /p2p/ and the whole id"
+            ),
             Self::KeyNeeded { address } => write!(
                 f,
-                "{address} is open to other machines, and this cluster has no key: set a cluster key (COUNTER_CLUSTER_KEY or --cluster-key-file; \
-                 `openssl rand -hex 32` makes one), the same on every node, or listen on loopback (/ip4/127.0.0.1/tcp/0)"
+                "{address} is open to other machines, and this cluster has no key: set a cluster \
+                 key (COUNTER_CLUSTER_KEY or --cluster-key-file; `openssl rand -hex 32` makes \
+                 one), the same on every node, or listen on loopback (/ip4/127.0.0.1/tcp/0)"
             ),
             Self::FirstKeyMissing => f.write_str(
-                "there are further cluster keys to accept but no first one: set the key that all nodes have now with `cluster_key`",
+                "there are further cluster keys to accept but no first one: set the key that all \
+                 nodes have now with `cluster_key`",
             ),
-            Self::TooManyKeys { keys, keys_max } => {
-                write!(f, "{keys} cluster keys were given, and a node has at most {keys_max}: leave out those that no node uses any more")
-            }
-            Self::Listen { address, source } => {
-                write!(f, "cannot listen on {address}: {source}; choose another port, or 0 for any free one")
-            }
+            Self::TooManyKeys { keys, keys_max } => write!(
+                f,
+                "{keys} cluster keys were given, and a node has at most {keys_max}: leave out \
+                 those that no node uses any more"
+            ),
+            Self::Listen { address, source } => write!(
+                f,
+                "cannot listen on {address}: {source}; choose another port, or 0 for any free one"
+            ),
             Self::Store(error) => error.fmt(f),
+            Self::Load(reason) => write!(
+                f,
+                "loading the data directory was interrupted: {reason}. Start the node again; if \
+                 that fails too, keep the directory and report it"
+            ),
+            Self::CommitThread(source) => write!(
+                f,
+                "cannot start the thread that commits to the data directory: {source}; check the \
+                 limits on threads and memory"
+            ),
             Self::Discovery(error) => error.fmt(f),
             Self::NoRuntime => f.write_str(
-                "a node runs on tokio, and this thread is in no runtime: start it under #[tokio::main], or in Runtime::block_on",
+                "a node runs on tokio, and this thread is in no runtime: start it under \
+                 #[tokio::main], or in Runtime::block_on",
             ),
             Self::Network(reason) => write!(f, "the network could not be set up: {reason}"),
         }
@@ -187,7 +221,7 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Listen { source, .. } => Some(source),
+            Self::Listen { source, .. } | Self::CommitThread(source) => Some(source),
             Self::Store(error) => Some(error),
             _ => None,
         }
@@ -236,26 +270,23 @@ impl fmt::Display for DiscoveryError {
             ),
             Self::Dns(text) => write!(
                 f,
-                "{text:?} lacks a name or a port: write dns:NAME:PORT, such as dns:counter.default.svc:7117"
+                "{text:?} lacks a name or a port: write dns:NAME:PORT, such as \
+                 dns:counter.default.svc:7117"
             ),
-            Self::FlyVariable(name) => {
-                write!(
-                    f,
-                    "discovery by fly needs {name}, which only a Fly.io machine has: write another way, such as local"
-                )
-            }
-            Self::MdnsNeedsKey => {
-                write!(
-                    f,
-                    "discovery by mdns needs a cluster key: without one a node listens on loopback only, where mDNS cannot find it. Set a key, or use local"
-                )
-            }
-            Self::Directory { path, reason } => {
-                write!(
-                    f,
-                    "local discovery cannot use the directory {path}: {reason}; set XDG_RUNTIME_DIR to a directory of yours, or use --discover none"
-                )
-            }
+            Self::FlyVariable(name) => write!(
+                f,
+                "discovery by fly needs {name}, which only a Fly.io machine has: write another \
+                 way, such as local"
+            ),
+            Self::MdnsNeedsKey => f.write_str(
+                "discovery by mdns needs a cluster key: without one a node listens on loopback \
+                 only, where mDNS cannot find it. Set a key, or use local",
+            ),
+            Self::Directory { path, reason } => write!(
+                f,
+                "local discovery cannot use the directory {path}: {reason}; set XDG_RUNTIME_DIR \
+                 to a directory of yours, or use --discover none"
+            ),
         }
     }
 }
@@ -301,34 +332,31 @@ impl fmt::Display for ClusterKeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => write!(f, "the cluster key is empty: `openssl rand -hex 32` makes one"),
-            Self::TooShort { characters } => {
-                write!(
-                    f,
-                    "the cluster key has {characters} characters, and 16 is the least: `openssl rand -hex 32` makes a good one"
-                )
-            }
+            Self::TooShort { characters } => write!(
+                f,
+                "the cluster key has {characters} characters, and 16 is the least: `openssl rand \
+                 -hex 32` makes a good one"
+            ),
             Self::HexDigits { digits } => write!(
                 f,
-                "the cluster key looks like hexadecimal and has {digits} digits; a key has 64: copy it whole, or make one with `openssl rand -hex 32`"
+                "the cluster key looks like hexadecimal and has {digits} digits; a key has 64: \
+                 copy it whole, or make one with `openssl rand -hex 32`"
             ),
             Self::InList { parts, keys } if parts == keys => {
-                write!(
-                    f,
-                    "there are {keys} cluster keys between commas, and only one can stand here"
-                )
+                write!(f, "expected one cluster key, found {keys}")
             }
             Self::InList { parts, keys } => write!(
                 f,
-                "the cluster key has {parts} parts between commas, and {keys} of them are whole keys: of several keys each is 64 hexadecimal digits \
-                 or base64 of 32 bytes; give a passphrase apart from other keys"
+                "a comma-separated list may hold only hexadecimal or base64 keys, and only {keys} \
+                 of these {parts} parts are such keys: give a passphrase on its own"
             ),
-            Self::KeyFile => write!(
-                f,
-                "the swarm key file does not hold a /base16/ key of 64 hexadecimal digits"
+            Self::KeyFile => f.write_str(
+                "the swarm key file does not hold a /base16/ key of 64 hexadecimal digits",
             ),
             Self::Read { path, source } => write!(
                 f,
-                "the cluster key file {path} cannot be read: {source}; name a text file with the key, as `openssl rand -hex 32` writes one"
+                "the cluster key file {path} cannot be read: {source}; name a text file with the \
+                 key, as `openssl rand -hex 32` writes one"
             ),
         }
     }

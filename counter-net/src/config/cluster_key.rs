@@ -12,7 +12,7 @@ use crate::error::ClusterKeyError;
 
 const KEY_BYTES: usize = 32;
 const PASSPHRASE_CHARACTERS_MIN: usize = 16;
-/// The most bytes read from a key file.
+/// The longest key file. A passphrase has no other bound.
 const KEY_FILE_BYTES_MAX: u64 = 4_096;
 const SWARM_KEY_HEADER: &str = "/key/swarm/psk/1.0.0/";
 /// Separates several keys.
@@ -46,11 +46,12 @@ impl ClusterKey {
         Self { bytes }
     }
 
-    /// Reads the key from a text file, in any of the four forms.
+    /// Reads the key from a text file, in any of the four forms. Blocks for the time of the read.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read or is not text, or its text is not a key.
+    /// If the file cannot be read, is not text or is longer than 4,096 bytes, or its text is not a
+    /// key.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ClusterKeyError> {
         let path = path.as_ref();
         read_bounded(path)
@@ -89,9 +90,14 @@ impl ClusterKey {
 
 fn read_bounded(path: &Path) -> std::io::Result<String> {
     use std::io::Read;
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(KEY_FILE_BYTES_MAX).read_to_string(&mut text)?;
-    Ok(text)
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(KEY_FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > KEY_FILE_BYTES_MAX {
+        let too_long = format!("it is longer than {KEY_FILE_BYTES_MAX} bytes");
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, too_long));
+    }
+    String::from_utf8(bytes)
+        .map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not text"))
 }
 
 impl FromStr for ClusterKey {
@@ -239,6 +245,21 @@ mod tests {
             ClusterKey::from_file("/nonexistent/key"),
             Err(ClusterKeyError::Read { .. })
         ));
+    }
+
+    #[test]
+    fn long_key_file_is_refused_and_not_cut() {
+        let path = std::env::temp_dir().join(format!("counter-net-key-{:016x}", fastrand::u64(..)));
+        let passphrase = "x".repeat(KEY_FILE_BYTES_MAX as usize);
+        std::fs::write(&path, &passphrase).expect("writable");
+        assert_eq!(ClusterKey::from_file(&path).expect("a key"), key(&passphrase));
+        std::fs::write(&path, format!("{passphrase}y")).expect("writable");
+        let error = ClusterKey::from_file(&path).expect_err("refused");
+        assert!(error.to_string().contains("longer than 4096 bytes"), "{error}");
+        std::fs::write(&path, b"\xff\xfe a passphrase of 16").expect("writable");
+        let error = ClusterKey::from_file(&path).expect_err("refused");
+        assert!(error.to_string().contains("it is not text"), "{error}");
+        std::fs::remove_file(path).expect("removable");
     }
 
     #[test]

@@ -41,7 +41,8 @@ pub(crate) const CONNECTIONS_PER_PEER_MAX: u32 = 3;
 pub(crate) const CONNECTIONS_PENDING_MAX: u32 = 128;
 /// With this many peers a node stops dialling further ones on its own.
 pub(crate) const PEERS_WANTED: usize = 64;
-/// The most peers in the address book. A further one replaces the oldest that is not connected.
+/// The most peers in the address book. A further one replaces the one with the most failed dials in
+/// a row that is neither connected nor named by the operator.
 pub(crate) const KNOWN_PEERS_MAX: usize = 1_024;
 /// The most addresses of one peer, the latest first.
 pub(crate) const ADDRESSES_PER_PEER_MAX: usize = 8;

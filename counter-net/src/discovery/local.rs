@@ -258,7 +258,11 @@ pub(super) async fn watch(mut notes: NoteDirectory, sender: AddressSender) {
         if since_renewal >= RENEW_INTERVAL {
             since_renewal = Duration::ZERO;
             if let Err(error) = notes.write_note() {
-                tracing::warn!(%error, "the note for local discovery could not be renewed; nodes that start later will not find this one");
+                tracing::warn!(
+                    %error,
+                    "the note for local discovery could not be renewed; nodes that start later \
+                     will not find this one"
+                );
             }
         }
         tokio::time::sleep(interval).await;
@@ -289,9 +293,8 @@ mod tests {
         let (queue, mut reported) = tokio::sync::mpsc::channel(1);
         let began = Instant::now();
         tokio::spawn(watch(late, AddressSender::new(0, queue)));
-        assert!(
-            matches!(reported.recv().await.expect("a report").outcome, DiscoveryOutcome::Found(found) if found.len() == 2)
-        );
+        let outcome = reported.recv().await.expect("a report").outcome;
+        assert!(matches!(outcome, DiscoveryOutcome::Found(found) if found.len() == 2));
         assert!(began.elapsed() < LOCAL_WINDOW, "{:?}", began.elapsed());
         fs::remove_dir_all(&root).expect("removable");
         let lost = loop {

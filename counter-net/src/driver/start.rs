@@ -62,7 +62,14 @@ fn announce(shared: &Shared, config: &NodeConfig) {
     } else {
         config.key_fingerprints().join(", ")
     };
-    tracing::info!(replica = %shared.replica(), region = identity.region, cluster = identity.cluster, key_fingerprints = keys, listen = ?*listen, "node started");
+    tracing::info!(
+        replica = %shared.replica(),
+        region = identity.region,
+        cluster = identity.cluster,
+        key_fingerprints = keys,
+        listen = ?*listen,
+        "node started"
+    );
 }
 
 fn swarm(
@@ -86,7 +93,7 @@ fn shared(incarnation: NewIncarnation, config: &NodeConfig) -> Result<Arc<Shared
         &config.region,
         incarnation.map.bounded(config.counters_max, REPLICAS_MAX),
     )
-    .map_err(|error| StartError::Network(error.to_string()))?;
+    .map_err(|_| StartError::Region(config.region.clone()))?;
     replica.set_expiry_rules(config.expiry.iter().cloned());
     let origin = Instant::now();
     let mut replicator =
@@ -110,7 +117,7 @@ fn shared(incarnation: NewIncarnation, config: &NodeConfig) -> Result<Arc<Shared
     if let Some(store) = incarnation.store {
         shared
             .commit_to(store, stored, config.commit_interval)
-            .map_err(|error| StartError::Network(error.to_string()))?;
+            .map_err(StartError::CommitThread)?;
     }
     Ok(shared)
 }

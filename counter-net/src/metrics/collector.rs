@@ -186,7 +186,7 @@ impl Scrape<'_> {
         self.gauge("cells", "Cells held.", map.cell_count())?;
         self.gauge(
             "tombstones",
-            "Dropped cells that some replica has not shown to hold as dropped.",
+            "Dropped cells whose removal some replica has not confirmed.",
             map.tombstone_count(),
         )?;
         self.gauge("replicas", "Replicas known, live or not.", map.replicas().len())
@@ -315,7 +315,8 @@ impl Scrape<'_> {
         let waits = state.replicator.waits_for(&state.replica).is_some();
         self.gauge(
             "folding_held_up",
-            "1 while this node waits for a replica before it may fold; `members` names it.",
+            "1 while this node waits for a replica before it may fold; `Node::incarnations` names \
+             it.",
             usize::from(waits),
         )
     }

@@ -61,7 +61,7 @@ impl EventCounts {
         self.added_many(1);
     }
 
-    /// So many adds or subtractions were taken.
+    /// Counts `adds` adds.
     pub(crate) fn added_many(&self, adds: usize) {
         STRIPE.with(|stripe| self.adds[*stripe].0.fetch_add(adds as u64, Ordering::Relaxed));
     }

@@ -162,7 +162,8 @@ mod tests {
     fn accept_chooses_the_format() {
         use MetricsFormat::{OpenMetrics, Prometheus};
         let prometheus_2 = "application/openmetrics-text;version=1.0.0,\
-            application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+            application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,\
+            */*;q=0.1";
         for (accept, format) in [
             ("", Prometheus),
             ("*/*", Prometheus),
@@ -182,7 +183,8 @@ mod tests {
 
     #[test]
     fn prometheus_text_names_families_by_their_samples() {
-        let open_metrics = "# HELP a Adds.\n# TYPE a counter\na_total{b=\"\\\" # {\"} 2 # {c=\"d\"} 1\n\
+        let open_metrics = "# HELP a Adds.\n# TYPE a counter\n\
+            a_total{b=\"\\\" # {\"} 2 # {c=\"d\"} 1\n\
             # HELP w_bytes Width.\n# TYPE w_bytes gauge\n# UNIT w_bytes bytes\nw_bytes 3\n\
             # HELP n Node.\n# TYPE n info\nn_info{x=\"#\"} 1\n";
         let prometheus = "# HELP a_total Adds.\n# TYPE a_total counter\na_total{b=\"\\\" # {\"} 2\n\

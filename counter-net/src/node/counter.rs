@@ -42,11 +42,10 @@ impl Counter {
     ///
     /// # Errors
     ///
-    /// If the amount is more than 2^32, this writer's cell has no room for it (2^62 in all), or the
-    /// data directory cannot be written at present. Nothing was added.
+    /// If the amount is more than 2^32, this writer's cell has no room for it (2^62 in all), the
+    /// data directory cannot be written at present, or the node has stopped. Nothing was added.
     ///
-    /// [`AddError::Stopped`] after the node has stopped. Nothing was added, except that an add at
-    /// the moment of the stop may still be counted.
+    /// [`AddError::MaybeAdded`] if the node stopped during the add, which may then count.
     ///
     /// # Complexity
     ///
@@ -62,8 +61,8 @@ impl Counter {
     ///
     /// # Errors
     ///
-    /// As for [`Counter::add`]; nothing was added. An error of the future means that the add is
-    /// counted and may not be on the disk.
+    /// As for [`Counter::add`]. An error of the future means that the add is counted and may not
+    /// be on the disk.
     pub fn add_durable(&self, amount: u64) -> Result<Durable, AddError> {
         self.add(amount)?;
         Ok(self.durable())
@@ -99,7 +98,8 @@ impl Counter {
     ///
     /// # Errors
     ///
-    /// If the id is empty or too long, or as for [`Counter::add`]. Nothing was added.
+    /// If the id is empty or too long, or as for [`Counter::add`], but never
+    /// [`AddError::MaybeAdded`]. Nothing was added.
     ///
     /// # Complexity
     ///
@@ -130,7 +130,11 @@ impl Counter {
     /// Resolves once everything added here before the call is on this node's disk, or at once
     /// without a data directory.
     ///
-    /// Fails with [`NotDurable::Stopped`](crate::NotDurable::Stopped) if the node stopped first.
+    /// # Errors
+    ///
+    /// The future fails with [`NotDurable::Store`](crate::NotDurable::Store) if the commit failed;
+    /// the node retries it. It fails with [`NotDurable::Stopped`](crate::NotDurable::Stopped) if
+    /// the node stopped first. The adds count in any case.
     pub fn durable(&self) -> Durable {
         self.handle.hand_over();
         self.shared.durable()
@@ -149,7 +153,7 @@ impl Counter {
     ///
     /// # Errors
     ///
-    /// As for [`Counter::add`]; nothing was added. An error of the future,
+    /// As for [`Counter::add`]. An error of the future,
     /// [`NotReplicated`](crate::NotReplicated), means that the add *is* counted and is still being
     /// sent. It reports how many replicas were known to hold the add after `within`. Do not add
     /// again.
@@ -165,6 +169,10 @@ impl Counter {
 
     /// Resolves once `copies` replicas hold everything added here before the call; see
     /// [`Counter::add_replicated`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Node::replicated`](crate::Node::replicated).
     pub fn replicated(&self, copies: Copies, within: Duration) -> Replicated {
         self.handle.hand_over();
         self.shared.replicated(copies, within)
@@ -174,7 +182,12 @@ impl Counter {
     /// that holds the token shows no less.
     ///
     /// It names only the counter's writers and this node. Hand it to the client with the answer,
-    /// joined ([`Token::join`]) with the client's earlier one.
+    /// joined ([`Token::join`]) with the client's earlier one. Flushes pending adds first, which
+    /// gives them a version.
+    ///
+    /// # Complexity
+    ///
+    /// Linear in the counter's cells and the pending adds, under a short exclusive lock.
     pub fn token(&self) -> Token {
         self.handle.hand_over();
         self.shared.token(Some(&self.name))
@@ -187,7 +200,9 @@ impl Counter {
     ///
     /// # Errors
     ///
-    /// [`NotReached`] after `within`; [`Counter::total`] then returns an older total.
+    /// [`NotReached::Behind`] after `within`, [`NotReached::Busy`] at once if too many waits are
+    /// open, [`NotReached::Stopped`] if the node stopped first. [`Counter::total`] then returns an
+    /// older total.
     pub async fn total_at(&self, token: &Token, within: Duration) -> Result<i128, NotReached> {
         self.shared.reach(token, within).await?;
         Ok(self.total())
@@ -236,7 +251,7 @@ impl Counter {
     ///
     /// # Errors
     ///
-    /// As for [`Counter::add`]; nothing was subtracted.
+    /// As for [`Counter::add`].
     pub fn subtract(&self, amount: u64) -> Result<(), AddError> {
         self.shared
             .gate
@@ -248,17 +263,25 @@ impl Counter {
     ///
     /// # Complexity
     ///
-    /// Linear in the counter's replicas.
+    /// A short shared lock and a hash look-up.
     pub fn total(&self) -> i128 {
         self.shared.read().replica.total(&self.name)
     }
 
     /// Returns the value of each region that has one.
+    ///
+    /// # Complexity
+    ///
+    /// Linear in the counter's regions, under a short shared lock.
     pub fn by_region(&self) -> BTreeMap<String, i128> {
         super::view::values_by_region(&self.shared.read(), &self.name)
     }
 
     /// Returns each replica's part of the counter by region: its adds minus resets.
+    ///
+    /// # Complexity
+    ///
+    /// Linear in the counter's cells, under a short shared lock.
     pub fn by_replica(&self) -> BTreeMap<String, Vec<(ReplicaId, i128)>> {
         let state = self.shared.read();
         let map = state.replica.map();
@@ -270,6 +293,8 @@ impl Counter {
     /// Resets every region of the counter by the value that this node has seen. Concurrent adds
     /// elsewhere survive.
     ///
+    /// Flushes pending adds of all counters first.
+    ///
     /// # Errors
     ///
     /// [`AddError::NotCaughtUp`] until this node is [synced](crate::Node::synced), and on a copied
@@ -278,6 +303,10 @@ impl Counter {
     ///
     /// Another error means that a region's part could not be written. The regions before it, in
     /// order of their names, are reset. Repeating the call is safe.
+    ///
+    /// # Complexity
+    ///
+    /// Linear in the counter's cells and the pending adds, under a short exclusive lock.
     pub fn reset(&self) -> Result<(), AddError> {
         super::clearing::reset(&self.shared, &self.name).map(drop)
     }
@@ -286,6 +315,10 @@ impl Counter {
     /// an add after the removal makes the counter anew.
     ///
     /// # Errors
+    ///
+    /// As for [`Node::remove`](crate::Node::remove).
+    ///
+    /// # Complexity
     ///
     /// As for [`Node::remove`](crate::Node::remove).
     pub fn remove(&self) -> Result<bool, AddError> {

@@ -11,7 +11,8 @@ use crate::store::{NotDurable, Ticket};
 /// [`Counter::add_durable`](crate::Counter::add_durable).
 ///
 /// Resolves at once on a node without a data directory, where the cluster's memories are the
-/// copies. Dropping it does not undo the add.
+/// copies. Cancel safe: dropping it undoes nothing, and the commit happens all the same. Polled
+/// again after its end, it returns the same answer.
 #[derive(Debug)]
 #[must_use = "it tells whether the add is on the disk"]
 pub struct Durable(CommitState);

@@ -78,7 +78,7 @@ impl Shared {
             false => state.replicator.retire(&mut state.replica, ended)?,
         }
         drop(guard);
-        tracing::warn!(%ended, "an operator retires this incarnation: this node takes it over");
+        tracing::warn!("retired {ended} on request; taking over its counts");
         self.state_changed();
         self.wakes.local.notify_one();
         Ok(())

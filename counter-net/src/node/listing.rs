@@ -24,7 +24,8 @@ pub struct CounterTotal {
     pub total: i128,
 }
 
-/// The counters of a node in the order of their names; see [`Node::counters`](crate::Node::counters).
+/// The counters of a node in the order of their names; see
+/// [`Node::counters`](crate::Node::counters).
 ///
 /// Reads the node as it goes on. It lists each counter that exists all the while once, with a total
 /// of some moment in between. A counter that is made meanwhile is listed if its name comes later.

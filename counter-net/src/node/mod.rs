@@ -217,14 +217,14 @@ impl Node {
     ///
     /// # Complexity
     ///
-    /// Linear in the counter's replicas, the cluster's members, and the cells changed since the
-    /// state hash was last read.
+    /// Linear in the counter's regions, the cluster's members, and the cells changed since the
+    /// state hash was last read. The lock is exclusive, because the hash is brought up to date.
     pub fn view(&self, name: &str) -> CounterView {
         CounterView::of(self.shared(), name)
     }
 
-    /// Returns the sum over all regions of the counter `name`; 0 if it is unknown. Never creates the
-    /// counter.
+    /// Returns the sum over all regions of the counter `name`; 0 if it is unknown. Never creates
+    /// the counter.
     ///
     /// # Complexity
     ///
@@ -233,8 +233,8 @@ impl Node {
         self.shared().read().replica.total(name)
     }
 
-    /// Returns the value of the counter `name` in one region; 0 if nobody added there. Never creates
-    /// the counter.
+    /// Returns the value of the counter `name` in one region; 0 if nobody added there. Never
+    /// creates the counter.
     ///
     /// # Complexity
     ///
@@ -243,8 +243,8 @@ impl Node {
         self.shared().read().replica.value(name, region)
     }
 
-    /// Lists the counters whose names start with `prefix`, in the order of the bytes of their names;
-    /// an empty prefix means all. Creates nothing.
+    /// Lists the counters whose names start with `prefix`, in the order of the bytes of their
+    /// names; an empty prefix means all. Creates nothing.
     ///
     /// A counter is listed from its first add on, and also after a reset. The iterator reads the
     /// node page by page, so adds go on meanwhile; [`Counters`] says what that means for the list.
@@ -385,7 +385,11 @@ impl Node {
     /// Resolves once every reset, removal and batch before the call is on this node's disk, or at
     /// once without a data directory. For adds through a handle await [`Counter::durable`].
     ///
-    /// Fails with [`NotDurable::Stopped`](crate::NotDurable::Stopped) if the node stopped first.
+    /// # Errors
+    ///
+    /// The future fails with [`NotDurable::Store`](crate::NotDurable::Store) if the commit failed;
+    /// the node retries it. It fails with [`NotDurable::Stopped`](crate::NotDurable::Stopped) if
+    /// the node stopped first. The changes count in any case.
     pub fn durable(&self) -> Durable {
         self.shared().durable()
     }
@@ -396,8 +400,14 @@ impl Node {
         self.shared().commits.get().is_some()
     }
 
-    /// Resolves once `copies` replicas hold everything added to this node before the call, or fails
-    /// after `within`; see [`Counter::add_replicated`].
+    /// Resolves once `copies` replicas hold everything added to this node before the call; see
+    /// [`Counter::add_replicated`].
+    ///
+    /// # Errors
+    ///
+    /// The future fails with [`NotReplicated::Few`] after `within`, with [`NotReplicated::Busy`] if
+    /// too many waits are open, and with [`NotReplicated::Stopped`] if the node stopped first. The
+    /// adds count in any case.
     pub fn replicated(&self, copies: Copies, within: Duration) -> Replicated {
         self.shared().replicated(copies, within)
     }
@@ -405,20 +415,31 @@ impl Node {
     /// Returns a token for this node's present state of all counters, its own adds included. A node
     /// that holds the token shows no less.
     ///
+    /// Flushes pending adds first, which gives them a version.
+    ///
     /// # Complexity
     ///
-    /// Linear in the known replicas, under a short exclusive lock. [`Counter::token`] is smaller.
+    /// Linear in the known replicas and the pending adds, under a short exclusive lock.
+    /// [`Counter::token`] is smaller.
     pub fn token(&self) -> Token {
         self.shared().token(None)
     }
 
     /// Returns a token for this node's present state of the counter `name`; see [`Counter::token`].
     /// Never creates the counter.
+    ///
+    /// # Complexity
+    ///
+    /// As for [`Counter::token`].
     pub fn token_of(&self, name: &str) -> Token {
         self.shared().token(Some(name))
     }
 
     /// Returns true if this node holds everything that the token has seen. Never waits.
+    ///
+    /// # Complexity
+    ///
+    /// A short shared lock, and a look-up for each writer that the token names.
     pub fn holds(&self, token: &Token) -> bool {
         self.shared().holds(token)
     }
@@ -430,14 +451,19 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`NotReached::Behind`] after `within`. Read the older state and say so, or send the client
-    /// to another node.
+    /// [`NotReached::Behind`] after `within`: read the older state and say so, or send the client
+    /// to another node. [`NotReached::Busy`] at once if too many waits are open.
+    /// [`NotReached::Stopped`] if the node stopped first.
     pub async fn reach(&self, token: &Token, within: Duration) -> Result<(), NotReached> {
         self.shared().reach(token, within).await
     }
 
     /// Returns the total of the counter `name` that every enrolled replica holds; see
     /// [`Counter::stable_total`]. Never creates the counter.
+    ///
+    /// # Complexity
+    ///
+    /// As for [`Counter::stable_total`].
     pub fn stable_total(&self, name: &str) -> Option<StableTotal> {
         self.shared().stable_total(name)
     }
@@ -448,6 +474,10 @@ impl Node {
     /// Windows are apart from counters of the same name, are not listed, and need no removal: a
     /// minute after an add has left the window, nothing is left of it. A window takes up to ten or
     /// so counters of `counters_max`, one for each tenth of its width with adds.
+    ///
+    /// # Complexity
+    ///
+    /// Takes no lock, and copies the name.
     ///
     /// # Examples
     ///
@@ -477,6 +507,10 @@ impl Node {
     /// # Errors
     ///
     /// As for [`Counter::reset`].
+    ///
+    /// # Complexity
+    ///
+    /// As for [`Counter::reset`].
     pub fn reset(&self, name: &str) -> Result<bool, AddError> {
         clearing::reset(self.shared(), name)
     }
@@ -485,16 +519,22 @@ impl Node {
     /// this node holds nothing of it. Never creates the counter.
     ///
     /// Adds that this node has not seen survive, and the counter lives on with them. A later add
-    /// makes it anew. Once every enrolled replica has shown to hold the removal, nothing of the
-    /// counter is left anywhere; a replica that is out of reach holds that back until it is back,
-    /// leaves, or is [retired](Node::retire). Until then a removed counter costs about 20 bytes and
-    /// its name.
+    /// makes it anew. Once every enrolled replica has confirmed the removal, nothing of the counter
+    /// is left anywhere; a replica that is out of reach holds that back until it is back, leaves,
+    /// or is [retired](Node::retire). Until then a removed counter costs about 20 bytes and its
+    /// name.
+    ///
+    /// Flushes pending adds of all counters first.
     ///
     /// # Errors
     ///
     /// [`AddError::NotCaughtUp`] until this node is [synced](Node::synced), and on a copied data
     /// directory until a member has answered. [`AddError::Stopped`] after the node has stopped.
     /// Nothing was removed.
+    ///
+    /// # Complexity
+    ///
+    /// Linear in the counter's cells and the pending adds, under a short exclusive lock.
     ///
     /// # Examples
     ///
@@ -515,8 +555,8 @@ impl Node {
         clearing::remove(self.shared(), name)
     }
 
-    /// Returns the number of tombstones: cells of removed counters that are gone here, and that some
-    /// enrolled replica has not shown to hold as gone. About 20 bytes each and a name.
+    /// Returns the number of tombstones: cells of removed counters that are gone here, whose
+    /// removal some enrolled replica has not confirmed. About 20 bytes each and a name.
     ///
     /// It is 0 a few seconds after a removal, unless a replica is out of reach.
     pub fn tombstones(&self) -> usize {
@@ -524,6 +564,13 @@ impl Node {
     }
 
     /// Lists the nodes of the cluster that this node knows, itself included, ordered by replica.
+    ///
+    /// A node that left or fell silent is listed for about 90 s more. [`Node::incarnations`] also
+    /// lists those that are absent for longer.
+    ///
+    /// # Complexity
+    ///
+    /// O(members × replicas) at most, under a shared lock.
     pub fn members(&self) -> Vec<Member> {
         self.shared().members()
     }
@@ -547,13 +594,18 @@ impl Node {
     /// itself. Adds that no member holds, such as those on a lost disk, are lost once the
     /// incarnation is forgotten.
     ///
-    /// If this node is lost at once, so is the word. Wait for [`durable`](Self::durable) or
-    /// [`replicated`](Self::replicated) to be sure.
+    /// If this node is lost at once, the retirement is lost with it. Wait for
+    /// [`durable`](Self::durable) or [`replicated`](Self::replicated) to be sure.
     ///
     /// # Errors
     ///
     /// If the incarnation is unknown here, is this node's own, is live, was heard of in the last
     /// ten minutes, or has ended already. Nothing changed.
+    ///
+    /// # Complexity
+    ///
+    /// Linear in the replicas, under a short exclusive lock. The counts are taken over in the
+    /// background.
     pub fn retire(&self, ended: ReplicaId) -> Result<(), RetireError> {
         self.shared().retire(ended, false)
     }
@@ -565,6 +617,10 @@ impl Node {
     ///
     /// If the incarnation is unknown here, is this node's own, is live, or has ended already.
     /// Nothing changed.
+    ///
+    /// # Complexity
+    ///
+    /// As for [`retire`](Self::retire).
     pub fn force_retire(&self, ended: ReplicaId) -> Result<(), RetireError> {
         self.shared().retire(ended, true)
     }
@@ -580,14 +636,19 @@ impl Node {
     /// if it has a data directory. Does nothing if the node has stopped.
     ///
     /// [`Node::shutdown`] does the same for a node without a data directory. If no node is reached
-    /// within 10 s, this incarnation stays enrolled until some node calls [`Node::retire`] for it,
-    /// or a node starts from its directory. Cancel safe like [`Node::shutdown`].
+    /// within [`NodeBuilder::leave_within`] (5 s), this incarnation stays enrolled until some node
+    /// calls [`Node::retire`] for it, or a node starts from its directory. Cancel safe like
+    /// [`Node::shutdown`].
     pub async fn leave(&self) {
         self.shared().for_good.store(true, Ordering::Relaxed);
         self.shutdown().await;
     }
 
     /// Returns this node's identity, addresses and connections.
+    ///
+    /// # Complexity
+    ///
+    /// Short shared locks, and a look at each connected peer.
     pub fn info(&self) -> NodeInfo {
         self.shared().info()
     }
@@ -657,8 +718,9 @@ impl Node {
     /// Stops the node: flushes every add, says good-bye to the cluster, and closes all connections.
     ///
     /// Every add that returned `Ok` is flushed and handed over. During the call, adds, resets and
-    /// waits begin to fail with [`AddError::Stopped`] and the like; reads go on. Messages get at
-    /// most 500 ms to go out, or [`NodeBuilder::leave_within`] if the node leaves for good.
+    /// waits begin to fail with [`AddError::Stopped`] and the like; reads go on. An add at that
+    /// very moment may fail with [`AddError::MaybeAdded`]. Messages get at most 500 ms to go out,
+    /// or [`NodeBuilder::leave_within`] if the node leaves for good.
     ///
     /// May be called again and from several clones; each call waits for the same end. Cancel safe:
     /// if the future is dropped, the node still stops, and another call waits for that.

@@ -87,7 +87,9 @@ pub struct TokenError;
 
 impl fmt::Display for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("this is not a read token, or it is from a later release; read without it, and take the new one")
+        f.write_str(
+            "not a read token, or from a later release. Read without it and keep the token you get",
+        )
     }
 }
 

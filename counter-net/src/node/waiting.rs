@@ -40,13 +40,18 @@ impl fmt::Display for NotReplicated {
             Self::Few { held, wanted, enrolled } => {
                 write!(
                     f,
-                    "{held} of {enrolled} replicas were known to hold the add in time, and {wanted} were wanted; it is counted and still being sent. \
-                     `members` names the missing ones: start them again, or `retire` those that will not come back"
+                    "{held} of {enrolled} replicas were known to hold the add in time, and \
+                     {wanted} were wanted; it is counted and still being sent. Start the absent \
+                     replicas again, or retire those that will not come back \
+                     (`Node::incarnations` lists them)"
                 )
             }
-            Self::Busy => f.write_str("too many waits for copies are open; the add is counted and still being sent"),
+            Self::Busy => f.write_str(
+                "too many waits for copies are open; the add is counted and still being sent",
+            ),
             Self::Stopped => f.write_str(
-                "the node stopped before the copies were known; the add is counted, and was handed over if the shutdown was clean",
+                "the node stopped before the copies were known; the add is counted, and was \
+                 handed over if the shutdown was clean",
             ),
         }
     }
@@ -88,7 +93,7 @@ impl std::error::Error for NotReached {}
 /// Resolves once the wanted number of replicas hold everything added before; see
 /// [`Counter::add_replicated`](crate::Counter::add_replicated).
 ///
-/// Dropping it undoes nothing and ends the questions to other replicas.
+/// Cancel safe: dropping it undoes nothing, and ends the questions to other replicas.
 #[derive(Debug)]
 #[must_use = "it tells whether enough replicas hold the add"]
 pub struct Replicated(Wait);

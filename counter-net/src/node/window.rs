@@ -25,10 +25,10 @@ pub struct Window {
 pub struct LimitCheck {
     /// True if the amount was within the limit. Only then it was added.
     pub allowed: bool,
-    /// What may still be added now.
+    /// Amount still allowed.
     pub remaining: u64,
-    /// If it was refused, how long until enough of the window expires. If the amount alone is over
-    /// the limit, the whole window.
+    /// Time until a retry can succeed. The whole window if the amount alone is over the limit, and
+    /// zero if the amount was added.
     pub retry_after: Duration,
 }
 
@@ -43,8 +43,8 @@ impl Window {
     ///
     /// # Errors
     ///
-    /// As for [`Counter::add`](crate::Counter::add), and if the name is not that of a counter.
-    /// Nothing was added.
+    /// As for [`Counter::add_once`](crate::Counter::add_once), and if the name is not that of a
+    /// counter. Nothing was added.
     ///
     /// # Complexity
     ///
@@ -60,8 +60,12 @@ impl Window {
 
     /// Returns the sum over the window, of all regions that this node knows.
     ///
-    /// The window ends now and slides in steps of a tenth of its width. Adds of other regions count as soon
-    /// as they arrive, by the clocks of the nodes that took them.
+    /// The window ends now and slides in steps of a tenth of its width. Adds of other regions count
+    /// as soon as they arrive, by the clocks of the nodes that took them.
+    ///
+    /// # Complexity
+    ///
+    /// A short shared lock, and a look-up for each tenth of the window.
     pub fn total(&self) -> i128 {
         self.shared.read().replica.window_total(&self.name, self.width, now_ms())
     }
@@ -74,6 +78,10 @@ impl Window {
     /// # Errors
     ///
     /// As [`add`](Self::add). Nothing was added.
+    ///
+    /// # Complexity
+    ///
+    /// A short exclusive lock, and a look-up for each tenth of the window.
     pub fn check(&self, amount: u64, limit: u64) -> Result<LimitCheck, AddError> {
         let mut state = self.shared.write();
         self.shared.gate.check()?;

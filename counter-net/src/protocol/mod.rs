@@ -19,6 +19,7 @@
 //! | waiting until enough replicas hold a change | `acks` |
 //! | what all replicas hold | `stability` |
 //! | how ended incarnations pass to their successors | `retirement` |
+//! | when traces of removals and resets are taken back | `removal` |
 //! | the messages and their bytes | `wire` |
 
 mod acks;

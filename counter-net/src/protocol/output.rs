@@ -147,7 +147,7 @@ pub enum Alarm {
         /// The bound, in words.
         cause: String,
     },
-    /// Many tombstones of removed counters wait for an enrolled replica that has not shown to hold
+    /// Many tombstones of removed counters wait for an enrolled replica that has not confirmed
     /// them. They take memory, and no number is wrong.
     TombstonesKept {
         /// How many are this node's own.
@@ -258,8 +258,8 @@ impl std::fmt::Display for RetireError {
                 return write!(
                     f,
                     "this replica was heard of {} s ago, and may still run or come back: nothing \
-                     changed. Where it is lost for good, retire it with --force; what it counted \
-                     and no other node holds is lost then",
+                     changed. If it is lost for good, force it; what it counted and no other node \
+                     holds is lost then",
                     ago.as_secs()
                 );
             }

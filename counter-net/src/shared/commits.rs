@@ -6,7 +6,7 @@ use std::time::Duration;
 use counter_core::{Cursor, Delta, Page, ReplicaId, VersionVector};
 
 use super::Shared;
-use crate::store::{CommitSource, Commits, DataDirectory, RedbLog, Weight};
+use crate::store::{CommitSource, Commits, DataDirectory, RedbLog, StoreError, Weight};
 
 /// A node's open store.
 pub(crate) struct Store {
@@ -67,9 +67,15 @@ impl CommitSource for NodeSource {
         }
     }
 
-    fn failing(&mut self, is_failing: bool) {
+    fn fails(&mut self, error: &StoreError) {
         if let Some(shared) = self.shared.upgrade() {
-            shared.gate.set_failing(is_failing);
+            shared.gate.store_fails(error.os_error());
+        }
+    }
+
+    fn works(&mut self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.gate.store_works();
         }
     }
 

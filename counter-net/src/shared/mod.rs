@@ -188,8 +188,8 @@ impl Shared {
         state
     }
 
-    /// Locks the state for reading, and lets waiting writers go first. For work of many short locks:
-    /// it would otherwise mostly have the lock again before a writer has woken up.
+    /// Locks the state for reading, and lets waiting writers go first. For work of many short
+    /// locks: it would otherwise mostly have the lock again before a writer has woken up.
     pub(crate) fn read_after_writers(&self) -> RwLockReadGuard<'_, NodeState> {
         for _ in 0..YIELDS_MAX {
             if self.writers.load(Ordering::Relaxed) == 0 {

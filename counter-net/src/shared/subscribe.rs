@@ -75,7 +75,8 @@ impl Change {
 
 /// A stream of coalesced [`Change`]s; see [`Node::subscribe`](crate::Node::subscribe).
 ///
-/// It ends when the node stops. Dropping it unsubscribes.
+/// It ends when the node stops. Dropping it unsubscribes. Cancel safe: a dropped `next()` loses no
+/// change.
 pub struct Changes {
     slot: Arc<SubscriberSlot>,
 }

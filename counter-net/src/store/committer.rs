@@ -35,8 +35,10 @@ pub(crate) trait CommitSource: Send + 'static {
     fn writers(&mut self) -> Vec<ReplicaId>;
     /// The log now holds these changes.
     fn committed(&mut self, _changes: &Delta) {}
-    /// The store has begun to fail, or works again.
-    fn failing(&mut self, is_failing: bool);
+    /// A commit failed.
+    fn fails(&mut self, error: &StoreError);
+    /// A commit succeeded after one that failed.
+    fn works(&mut self);
 }
 
 /// A handle to the commit thread. Dropping the last one ends the thread after a last commit.
@@ -261,7 +263,7 @@ impl<S: CommitSource, L: Log> Committer<S, L> {
             let outcome = self.commit();
             self.last = Some(Instant::now());
             self.note(outcome.as_ref().err());
-            let answer = outcome.map_err(|error| NotDurable::Store(error.to_string()));
+            let answer = outcome.map_err(|error| NotDurable::Store(error.cause()));
             // A waiting future may have been dropped.
             tickets.into_iter().for_each(|reply| drop(reply.send(answer.clone())));
             if stop {
@@ -358,17 +360,24 @@ impl<S: CommitSource, L: Log> Committer<S, L> {
         self.checkpoint = None;
     }
 
+    /// Reports failures to the state, and logs when they begin and end.
     fn note(&mut self, error: Option<&StoreError>) {
         let failed = self.mailbox.failing.swap(error.is_some(), Ordering::Relaxed);
-        if failed != error.is_some() {
-            self.source.failing(error.is_some());
-        }
         match error {
-            Some(error) if !failed => {
-                tracing::error!(%error, "adds are refused until the store can be written again")
+            Some(error) => {
+                self.source.fails(error);
+                if !failed {
+                    tracing::error!(
+                        "{error}. Adds are refused meanwhile; retrying every {} ms",
+                        RETRY_INTERVAL.as_millis()
+                    );
+                }
             }
-            None if failed => tracing::info!("the store can be written again; adds are taken"),
-            _ => {}
+            None if failed => {
+                self.source.works();
+                tracing::info!("the store can be written again; adds are taken");
+            }
+            None => {}
         }
     }
 }

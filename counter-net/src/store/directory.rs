@@ -157,7 +157,7 @@ fn make(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Options to open files with secrets.
+/// Options for files only the owner may read.
 pub(super) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::io;
 
-/// Why a data directory could not be opened or written. A refused file is left as it was, byte for
-/// byte.
+/// Why a data directory could not be opened or written.
+///
+/// A refused file is left as it was, byte for byte, unless [`StoreError::NotRestored`] says
+/// otherwise.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -46,11 +48,60 @@ pub enum StoreError {
         /// The format's number.
         format: u64,
     },
-    /// Writing failed, mostly because the disk is full.
+    /// Writing failed. Earlier commits are unchanged.
     Write {
-        /// The store's error.
-        reason: String,
+        /// The file.
+        path: String,
+        /// The system's error.
+        source: io::Error,
     },
+    /// The file was refused, and the changes that opening it had made could not be undone.
+    NotRestored {
+        /// The file.
+        path: String,
+        /// Why it was refused.
+        refusal: String,
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+impl StoreError {
+    /// The system's error number, if the system refused.
+    pub(crate) fn os_error(&self) -> Option<i32> {
+        match self {
+            Self::Directory { source, .. }
+            | Self::Write { source, .. }
+            | Self::NotRestored { source, .. } => source.raw_os_error(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn into_path(self) -> String {
+        match self {
+            Self::Directory { path, .. }
+            | Self::InUse { path }
+            | Self::Foreign { path }
+            | Self::Damaged { path, .. }
+            | Self::OtherCluster { path, .. }
+            | Self::Newer { path, .. }
+            | Self::Write { path, .. }
+            | Self::NotRestored { path, .. } => path,
+        }
+    }
+
+    /// The cause alone, without a path, for callers who may not see one.
+    pub(crate) fn cause(&self) -> String {
+        match self {
+            Self::Directory { source, .. } | Self::Write { source, .. } => source.to_string(),
+            Self::InUse { .. } => "another process has the data directory open".to_owned(),
+            Self::Foreign { .. } => "the file is not a store of this program".to_owned(),
+            Self::Damaged { reason, .. } => format!("the file is damaged: {reason}"),
+            Self::OtherCluster { .. } => "the data belongs to another cluster".to_owned(),
+            Self::Newer { format, .. } => format!("a later release wrote it (format {format})"),
+            Self::NotRestored { refusal, .. } => refusal.clone(),
+        }
+    }
 }
 
 impl fmt::Display for StoreError {
@@ -58,40 +109,45 @@ impl fmt::Display for StoreError {
         match self {
             Self::Directory { path, source } => write!(
                 f,
-                "the data directory {path} cannot be used: {source}; its contents are unchanged. Check its space and permissions, and start \
-                 again"
+                "the data directory {path} cannot be used: {source}; its contents are unchanged. \
+                 Check its space and permissions, and start again"
             ),
-            Self::InUse { path } => {
-                write!(
-                    f,
-                    "the data directory {path} is open in another process: stop that one, or give each node its own directory"
-                )
-            }
-            Self::Foreign { path } => {
-                write!(
-                    f,
-                    "{path} is not a store of this program; it was left as it is: name another data directory, or move the file away"
-                )
-            }
+            Self::InUse { path } => write!(
+                f,
+                "the data directory {path} is open in another process: stop that one, or give \
+                 each node its own directory"
+            ),
+            Self::Foreign { path } => write!(
+                f,
+                "{path} is not a store of this program; it was left as it is: name another data \
+                 directory, or move the file away"
+            ),
             Self::Damaged { path, reason } => write!(
                 f,
-                "{path} is damaged ({reason}); it was left as it is: restore the directory from a backup, or move it away and start without it; \
-                 the node then gets from its peers what they have"
+                "{path} is damaged ({reason}); it was left as it is: restore the directory from a \
+                 backup, or move it away and start without it; the node then gets from its peers \
+                 what they have"
             ),
             Self::OtherCluster { path, cluster } => write!(
                 f,
-                "the data directory {path} belongs to the cluster {cluster:?}; it was left as it is: start with --cluster {cluster}, or name another \
-                 data directory"
+                "the data directory {path} belongs to the cluster {cluster:?}; it was left as it \
+                 is: start with --cluster {cluster}, or name another data directory"
             ),
-            Self::Newer { path, format } => {
-                write!(
-                    f,
-                    "{path} was written by a later release (format {format}); it was left as it is: start that release, or a later one"
-                )
-            }
-            Self::Write { reason } => {
-                write!(f, "the store cannot be written: {reason}; earlier commits are unchanged")
-            }
+            Self::Newer { path, format } => write!(
+                f,
+                "{path} was written by a later release (format {format}); it was left as it is: \
+                 start that release, or a later one"
+            ),
+            Self::Write { path, source } => write!(
+                f,
+                "cannot write {path}: {source}; committed data is intact. Free space or fix \
+                 permissions"
+            ),
+            Self::NotRestored { path, refusal, source } => write!(
+                f,
+                "{path} was refused ({refusal}), and the changes of opening it could not be \
+                 undone: {source}. Restore a backup before the next start"
+            ),
         }
     }
 }
@@ -99,7 +155,9 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Directory { source, .. } => Some(source),
+            Self::Directory { source, .. }
+            | Self::Write { source, .. }
+            | Self::NotRestored { source, .. } => Some(source),
             _ => None,
         }
     }

@@ -82,7 +82,11 @@ impl Loader {
             ));
         }
         if self.map.cell_count() >= REPORT_CELLS_MIN {
-            tracing::info!(cells = self.map.cell_count(), took = ?self.began.elapsed(), "the data directory is loaded");
+            tracing::info!(
+                cells = self.map.cell_count(),
+                took = ?self.began.elapsed(),
+                "the data directory is loaded"
+            );
         }
         Ok((self.map, self.weight))
     }

@@ -2,13 +2,13 @@
 //! and reopened after a failed write.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use counter_core::{CounterMap, ReplicaId};
 use redb::{
     Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError,
-    TableDefinition, WriteTransaction,
+    TableDefinition, TableError, TransactionError, WriteTransaction,
 };
 
 use super::checkpoint::Weight;
@@ -70,54 +70,54 @@ impl RedbLog {
     ///
     /// # Errors
     ///
-    /// If the file is foreign, damaged or of a later release. It is left byte for byte as it is.
+    /// If the file is foreign, damaged or of a later release, or cannot be created or read. It is
+    /// left byte for byte as it is, unless the error says otherwise.
     pub(crate) fn open(directory: &DataDirectory) -> Result<Opened, StoreError> {
         let path = directory.store_path();
         let failed = |source| StoreError::Directory { path: path.display().to_string(), source };
         if !is_there(&path).map_err(failed)? {
-            make(directory)?;
+            make(directory).map_err(|error| failed(system_error(error)))?;
         }
         let mut file = private().open(&path).map_err(failed)?;
-        check_magic(&mut file, &path)?;
+        if !has_magic(&mut file).map_err(failed)? {
+            return Err(StoreError::Foreign { path: path.display().to_string() });
+        }
         let (guarded, guard) =
             GuardedFile::new(STORE, file.try_clone().map_err(failed)?).map_err(failed)?;
         let opened = open_checked(guarded)
-            .map_err(|error| refused(&path, &error))
+            .map_err(|error| match error {
+                DatabaseError::DatabaseAlreadyOpen => Refusal::InUse,
+                DatabaseError::Storage(error) => error.into(),
+                error => Refusal::Damaged(error.to_string()),
+            })
             .and_then(|database| Self::load(database, &path));
         match opened {
             Ok(opened) => {
                 guard.approve();
                 Ok(opened)
             }
-            Err(error) => Err(take_back(&guard, &file, error)),
+            Err(refusal) => Err(take_back(&guard, &file, refusal.at(&path))),
         }
     }
 
-    fn load(database: Database, path: &Path) -> Result<Opened, StoreError> {
-        let damaged =
-            |reason: String| StoreError::Damaged { path: path.display().to_string(), reason };
-        let read = database.begin_read().map_err(|error| damaged(error.to_string()))?;
-        let foreign = |_| StoreError::Foreign { path: path.display().to_string() };
-        let (meta, pages, log) = (
-            read.open_table(META).map_err(foreign)?,
-            read.open_table(PAGES).map_err(foreign)?,
-            read.open_table(LOG).map_err(foreign)?,
-        );
-        let number = |key| read_number(&meta, key);
-        match number(FORMAT_KEY) {
-            Some(format) if format > FORMAT => {
-                return Err(StoreError::Newer { path: path.display().to_string(), format });
-            }
+    fn load(database: Database, path: &Path) -> Result<Opened, Refusal> {
+        let read = database.begin_read().map_err(|error| match error {
+            TransactionError::Storage(error) => error.into(),
+            error => Refusal::Damaged(error.to_string()),
+        })?;
+        let (meta, pages, log) =
+            (read.open_table(META)?, read.open_table(PAGES)?, read.open_table(LOG)?);
+        match read_number(&meta, FORMAT_KEY)? {
+            Some(format) if format > FORMAT => return Err(Refusal::Newer(format)),
             Some(_) => {}
-            None => return Err(StoreError::Foreign { path: path.display().to_string() }),
+            None => return Err(Refusal::Foreign),
         }
-        let checkpoint = number(CHECKPOINT_KEY).unwrap_or(0);
-        let (map, weight) = load_map(checkpoint, &pages, &log).map_err(damaged)?;
-        let (writing, next_row) =
-            log.last().ok().flatten().map_or((checkpoint, 0), |(key, _)| {
-                (key.value().0.max(checkpoint), key.value().1 + 1)
-            });
-        let meta = read_meta(&meta);
+        let checkpoint = read_number(&meta, CHECKPOINT_KEY)?.unwrap_or(0);
+        let (map, weight) = load_map(checkpoint, &pages, &log)?;
+        let (writing, next_row) = log
+            .last()?
+            .map_or((checkpoint, 0), |(key, _)| (key.value().0.max(checkpoint), key.value().1 + 1));
+        let meta = read_meta(&meta)?;
         let (path, next_page, has_leftovers) = (path.to_owned(), 0, true);
         drop((pages, log, read));
         let log = Self {
@@ -138,23 +138,31 @@ impl RedbLog {
     ///
     /// [`StoreError::Write`]. Nothing was written.
     pub(crate) fn set_meta(&mut self, meta: &Meta) -> Result<(), StoreError> {
-        let write = self.database()?.begin_write().map_err(write_error)?;
-        write_meta(&write, meta).map_err(write_error)?;
-        write.commit().map_err(write_error)
+        self.try_set_meta(meta).map_err(|error| self.write_error(error))
     }
 
-    fn database(&mut self) -> Result<&Database, StoreError> {
+    fn try_set_meta(&mut self, meta: &Meta) -> Result<(), redb::Error> {
+        let write = self.database()?.begin_write()?;
+        write_meta(&write, meta)?;
+        Ok(write.commit()?)
+    }
+
+    fn write_error(&self, error: redb::Error) -> StoreError {
+        StoreError::Write { path: self.path.display().to_string(), source: system_error(error) }
+    }
+
+    fn database(&mut self) -> Result<&Database, redb::Error> {
         if self.database.is_none() {
-            let mut file = private().open(&self.path).map_err(write_error)?;
-            check_magic(&mut file, &self.path)?;
-            self.database = Some(unguarded(STORE, file).map_err(write_error)?);
+            let mut file = private().open(&self.path)?;
+            if !has_magic(&mut file)? {
+                return Err(io::Error::other("another file has taken its place").into());
+            }
+            self.database = Some(unguarded(STORE, file)?);
         }
-        self.database
-            .as_ref()
-            .ok_or_else(|| StoreError::Write { reason: "the file is closed".to_owned() })
+        self.database.as_ref().ok_or(redb::Error::DatabaseClosed)
     }
 
-    fn try_commit(&mut self, batch: &Batch) -> Result<bool, StoreError> {
+    fn try_commit(&mut self, batch: &Batch) -> Result<bool, redb::Error> {
         let writing = self.writing + u64::from(batch.begin_checkpoint);
         let (checkpoint, row, page) = (
             self.checkpoint,
@@ -163,21 +171,21 @@ impl RedbLog {
         );
         let (in_force, leftovers) =
             (if batch.end_checkpoint { writing } else { checkpoint }, self.has_leftovers);
-        let write = self.database()?.begin_write().map_err(write_error)?;
-        write_batch(&write, batch, (writing, row, page), in_force).map_err(write_error)?;
-        let leftovers = batch.end_checkpoint
-            || leftovers && remove_leftovers(&write, in_force).map_err(write_error)?;
-        write.commit().map_err(write_error)?;
+        let write = self.database()?.begin_write()?;
+        write_batch(&write, batch, (writing, row, page), in_force)?;
+        let leftovers = batch.end_checkpoint || leftovers && remove_leftovers(&write, in_force)?;
+        write.commit()?;
         Ok(leftovers)
     }
 }
 
 impl Log for RedbLog {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        let leftovers = self.try_commit(batch).inspect_err(|_| {
+        let leftovers = self.try_commit(batch).map_err(|error| {
             // redb refuses everything after a failed write. Reopened, the file is as of the last
             // commit.
             self.database = None;
+            self.write_error(error)
         })?;
         if batch.begin_checkpoint {
             self.writing += 1;
@@ -194,6 +202,49 @@ impl Log for RedbLog {
 
     fn has_leftovers(&self) -> bool {
         self.has_leftovers
+    }
+}
+
+/// Why a file is refused when it is opened.
+#[derive(Debug)]
+enum Refusal {
+    InUse,
+    Foreign,
+    Newer(u64),
+    Damaged(String),
+    /// The system refused, which says nothing about the contents.
+    System(io::Error),
+}
+
+impl Refusal {
+    fn at(self, path: &Path) -> StoreError {
+        let path = path.display().to_string();
+        match self {
+            Self::InUse => StoreError::InUse { path },
+            Self::Foreign => StoreError::Foreign { path },
+            Self::Newer(format) => StoreError::Newer { path, format },
+            Self::Damaged(reason) => StoreError::Damaged { path, reason },
+            Self::System(source) => StoreError::Directory { path, source },
+        }
+    }
+}
+
+impl From<StorageError> for Refusal {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Io(source) if source.raw_os_error().is_some() => Self::System(source),
+            error => Self::Damaged(error.to_string()),
+        }
+    }
+}
+
+/// A sound redb file without these tables belongs to another program.
+impl From<TableError> for Refusal {
+    fn from(error: TableError) -> Self {
+        match error {
+            TableError::Storage(error) => error.into(),
+            _ => Self::Foreign,
+        }
     }
 }
 
@@ -222,17 +273,9 @@ fn is_there(path: &Path) -> std::io::Result<bool> {
 
 /// Creates an empty store under a temporary name and renames it once it is complete. So an
 /// interrupted start leaves no partial store.
-fn make(directory: &DataDirectory) -> Result<(), StoreError> {
+fn make(directory: &DataDirectory) -> Result<(), redb::Error> {
     let path = directory.path();
-    let made = disk::remove(path, NEXT_STORE).map_err(write_error).and_then(|()| {
-        disk::about_to(&DiskChange::Create(NEXT_STORE)).map_err(write_error)?;
-        let file = private().create_new(true).open(path.join(NEXT_STORE)).map_err(write_error)?;
-        let again = file.try_clone().map_err(write_error)?;
-        make_tables(&unguarded(NEXT_STORE, file).map_err(write_error)?).map_err(write_error)?;
-        disk::about_to(&DiskChange::Sync(NEXT_STORE)).map_err(write_error)?;
-        again.sync_all().map_err(write_error)?;
-        disk::rename(path, NEXT_STORE, STORE).map_err(write_error)
-    });
+    let made = make_next(path);
     if made.is_err() {
         // Frees the space. The next start removes any rest.
         let _left = disk::remove(path, NEXT_STORE);
@@ -240,33 +283,38 @@ fn make(directory: &DataDirectory) -> Result<(), StoreError> {
     made
 }
 
-fn check_magic(file: &mut File, path: &Path) -> Result<(), StoreError> {
+fn make_next(path: &Path) -> Result<(), redb::Error> {
+    disk::remove(path, NEXT_STORE)?;
+    disk::about_to(&DiskChange::Create(NEXT_STORE))?;
+    let file = private().create_new(true).open(path.join(NEXT_STORE))?;
+    let again = file.try_clone()?;
+    make_tables(&unguarded(NEXT_STORE, file)?)?;
+    disk::about_to(&DiskChange::Sync(NEXT_STORE))?;
+    again.sync_all()?;
+    Ok(disk::rename(path, NEXT_STORE, STORE)?)
+}
+
+/// Returns true if the file begins as every redb file does.
+fn has_magic(file: &mut File) -> io::Result<bool> {
     let mut head = [0; MAGIC.len()];
     match file.read_exact(&mut head) {
-        Ok(()) if head == MAGIC => Ok(()),
-        _ => Err(StoreError::Foreign { path: path.display().to_string() }),
+        Ok(()) => Ok(head == MAGIC),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
-fn refused(path: &Path, error: &DatabaseError) -> StoreError {
-    let path = path.display().to_string();
-    match error {
-        DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path },
-        // The system refused, for lack of space or permission. That says nothing about the
-        // contents.
-        DatabaseError::Storage(StorageError::Io(source)) if source.raw_os_error().is_some() => {
-            StoreError::Write { reason: source.to_string() }
-        }
-        error => StoreError::Damaged { path, reason: error.to_string() },
-    }
-}
-
-/// Undoes the changes of opening. Returns the first error.
+/// Undoes the changes that opening a refused file has made.
 fn take_back(guard: &Guard, file: &File, error: StoreError) -> StoreError {
-    if let Err(failed) = guard.restore(file) {
-        tracing::error!(%failed, "a refused store could not be left as it was");
+    match (guard.restore(file), error) {
+        (Ok(()), error) => error,
+        // Another process writes to the file, and nothing was changed here.
+        (Err(_), error @ StoreError::InUse { .. }) => error,
+        (Err(source), error) => {
+            let refusal = error.cause();
+            StoreError::NotRestored { path: error.into_path(), refusal, source }
+        }
     }
-    error
 }
 
 fn make_tables(database: &Database) -> Result<(), redb::Error> {
@@ -330,47 +378,46 @@ fn load_map(
     checkpoint: u64,
     pages: &impl ReadableTable<(u64, u64), &'static [u8]>,
     log: &impl ReadableTable<(u64, u64), &'static [u8]>,
-) -> Result<(CounterMap, Weight), String> {
-    let text = |error: StorageError| error.to_string();
+) -> Result<(CounterMap, Weight), Refusal> {
     let mut loader = Loader::new();
-    for row in pages.range((checkpoint, 0)..(checkpoint + 1, 0)).map_err(text)? {
-        loader.page(row.map_err(text)?.1.value())?;
+    for row in pages.range((checkpoint, 0)..(checkpoint + 1, 0))? {
+        loader.page(row?.1.value()).map_err(Refusal::Damaged)?;
     }
-    for row in log.range((checkpoint, 0)..).map_err(text)? {
-        loader.delta(row.map_err(text)?.1.value())?;
+    for row in log.range((checkpoint, 0)..)? {
+        loader.delta(row?.1.value()).map_err(Refusal::Damaged)?;
     }
-    loader.finish()
+    loader.finish().map_err(Refusal::Damaged)
 }
 
-fn read_number(meta: &impl ReadableTable<&'static str, &'static [u8]>, key: &str) -> Option<u64> {
-    meta.get(key)
-        .ok()
-        .flatten()
-        .and_then(|value| value.value().try_into().ok())
-        .map(u64::from_le_bytes)
+fn read_number(
+    meta: &impl ReadableTable<&'static str, &'static [u8]>,
+    key: &str,
+) -> Result<Option<u64>, StorageError> {
+    let value = meta.get(key)?;
+    Ok(value.and_then(|value| value.value().try_into().ok()).map(u64::from_le_bytes))
 }
 
-fn read_meta(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Meta {
+fn read_meta(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Meta, StorageError> {
     let bytes = |key: &str| {
-        meta.get(key).ok().flatten().map(|value| value.value().to_vec()).unwrap_or_default()
+        meta.get(key).map(|value| value.map(|value| value.value().to_vec()).unwrap_or_default())
     };
-    let place = DirectoryPlace::from_bytes(&bytes(PLACE_KEY));
-    let incarnations = bytes(COPIED_KEY);
+    let place = DirectoryPlace::from_bytes(&bytes(PLACE_KEY)?);
+    let incarnations = bytes(COPIED_KEY)?;
     let copied = incarnations
         .chunks_exact(ReplicaId::BYTES)
         .filter_map(|incarnation| incarnation.try_into().ok())
         .map(ReplicaId::from_bytes)
         .collect();
-    let cluster = String::from_utf8(bytes(CLUSTER_KEY)).ok().filter(|name| !name.is_empty());
-    let gave_way = meta.get(GAVE_WAY_KEY).ok().flatten().is_some();
-    Meta {
-        key_pair: bytes(KEY_PAIR_KEY),
-        incarnation: read_number(meta, INCARNATION_KEY).unwrap_or(0),
+    let cluster = String::from_utf8(bytes(CLUSTER_KEY)?).ok().filter(|name| !name.is_empty());
+    let gave_way = meta.get(GAVE_WAY_KEY)?.is_some();
+    Ok(Meta {
+        key_pair: bytes(KEY_PAIR_KEY)?,
+        incarnation: read_number(meta, INCARNATION_KEY)?.unwrap_or(0),
         place,
         cluster,
         copied,
         gave_way,
-    }
+    })
 }
 
 fn write_meta(write: &WriteTransaction, meta: &Meta) -> Result<(), redb::Error> {
@@ -405,8 +452,12 @@ fn write_about(write: &WriteTransaction, about: About) -> Result<(), redb::Error
     Ok(())
 }
 
-fn write_error(error: impl std::fmt::Display) -> StoreError {
-    StoreError::Write { reason: error.to_string() }
+/// The system's error behind one of redb's, or the text of redb's.
+fn system_error(error: redb::Error) -> io::Error {
+    match error {
+        redb::Error::Io(source) => source,
+        error => io::Error::other(error.to_string()),
+    }
 }
 
 #[cfg(test)]
@@ -424,5 +475,59 @@ impl RedbLog {
         let (replaced, kept): (Vec<_>, Vec<_>) =
             rows.concat().into_iter().partition(|key| key.0 < in_force);
         (replaced.len(), kept.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::Scratch;
+
+    /// EIO.
+    const INPUT_OUTPUT: i32 = 5;
+
+    fn failed_read() -> StorageError {
+        StorageError::Io(io::Error::from_raw_os_error(INPUT_OUTPUT))
+    }
+
+    #[test]
+    fn failed_read_is_not_taken_for_a_foreign_or_damaged_file() {
+        let path = Path::new("/data/counter.redb");
+        for refusal in [Refusal::from(failed_read()), TableError::Storage(failed_read()).into()] {
+            let error = refusal.at(path);
+            assert_eq!(error.os_error(), Some(INPUT_OUTPUT), "{error}");
+            assert!(matches!(error, StoreError::Directory { .. }), "{error}");
+        }
+        let missing = TableError::TableDoesNotExist("meta".into());
+        assert!(matches!(Refusal::from(missing), Refusal::Foreign));
+        assert!(matches!(
+            Refusal::from(StorageError::Corrupted("a page".into())),
+            Refusal::Damaged(_)
+        ));
+    }
+
+    #[test]
+    fn only_the_first_bytes_tell_a_foreign_file() {
+        let scratch = Scratch::new();
+        let path = scratch.path().join("file");
+        for (contents, is_ours) in [(&b"redb"[..], false), (b"dear diary", false), (MAGIC, true)] {
+            std::fs::write(&path, contents).unwrap();
+            assert_eq!(has_magic(&mut File::open(&path).unwrap()).unwrap(), is_ours);
+        }
+        let mut unreadable = File::options().write(true).open(&path).unwrap();
+        assert!(has_magic(&mut unreadable).unwrap_err().raw_os_error().is_some());
+    }
+
+    #[test]
+    fn changes_that_stay_are_reported() {
+        let scratch = Scratch::new();
+        let path = scratch.path().join("file");
+        std::fs::write(&path, b"as it was").unwrap();
+        let (_guarded, guard) = GuardedFile::new(STORE, private().open(&path).unwrap()).unwrap();
+        let read_only = File::open(&path).unwrap();
+        let error = take_back(&guard, &read_only, Refusal::Damaged("a page".into()).at(&path));
+        let said = error.to_string();
+        assert!(matches!(error, StoreError::NotRestored { .. }), "{said}");
+        assert!(said.contains("a page") && said.contains("Restore a backup"), "{said}");
     }
 }

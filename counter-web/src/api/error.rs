@@ -301,13 +301,14 @@ impl ApiError {
         }
     }
 
-    /// Converts an error of the node. Nothing was added or reset.
+    /// Converts an error of the node. Nothing was added or reset, except as the message says.
     pub(crate) fn of_add(error: AddError) -> Self {
         let unavailable =
             |code| Self::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string());
         match error {
             AddError::Stopped => Self::stopping(),
-            AddError::StoreFailing => unavailable(Code::NotDurable),
+            AddError::MaybeAdded => unavailable(Code::Stopping),
+            AddError::StoreFailing { .. } => unavailable(Code::NotDurable),
             AddError::NotCaughtUp => unavailable(Code::NotReady),
             AddError::Refused(WriteError::NameOutOfRange) => Self::bad_name(),
             AddError::Refused(WriteError::IdOutOfRange) => Self::bad_id(),

@@ -125,9 +125,9 @@ mod tests {
             (&[OLD], Some(&both), "different keys"),
             (&[OLD, NEW], Some(&turned), "different keys"),
             (&[OLD, "short"], None, "--cluster-key-file: the cluster key has 5 characters"),
-            (&[&both], None, "only one can stand here"),
-            (&[], Some(&cut), "COUNTER_CLUSTER_KEY: the cluster key has 2 parts"),
-            (&[], Some(&missing), "COUNTER_CLUSTER_KEY: the cluster key has 2 parts"),
+            (&[&both], None, "expected one cluster key, found 2"),
+            (&[], Some(&cut), "COUNTER_CLUSTER_KEY: a comma-separated list may hold"),
+            (&[], Some(&missing), "COUNTER_CLUSTER_KEY: a comma-separated list may hold"),
             (&[], Some(""), "COUNTER_CLUSTER_KEY: the cluster key is empty"),
         ] {
             let said = keys(files, variable).expect_err("refused");

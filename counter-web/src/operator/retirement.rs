@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use counter_net::{Copies, Incarnation, Node, ReplicaId, Standing};
+use counter_net::{Copies, Incarnation, Node, ReplicaId, RetireError, Standing};
 use serde_json::{Value, json};
 
 /// The step that retirement waits for, as a sentence. `clean` if nothing is left to retire.
@@ -80,7 +80,8 @@ pub(crate) async fn retire(node: &Node, replica: &str, by_force: bool) -> Value 
     };
     let retired = if by_force { node.force_retire(ended) } else { node.retire(ended) };
     if let Err(error) = retired {
-        return json!({ "error": error.to_string() });
+        let flag = if matches!(error, RetireError::Recent { .. }) { " (--force)" } else { "" };
+        return json!({ "error": format!("{error}{flag}") });
     }
     let mut answer =
         json!({ "retired": ended.to_string(), "successor": node.info().replica.to_string() });

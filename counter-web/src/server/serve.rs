@@ -141,9 +141,11 @@ async fn start_node(args: &ServeArgs) -> Result<Node, CommandError> {
     builder = builder.ready_within(args.ready_within);
     builder = builder.counters_max(usize::try_from(args.counters_max).unwrap_or(usize::MAX));
     builder.start().await.map_err(|error| match error {
-        StartError::Listen { .. } | StartError::Network(_) | StartError::Store(_) => {
-            CommandError::other(error)
-        }
+        StartError::Listen { .. }
+        | StartError::Network(_)
+        | StartError::Store(_)
+        | StartError::Load(_)
+        | StartError::CommitThread(_) => CommandError::other(error),
         argument => CommandError::argument(argument),
     })
 }

@@ -62,7 +62,7 @@ fn bad_settings_say_what_to_write() {
         (
             vec![("COUNTER_CLUSTER_KEY", &format!("{},", "0a".repeat(32)))],
             vec![],
-            "2 parts between commas",
+            "only 1 of these 2 parts",
         ),
         (vec![("COUNTER_CLUSTER_KEY", &five_keys.join(","))], vec![], "at most 4"),
         (vec![], vec!["--discover", "none", "--discover", "local"], "write one or the other"),

@@ -317,8 +317,8 @@ impl AddressBook {
         news.or_else(|| self.none_reached())
     }
 
-    /// `peer` is a node of another cluster, which has this name.
-    pub(in crate::driver) fn is_foreign(&mut self, peer: PeerId, family: &str) {
+    /// Notes that `peer` is a node of another cluster, which has this name.
+    pub(in crate::driver) fn note_foreign(&mut self, peer: PeerId, family: &str) {
         for entry in
             self.entries.values_mut().filter(|entry| entry.stage == DialStage::Connected(peer))
         {

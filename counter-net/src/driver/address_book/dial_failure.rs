@@ -115,15 +115,15 @@ impl fmt::Display for DialFailure {
             Self::Unreachable => f.write_str("no route to the host"),
             Self::NoAnswer => write!(f, "no answer within {} s", CONNECT_TIMEOUT.as_secs()),
             Self::Refused => f.write_str("connection refused"),
-            Self::HungUp => f.write_str("hangs up during the handshake"),
-            Self::Silent => f.write_str("accepts the connection and says nothing"),
-            Self::Unfinished => f.write_str("begins the handshake and does not finish it"),
-            Self::Own => f.write_str("it is this node itself"),
+            Self::HungUp => f.write_str("the far end closed the connection during the handshake"),
+            Self::Silent => f.write_str("the far end accepted the connection and sent nothing"),
+            Self::Unfinished => f.write_str("the far end did not finish the handshake in time"),
+            Self::Own => f.write_str("the address leads to this node itself"),
             Self::Stranger => f.write_str("another node answers there"),
             Self::OtherCluster(family) => {
                 write!(f, "a node of another cluster answers there ({family})")
             }
-            Self::WrongKey => f.write_str("does not have this node's cluster key"),
+            Self::WrongKey => f.write_str("the far end uses another cluster key, or none"),
         }
     }
 }

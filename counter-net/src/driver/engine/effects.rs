@@ -6,7 +6,7 @@ use libp2p::PeerId;
 use libp2p::gossipsub::{MessageAcceptance, PublishError};
 
 use super::Driver;
-use crate::config::GOSSIP_PAYLOAD_BYTES_MAX;
+use crate::config::{CUT_FOR, GOSSIP_PAYLOAD_BYTES_MAX};
 use crate::protocol::{Alarm, Input, Notice, Output, Refusal, Verdict};
 
 /// The gossip score of a peer that was cut off, below every threshold.
@@ -58,7 +58,10 @@ impl Driver {
             Err(PublishError::Duplicate) => metrics.publish_failed("duplicate"),
             Err(error) => {
                 metrics.publish_failed("other");
-                tracing::warn!(%error, "a gossip message was not published");
+                tracing::warn!(
+                    %error,
+                    "a gossip message was not published; anti-entropy will deliver its contents"
+                );
             }
         }
     }
@@ -92,15 +95,19 @@ impl Driver {
                 }
             }
             Notice::Renumbered { from, replica } => {
-                tracing::info!(%from, %replica, "members know a later start of this node than its clock gives; it takes a number above that");
+                tracing::info!(
+                    %from, %replica,
+                    "this node's clock is behind an earlier start of it; took a higher \
+                     incarnation number; nothing is lost"
+                );
                 shared.state_changed();
                 shared.subscribers.presence_changed();
             }
             Notice::Renewed { replica } => {
                 tracing::warn!(
                     %replica,
-                    "this node's replica was retired by a member, or another process writes as it: the node goes on as a new replica; what it had \
-                     added is counted as far as the others had it"
+                    "goes on as a new replica, because a member retired the one before or another \
+                     process writes as it; adds that no other node had of that one may be lost"
                 );
                 // The next incarnation from this directory claims this one in any case.
                 shared
@@ -116,8 +123,8 @@ impl Driver {
                 let peer = self.sessions.peer_of(peer).map(tracing::field::display);
                 tracing::warn!(
                     peer,
-                    "a peer runs an earlier release, which may not read everything that this node writes: it may show lower totals \
-                     until it is upgraded; nothing is lost"
+                    "a peer runs an earlier release, which may not read everything that this node \
+                     writes: it may show lower totals until it is upgraded; nothing is lost"
                 );
             }
             Notice::MembersChanged => shared.subscribers.presence_changed(),
@@ -141,20 +148,38 @@ impl Driver {
         self.shared.metrics.alarmed();
         match alarm {
             Alarm::TombstonesKept { count, waits_for } => {
-                let waits_for = waits_for.map_or_else(|| "others".to_owned(), |id| id.to_string());
+                let replica = waits_for.map_or_else(|| "a replica".to_owned(), |id| id.to_string());
                 tracing::warn!(
-                    count,
-                    waits_for,
-                    "removed counters take memory until every replica knows that they are gone:                      restart the one that is waited for, or retire it if it is lost"
+                    "{count} tombstones wait for {replica}; totals are right, memory grows. \
+                     Restart or retire it"
                 );
             }
-            _ => tracing::error!(?alarm, "replication alarm"),
+            Alarm::OwnAhead { version } => tracing::error!(
+                "a member holds version {version} of this replica, which is later than any that \
+                 this node wrote; it goes on as a new replica. Look for a second process on a \
+                 copy of its directory"
+            ),
+            Alarm::AnotherSelf { replica } => tracing::error!(
+                "a later incarnation of this node, {replica}, is announced: two processes run \
+                 under one identity (cloned disk?). Stop one of them"
+            ),
+            Alarm::Diverged { peer } => tracing::error!(
+                "this node and {peer} hold the same versions with different contents, which is a \
+                 fault of this program; a full pull repairs it. Keep the log and report it"
+            ),
+            Alarm::Conflict { cells } => tracing::error!(
+                "{cells} cells of one version had different contents; all nodes keep the same one \
+                 of each. Look for two processes with one identity; if there are none, report it"
+            ),
+            Alarm::JoinRefused { cause } => tracing::error!(
+                "refused changes of a peer: {cause}. This node is not ready until a later pull fits"
+            ),
         }
     }
 
     /// Closes the connections to a peer that broke the rules, and refuses new ones for a while.
     pub(super) fn cut_off(&mut self, peer: PeerId, reason: Refusal) {
-        tracing::warn!(%peer, reason = reason.label(), "a peer broke the protocol's rules and is cut off");
+        tracing::warn!(%peer, "cut off for {} s: {}", CUT_FOR.as_secs(), reason.label());
         self.shared.metrics.peer_cut();
         let behaviour = self.swarm.behaviour_mut();
         behaviour.gossip.set_application_score(&peer, CUT_SCORE);

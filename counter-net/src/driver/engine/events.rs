@@ -13,6 +13,7 @@ use libp2p::{
 };
 
 use super::Driver;
+use crate::config::LOST_AFTER;
 use crate::driver::address_book::{AddressOrigin, DialFailure, DialTarget, is_wrong_key};
 use crate::driver::listening::in_order;
 use crate::driver::sessions::{IncomingRequest, ProcessOrder};
@@ -146,7 +147,8 @@ impl Driver {
                 if let Some((node, id)) = self.in_flight.answered(request_id) {
                     self.feed(Input::RequestFailed { peer: node, id });
                 }
-                if matches!(&error, request_response::OutboundFailure::Io(error) if is_oversized(error))
+                if let request_response::OutboundFailure::Io(error) = &error
+                    && is_oversized(error)
                 {
                     self.cut_oversized(peer);
                 }
@@ -162,10 +164,11 @@ impl Driver {
             ProcessOrder::Only => {}
             ProcessOrder::Unsure => return self.processes.defer(asked),
             ProcessOrder::Second => {
-                if self.processes.is_news(asked.connection) {
+                if self.processes.take_news(asked.connection) {
                     tracing::warn!(
                         peer = %asked.peer,
-                        "two processes run as this peer, such as from a clone of its disk; the later one is refused and stops"
+                        "a second process uses this peer's identity (cloned disk?); its requests \
+                         are refused and it stops"
                     );
                     self.shared.metrics.rejected("second_process");
                 }
@@ -203,9 +206,14 @@ impl Driver {
         self.processes.identified(connection_id, &info.agent_version, self.shared.now());
         self.judge_deferred();
         if info.protocol_version != self.names.family {
-            tracing::warn!(peer = %peer_id, theirs = %bounded(&info.protocol_version), ours = %self.names.family, "a node of another cluster: disconnected");
+            tracing::warn!(
+                peer = %peer_id,
+                theirs = %bounded(&info.protocol_version),
+                ours = %self.names.family,
+                "disconnected a node of another cluster; check addresses and cluster names"
+            );
             self.shared.metrics.rejected("other_cluster");
-            self.book.is_foreign(peer_id, &bounded(&info.protocol_version));
+            self.book.note_foreign(peer_id, &bounded(&info.protocol_version));
             self.follow_trouble();
             let _gone = self.swarm.disconnect_peer_id(peer_id);
             return;
@@ -252,7 +260,11 @@ impl Driver {
             self.feed(Input::PeerSilent { peer: node });
         }
         for peer in self.sessions.lost(now) {
-            tracing::warn!(%peer, "a peer has fallen silent: disconnected");
+            tracing::warn!(
+                %peer,
+                "no message for {} s: connection closed, redialling",
+                LOST_AFTER.as_secs()
+            );
             self.shared.metrics.peer_lost();
             // At once, because unsent bytes may delay the closing of its connection.
             self.on_disconnected(peer);
@@ -306,7 +318,11 @@ impl Driver {
                 if wrong_key {
                     self.note_foreign_caller(from);
                 }
-                tracing::debug!(%from, %error, "an incoming connection completed no handshake: a stranger, or another cluster key");
+                tracing::debug!(
+                    %from, %error,
+                    "an incoming connection completed no handshake: a stranger, or another \
+                     cluster key"
+                );
             }
             _ => {}
         }

@@ -40,9 +40,8 @@ impl Driver {
         if for_good && !self.is_drained() {
             let incarnation = self.shared.replica();
             tracing::warn!(
-                %incarnation,
-                "no other node is known to hold everything that this one held: what others hold stays counted, and a node that comes to hold all of it \
-                 takes over; retire this replica at another node if `members` still lists it"
+                "left without a confirmed successor. Counts that other nodes hold are safe. If \
+                 `members` still lists {incarnation}, retire it elsewhere"
             );
         }
         self.run_network_until((Instant::now() + LINGER).min(end)).await;

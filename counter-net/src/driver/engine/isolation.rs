@@ -22,10 +22,10 @@ impl Driver {
                 // It may be closed already.
                 let _gone = self.swarm.disconnect_peer_id(peer);
             }
-            tracing::warn!("this node is isolated: it counts alone until it is healed");
+            tracing::warn!("isolated on request: adds count here only, until isolation ends");
         } else {
             self.book.retry_all(self.shared.now());
-            tracing::warn!("this node is no longer isolated");
+            tracing::warn!("isolation ended: dialling all known nodes");
         }
     }
 }

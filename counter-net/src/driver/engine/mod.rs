@@ -1,9 +1,11 @@
 //! The loop of a node: it waits for the first event, handles it, and carries out the replicator's
 //! outputs.
 //!
-//! `events` turns network events into inputs, `effects` turns outputs into network calls. `search`
-//! tracks the search for peers, `introductions` spreads addresses, `expiry` ends counters whose time
-//! is over, `isolation` cuts the node off on request, and `farewell` ends it.
+//! `events` turns network events into inputs, `effects` turns outputs into network calls, and
+//! `in_flight` holds the calls that have begun and not ended. `search` tracks the search for peers,
+//! and `introductions` spreads addresses. `cut_peers` holds the peers that broke the rules, `expiry`
+//! ends counters whose time is over, `isolation` cuts the node off on request, and `farewell` ends
+//! it.
 
 mod cut_peers;
 mod effects;
@@ -140,7 +142,7 @@ impl Driver {
                 biased;
                 () = shared.wakes.stop.notified() => break,
                 () = shared.wakes.local.notified() => self.feed(Input::LocalChange),
-                () = shared.wakes.waits.notified() => shared.waiting.take_new().into_iter().for_each(|wait| self.feed(wait)),
+                () = shared.wakes.waits.notified() => self.feed_waits(),
                 () = shared.wakes.viewers.notified() => self.feed_viewers(),
                 () = shared.wakes.isolation.notified() => self.follow_isolation(),
                 () = at(deadline) => self.on_deadline(),
@@ -186,6 +188,11 @@ impl Driver {
 
     fn sort_some_names(&mut self) {
         self.has_new_names = !self.shared.read_after_writers().sort_some_names();
+    }
+
+    fn feed_waits(&mut self) {
+        let waits = self.shared.waiting.take_new();
+        waits.into_iter().for_each(|wait| self.feed(wait));
     }
 
     fn feed_viewers(&mut self) {

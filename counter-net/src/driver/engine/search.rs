@@ -53,7 +53,8 @@ impl LogBudget {
         if now.saturating_sub(self.since) >= LOG_INTERVAL {
             if self.left_out > 0 {
                 tracing::warn!(
-                    "{} more changes of peers were not logged; `members` and `trouble` in /api/status are of now",
+                    "{} more changes of peers were not logged; `Node::members` and \
+                     `NodeInfo::trouble` are current",
                     self.left_out
                 );
             }
@@ -190,11 +191,12 @@ impl Driver {
             Some(PeerNews::Unreached { .. }) if is_absence && self.has_left(target) => {}
             Some(_) if !self.search.lines.take(now) => {}
             Some(PeerNews::Unreached { peer, cause }) => {
-                tracing::warn!("peer {peer} unreachable: {}", self.in_words(&cause))
+                tracing::warn!("cannot join {peer}: {}; retrying", self.in_words(&cause))
             }
             Some(PeerNews::NoneReached { addresses, last, cause }) => {
                 tracing::warn!(
-                    "none of the {addresses} addresses that were found is reached; {last}: {}",
+                    "no node answered at {addresses} discovered addresses; best attempt {last}: \
+                     {}; retrying",
                     self.in_words(&cause)
                 );
             }
@@ -216,7 +218,7 @@ impl Driver {
         if now >= self.search.next_caller_line {
             self.search.next_caller_line = now + LOG_INTERVAL;
             tracing::warn!(
-                "a caller from {from} does not have this node's cluster key; {}",
+                "refused a connection from {from}: different cluster key; {}",
                 self.own_fingerprints()
             );
         }
@@ -230,9 +232,14 @@ impl Driver {
     fn in_words(&self, cause: &DialFailure) -> String {
         match cause {
             DialFailure::WrongKey if self.search.key_fingerprints.is_empty() => {
-                "it has a cluster key, and this node has none: set the same cluster key on every node".to_owned()
+                "the far end has a cluster key, and this node has none: set the same cluster key \
+                 on every node"
+                    .to_owned()
             }
-            DialFailure::WrongKey => format!("{cause}: set the same cluster key on every node; {}", self.own_fingerprints()),
+            DialFailure::WrongKey => format!(
+                "{cause}: set the same cluster key on every node; {}",
+                self.own_fingerprints()
+            ),
             _ => cause.to_string(),
         }
     }
@@ -240,8 +247,8 @@ impl Driver {
     fn own_fingerprints(&self) -> String {
         match self.search.key_fingerprints.as_slice() {
             [] => "this node has no key".to_owned(),
-            [one] => format!("the fingerprint of this node's is {one}"),
-            several => format!("the fingerprints of this node's are {}", several.join(", ")),
+            [one] => format!("this node's key has fingerprint {one}"),
+            several => format!("this node's keys have fingerprints {}", several.join(", ")),
         }
     }
 

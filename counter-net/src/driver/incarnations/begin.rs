@@ -54,12 +54,14 @@ pub(in crate::driver) async fn begin(
         });
     };
     if let Some(name) = name {
-        tracing::info!(name, path = %path.display(), "the data directory says which node this is: the node name is not used");
+        tracing::info!(
+            name,
+            path = %path.display(),
+            "ignoring the node name: the data directory already has an identity"
+        );
     }
     let begun = tokio::task::spawn_blocking(move || from_directory(&path, restored, cluster)).await;
-    Ok(begun.map_err(|error| {
-        StartError::Network(format!("loading the data directory failed: {error}"))
-    })??)
+    Ok(begun.map_err(|error| StartError::Load(error.to_string()))??)
 }
 
 fn from_directory(
@@ -94,9 +96,8 @@ fn from_directory(
     let mut earlier = earlier_incarnations(&map, ReplicaId::new(node, latest));
     let replica = writer(&keypair, earlier.last().map_or(0, |incarnation| incarnation.incarnation));
     earlier.extend(ended);
-    meta.key_pair = keypair
-        .to_protobuf_encoding()
-        .map_err(|error| StoreError::Write { reason: error.to_string() })?;
+    meta.key_pair =
+        keypair.to_protobuf_encoding().map_err(|error| failed(std::io::Error::other(error)))?;
     meta.incarnation = replica.incarnation;
     meta.place = place.renewed();
     // Written before the first add, so that the next incarnation is above this one in any case.
@@ -135,8 +136,9 @@ fn named_keypair(cluster: &str, name: &str) -> Keypair {
 fn note_copy(path: &Path, meta: &mut Meta) {
     tracing::warn!(
         path = %path.display(),
-        "this data directory is a copy, or was restored or moved: the node takes a new identity and keeps the stored cells as others'. It \
-         refuses resets until a member has answered. If all nodes start from backups, start each with --restored"
+        "this data directory is a copy, or was restored or moved: the node takes a new identity \
+         and keeps the stored counts. It refuses resets until a member has answered. If all nodes \
+         start from backups, start each as restored"
     );
     let writer = Keypair::from_protobuf_encoding(&meta.key_pair)
         .map(|keypair| node_id(&keypair.public().to_peer_id()).0);
@@ -148,8 +150,8 @@ fn note_copy(path: &Path, meta: &mut Meta) {
 fn note_clone(path: &Path, meta: &mut Meta, map: &CounterMap) -> Option<ReplicaId> {
     tracing::warn!(
         path = %path.display(),
-        "this data directory is a clone of a running node's: this node takes a new identity and keeps the stored cells as others'. It refuses \
-         resets until a member has answered"
+        "this data directory is a clone of a running node's: the node takes a new identity and \
+         keeps the stored counts. It refuses resets until a member has answered"
     );
     let node = Keypair::from_protobuf_encoding(&meta.key_pair)
         .map(|keypair| node_id(&keypair.public().to_peer_id()).0)

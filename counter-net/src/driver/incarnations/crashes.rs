@@ -362,6 +362,7 @@ fn real_process_killed_before_any_change_comes_back_as_itself() {
         }
     }
     println!(
-        "{killed} of {kills} processes killed, at {points} points of a start and {first_points} of a first one: each itself again"
+        "{killed} of {kills} processes killed, at {points} points of a start and {first_points} \
+         of a first one: each itself again"
     );
 }

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use counter_core::ReplicaId;
-
 use crate::protocol::{NodeId, RetireError};
 use crate::shared::Shared;
 
@@ -45,17 +43,21 @@ impl Departed {
             if now < *since + ARRIVED_AFTER {
                 return true;
             }
-            let latest: Option<ReplicaId> = state.replica.map().enrolled().filter(|replica| replica.node == node.0).max();
-            match latest.map(|latest| (latest, state.replicator.force_retire(&mut state.replica, latest))) {
-                Some((latest, Ok(()))) => {
-                    tracing::info!(replica = %latest, "a node's process on this machine has ended: this node takes over its counts");
+            let incarnations =
+                state.replica.map().enrolled().filter(|replica| replica.node == node.0);
+            let Some(latest) = incarnations.max() else { return now < *since + FORGOTTEN_AFTER };
+            match state.replicator.force_retire(&mut state.replica, latest) {
+                Ok(()) => {
+                    tracing::info!(
+                        replica = %latest,
+                        "a node's process on this machine has ended: taking over its counts"
+                    );
                     changed = true;
                     false
                 }
                 // The failure detector takes a few more seconds.
-                Some((_, Err(RetireError::Live))) => true,
-                Some(_) => false,
-                None => now < *since + FORGOTTEN_AFTER,
+                Err(RetireError::Live) => true,
+                Err(_) => false,
             }
         });
         changed

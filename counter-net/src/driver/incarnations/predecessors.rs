@@ -69,7 +69,10 @@ impl Predecessors {
         for &incarnation in &settlement.claim {
             // An unknown incarnation left nothing to take over.
             if state.replicator.force_retire(&mut state.replica, incarnation).is_ok() {
-                tracing::warn!(%incarnation, "no member continues this incarnation: this node takes it over");
+                tracing::warn!(
+                    %incarnation,
+                    "no member continues this incarnation: taking over its counts"
+                );
             }
         }
         drop(guard);
@@ -77,7 +80,11 @@ impl Predecessors {
             shared.behind.store(false, Ordering::Relaxed);
         }
         for incarnation in &settlement.continued {
-            tracing::warn!(%incarnation, "another node continues the original of this data directory: this node counts beside it");
+            tracing::warn!(
+                %incarnation,
+                "another node continues the original of this data directory: this node counts \
+                 beside it"
+            );
         }
         if self.is_settled {
             shared.commits.get().into_iter().for_each(crate::store::Commits::settled);

@@ -146,8 +146,8 @@ impl Processes {
         std::mem::take(&mut self.deferred)
     }
 
-    /// True the first time for each connection.
-    pub(in crate::driver) fn is_news(&mut self, connection: ConnectionId) -> bool {
+    /// Returns true the first time for each connection.
+    pub(in crate::driver) fn take_news(&mut self, connection: ConnectionId) -> bool {
         self.connections
             .get_mut(&connection)
             .is_some_and(|open| !std::mem::replace(&mut open.is_logged, true))
@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(orders(&processes), [ProcessOrder::Only, ProcessOrder::Second]);
         assert!(!processes.is_one(&peer) && processes.is_one(&PeerId::random()));
         assert_eq!(
-            [processes.is_news(connection(2)), processes.is_news(connection(2))],
+            [processes.take_news(connection(2)), processes.take_news(connection(2))],
             [true, false]
         );
     }

@@ -26,11 +26,9 @@ impl fmt::Display for Fault {
         match self {
             Self::Name(reason) => write!(f, "the name does not resolve: {reason}"),
             Self::NoAnswer => f.write_str("no answer to the connection request"),
-            Self::Silent => f.write_str("the far end says nothing"),
-            Self::Unfinished => f.write_str("the far end does not finish the handshake"),
-            Self::WrongKey => {
-                f.write_str("the far end does not speak with this node's cluster key")
-            }
+            Self::Silent => f.write_str("the far end sent nothing"),
+            Self::Unfinished => f.write_str("the far end did not finish the handshake in time"),
+            Self::WrongKey => f.write_str("the far end uses another cluster key, or none"),
             Self::Each(errors) => {
                 f.write_str("no address of the name was reached")?;
                 errors.iter().try_for_each(|error| write!(f, "; {error}"))

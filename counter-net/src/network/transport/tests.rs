@@ -225,7 +225,8 @@ async fn keys_cost_as_much_as_libp2p_private_network() {
         {
             let (took, sent, heard) = cost(ours(dialler), ours(listener), way).await;
             println!(
-                "{dialler:?} to {listener:?} over {way:?}: {took:?}, {sent} + {heard} bytes; libp2p {usual:?}, {out} + {back}"
+                "{dialler:?} to {listener:?} over {way:?}: {took:?}, {sent} + {heard} bytes; \
+                 libp2p {usual:?}, {out} + {back}"
             );
             assert_eq!((sent, heard), (out, back), "{dialler:?} {listener:?} over {way:?}");
             // A round trip more would be two ways.

@@ -11,7 +11,7 @@ use crate::protocol::input::NodeId;
 use crate::protocol::output::{Notice, Refusal};
 use crate::protocol::pull::Asked;
 use crate::protocol::replicator::{Replicator, Timer};
-use crate::protocol::wire::{self, Hold, Id, Request, Response};
+use crate::protocol::wire::{self, AckRequest, Id, Request, Response};
 
 impl Replicator {
     pub(crate) fn on_await_copies(
@@ -107,7 +107,7 @@ impl Replicator {
             let known = source.holds(self.own);
             if rests
                 || known >= version
-                || self.awaits(peer, |asked| matches!(asked, Asked::Hold { .. }))
+                || self.awaits(peer, |asked| matches!(asked, Asked::Ack { .. }))
             {
                 continue;
             }
@@ -118,11 +118,11 @@ impl Replicator {
             let cells = is_kept
                 .then(|| own_since(replica, known).encode())
                 .filter(|bytes| bytes.len() <= self.config.ask_bytes_max);
-            let hold = Hold { replica: Id(self.own), delta: cells.map(ByteBuf::from) };
+            let ack = AckRequest { replica: Id(self.own), delta: cells.map(ByteBuf::from) };
             self.send(
                 peer,
-                Asked::Hold { version: replica.map().seen_of(self.own) },
-                &Request::hold(hold),
+                Asked::Ack { version: replica.map().seen_of(self.own) },
+                &Request::ack(ack),
             );
         }
     }
@@ -134,18 +134,18 @@ impl Replicator {
     }
 
     /// A peer asks how much of its own writer this node holds, and may bring the cells along.
-    pub(crate) fn serve_hold(
+    pub(crate) fn serve_ack(
         &mut self,
         replica: &mut Replica,
         peer: NodeId,
-        hold: &Hold,
+        ack: &AckRequest,
     ) -> Result<Response, Refusal> {
-        let writer = hold.replica.0;
+        let writer = ack.replica.0;
         if writer.node != peer.0 {
             return Err(Refusal::ForgedWriter);
         }
         self.not_ended(replica, writer)?;
-        if let Some(bytes) = &hold.delta {
+        if let Some(bytes) = &ack.delta {
             let delta = wire::decode_delta(bytes)?;
             if delta.replicas().any(|other| other != writer) {
                 return Err(Refusal::ForgedWriter);

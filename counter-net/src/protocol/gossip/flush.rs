@@ -57,8 +57,8 @@ impl Replicator {
             return;
         }
         let delta = own_since(replica, after);
-        // Only one flush is a chain of states that the writer was in. A reset written beside it may
-        // have moved a cell twice. At first the record, which is no cell, comes before it.
+        // Split only a delta of exactly one flush: a reset may have moved a cell twice. The record,
+        // which is no cell, comes before the first flush.
         let before = if after == 0 {
             replica.map().record(self.own).map_or(0, |record| record.version)
         } else {

@@ -11,6 +11,7 @@ mod bootstrap;
 mod dialling;
 mod member;
 mod members;
+mod number_exchange;
 mod numbering;
 mod presence;
 

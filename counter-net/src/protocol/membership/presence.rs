@@ -87,7 +87,7 @@ impl Replicator {
         }
     }
 
-    /// While this node has not caught up, asks a peer again at once that now says it has.
+    /// An unsynced node re-asks a peer as soon as the peer announces that it is synced.
     fn ask_synced(&mut self, node: NodeId) {
         let news = self.members.get(node).is_some_and(|entry| entry.synced) && !self.is_synced();
         if news && let Some(source) = self.peers.get(node).filter(|source| !source.is_synced()) {

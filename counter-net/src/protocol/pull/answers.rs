@@ -12,7 +12,7 @@ use crate::protocol::output::{Alarm, Notice, Refusal};
 use crate::protocol::replicator::Replicator;
 use crate::protocol::replicator::Timer;
 use crate::protocol::stats::Kind;
-use crate::protocol::wire::Answer;
+use crate::protocol::wire::PeerStatus;
 use crate::protocol::wire::{self, unpack_vector};
 use crate::protocol::wire::{Noted, PageMessage, Request, Response, StateMessage};
 
@@ -99,7 +99,7 @@ impl Replicator {
             (Asked::Number, Response { numbered: Some(numbered), .. }) => {
                 self.take_numbered(peer, &numbered)
             }
-            (Asked::Hold { version }, Response { ack: Some(ack), .. }) => {
+            (Asked::Ack { version }, Response { ack: Some(ack), .. }) => {
                 self.take_ack(peer, ack.version, version);
                 Ok(())
             }
@@ -128,7 +128,7 @@ impl Replicator {
             self.shown(replica, peer, incarnation, &promised(&seen, &behind));
             self.hear(replica, peer, seen);
         }
-        self.peers.is_equal(peer, synced);
+        self.peers.note_equal(peer, synced);
         Ok(())
     }
 
@@ -165,7 +165,7 @@ impl Replicator {
             }
             return Ok(());
         };
-        let answer = Answer { synced: state.synced, waits: state.waits };
+        let answer = PeerStatus { synced: state.synced, waits: state.waits };
         let digest =
             self.read_digest(peer, incarnation, (&have, behind), state.part, Some(answer))?;
         if let Some(digest) = &digest {
@@ -187,7 +187,7 @@ impl Replicator {
     }
 
     /// Takes what an answer said beside its digest, once the digest is whole.
-    pub(crate) fn take_answer(&mut self, peer: NodeId, answer: Answer) {
+    pub(crate) fn take_answer(&mut self, peer: NodeId, answer: PeerStatus) {
         self.peers.said(peer, answer);
         if answer.waits && !self.is_synced() {
             self.timers.set_by(Timer::Retry(peer), self.now + WAITING_INTERVAL);

@@ -34,7 +34,7 @@ impl CatchUp {
         None
     }
 
-    /// True if more waits than the bound allows, so that it has to take effect.
+    /// True if the held parts exceed the bound and must be joined.
     pub(crate) fn is_over_bound(&self) -> bool {
         self.cells > self.cells_max
     }

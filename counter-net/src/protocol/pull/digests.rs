@@ -7,8 +7,8 @@ use super::open_requests::Asked;
 use crate::protocol::input::NodeId;
 use crate::protocol::output::Refusal;
 use crate::protocol::replicator::Replicator;
-use crate::protocol::wire::{Answer, NONE_FOLLOW, PartNumber, Piece, Whole, cut};
 use crate::protocol::wire::{DigestPart, Request, Response};
+use crate::protocol::wire::{DigestPiece, NONE_FOLLOW, PartNumber, PeerStatus, WholeDigest, cut};
 use crate::protocol::wire::{Id, unpack_vector};
 
 impl Replicator {
@@ -17,7 +17,7 @@ impl Replicator {
     ///
     /// A peer that asks faster than it takes parts is sent no others. Otherwise it would fill this
     /// node's memory.
-    pub(crate) fn digest_for(&mut self, replica: &Replica, peer: NodeId) -> Piece {
+    pub(crate) fn digest_for(&mut self, replica: &Replica, peer: NodeId) -> DigestPiece {
         let digest = replica.map().version_vector();
         let replicas_max = self.config.digest_replicas_max;
         // An earlier release takes the first part for the whole, and asks for more than it lacks.
@@ -28,7 +28,7 @@ impl Replicator {
         let mut pieces =
             cut(&digest, &self.not_promised(&digest), serial, replicas_max).into_iter();
         let first = pieces.next().unwrap_or_default();
-        for Piece { have, behind, part } in pieces.filter(|_| others_follow) {
+        for DigestPiece { have, behind, part } in pieces.filter(|_| others_follow) {
             if let Some(part) = part {
                 let further = DigestPart { replica: Id(self.own), have, uncommitted: behind, part };
                 self.send(peer, Asked::Digest, &Request::digest(further));
@@ -55,8 +55,8 @@ impl Replicator {
         incarnation: Option<u64>,
         (have, behind): (&[u8], &[u8]),
         part: Option<PartNumber>,
-        answer: Option<Answer>,
-    ) -> Result<Option<Whole>, Refusal> {
+        answer: Option<PeerStatus>,
+    ) -> Result<Option<WholeDigest>, Refusal> {
         let replicas_max = self.config.digest_replicas_max;
         let (have, behind) =
             (unpack_vector(have, replicas_max)?, unpack_vector(behind, replicas_max)?);
@@ -67,7 +67,7 @@ impl Replicator {
             }
             None => {
                 self.peers.drop_parts(peer);
-                Ok(Some(Whole { have, behind, answer }))
+                Ok(Some(WholeDigest { have, behind, answer }))
             }
         }
     }
@@ -79,7 +79,7 @@ impl Replicator {
         replica: &Replica,
         peer: NodeId,
         incarnation: Option<u64>,
-        digest: &Whole,
+        digest: &WholeDigest,
     ) {
         self.shown(replica, peer, incarnation, &promised(&digest.have, &digest.behind));
         self.hear(replica, peer, digest.have.clone());

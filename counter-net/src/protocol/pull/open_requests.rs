@@ -32,7 +32,7 @@ pub(crate) enum Asked {
     Pull,
     Tell,
     /// How much of this replica the peer holds.
-    Hold {
+    Ack {
         /// This replica's version at that time.
         version: Version,
     },
@@ -56,7 +56,7 @@ impl Asked {
             Asked::Ask { .. } => Kind::Ask,
             Asked::Pull => Kind::Pull,
             Asked::Tell => Kind::Tell,
-            Asked::Hold { .. } => Kind::Hold,
+            Asked::Ack { .. } => Kind::Hold,
             Asked::Confirm => Kind::Confirm,
             Asked::Digest => Kind::Digest,
             Asked::Number => Kind::Number,

@@ -9,7 +9,7 @@ use counter_core::{ReplicaId, Version, VersionVector};
 use crate::protocol::input::NodeId;
 use crate::protocol::membership::{Lag, Shortfall};
 use crate::protocol::output::Refusal;
-use crate::protocol::wire::{Answer, Entries, Incoming, PartNumber, Whole};
+use crate::protocol::wire::{DigestAssembly, DigestEntries, PartNumber, PeerStatus, WholeDigest};
 
 /// After this many failed requests in a row, this node no longer waits for a peer before it counts
 /// as synced.
@@ -40,15 +40,15 @@ pub(crate) struct ConnectedPeer {
     /// It runs an earlier release, which takes no parts of digests.
     takes_no_parts: bool,
     /// The parts of its latest digest, until all are here.
-    incoming: Incoming,
+    incoming: DigestAssembly,
     /// Failed requests in a row.
     failures: u32,
     /// It is not asked before this time, because a request failed.
     rest_until: Duration,
     /// When the last full pull began that repairs a divergence.
     repaired_at: Option<Duration>,
-    /// The writers that a pull from this peer did not bring as far as it was heard to hold them,
-    /// with that version. They are not asked for again until the peer holds more.
+    /// Writers whose pull fell short of the peer's digest, with that version. They are not asked
+    /// for again until the peer holds more.
     fruitless: BTreeMap<ReplicaId, Version>,
 }
 
@@ -101,8 +101,8 @@ impl Peers {
         self.get_mut(peer).into_iter().for_each(|source| source.takes_no_parts = true);
     }
 
-    /// A peer held just what this node held when it asked.
-    pub(super) fn is_equal(&mut self, peer: NodeId, synced: bool) {
+    /// Notes that a peer held just what this node held when it asked.
+    pub(super) fn note_equal(&mut self, peer: NodeId, synced: bool) {
         if let Some(source) = self.get_mut(peer) {
             (source.is_synced, source.is_pulled) = (synced, true);
         }
@@ -116,7 +116,7 @@ impl Peers {
     }
 
     /// A peer answered an ask with its digest, and said whether it is synced and whether it waits.
-    pub(super) fn said(&mut self, peer: NodeId, answer: Answer) {
+    pub(super) fn said(&mut self, peer: NodeId, answer: PeerStatus) {
         if let Some(source) = self.get_mut(peer) {
             source.set_synced(answer.synced);
             source.waits = answer.waits;
@@ -156,16 +156,16 @@ impl Peers {
     /// Takes a part of a peer's digest. Returns the whole with the last part.
     ///
     /// # Errors
-    /// As [`Incoming::put`].
+    /// As [`DigestAssembly::put`].
     pub(super) fn put_part(
         &mut self,
         peer: NodeId,
         incarnation: Option<u64>,
         part: PartNumber,
-        entries: Entries,
-        answer: Option<Answer>,
+        entries: DigestEntries,
+        answer: Option<PeerStatus>,
         replicas_max: usize,
-    ) -> Result<Option<Whole>, Refusal> {
+    ) -> Result<Option<WholeDigest>, Refusal> {
         let Some(source) = self.get_mut(peer) else { return Ok(None) };
         source.incoming.put(incarnation, part, entries, answer, replicas_max)
     }

@@ -12,8 +12,8 @@ use crate::protocol::gossip::own_since;
 use crate::protocol::input::NodeId;
 use crate::protocol::replicator::Replicator;
 use crate::protocol::replicator::Timer;
+use crate::protocol::wire::DigestPiece;
 use crate::protocol::wire::Hash;
-use crate::protocol::wire::Piece;
 use crate::protocol::wire::{Ask, Compare, Request, Tell};
 
 /// How long this node waits for the first peer's cells before it pulls from other peers too.
@@ -74,7 +74,7 @@ impl Replicator {
         if self.numbering.is_open() {
             return self.send_number_ask(peer);
         }
-        let Piece { have, behind, part } = self.digest_for(replica, peer);
+        let DigestPiece { have, behind, part } = self.digest_for(replica, peer);
         let known = self.peers.get(peer).is_some_and(|source| source.holds(self.own) > 0);
         let ask = Ask {
             announcement: self.own_announcement(),
@@ -86,7 +86,7 @@ impl Replicator {
             part,
         };
         if cells {
-            self.timers.set(Timer::Hold, self.now + FIRST_PEER_WAIT);
+            self.timers.set(Timer::FirstPeerWait, self.now + FIRST_PEER_WAIT);
         }
         self.send(peer, Asked::Ask { cells }, &Request::ask(ask));
     }
@@ -98,7 +98,7 @@ impl Replicator {
         }
         let known = self.peers.get(peer).map_or(0, |source| source.holds(self.own));
         let last = self.may_send_cells(replica, peer).then(|| own_since(replica, known).encode());
-        let Piece { have, behind, part } = self.digest_for(replica, peer);
+        let DigestPiece { have, behind, part } = self.digest_for(replica, peer);
         let tell = Tell {
             announcement: self.own_announcement(),
             have,

@@ -9,7 +9,7 @@ use crate::protocol::input::NodeId;
 use crate::protocol::output::Refusal;
 use crate::protocol::replicator::Replicator;
 use crate::protocol::stats::Kind;
-use crate::protocol::wire::Piece;
+use crate::protocol::wire::DigestPiece;
 use crate::protocol::wire::{self, Hash, pack_vector, unpack_vector};
 use crate::protocol::wire::{
     Ask, Compare, PageMessage, PullPage, Request, Response, StateMessage, Tell,
@@ -99,7 +99,7 @@ impl Replicator {
             Request { ask: Some(ask), .. } => return self.serve_ask(replica, peer, &ask),
             Request { pull: Some(pull), .. } => return self.serve_pull(replica, peer, &pull),
             Request { tell: Some(tell), .. } => self.serve_tell(replica, peer, &tell),
-            Request { hold: Some(hold), .. } => self.serve_hold(replica, peer, &hold),
+            Request { ack: Some(ack), .. } => self.serve_ack(replica, peer, &ack),
             Request { confirm: Some(confirm), .. } => self.serve_confirm(replica, peer, &confirm),
             Request { digest: Some(digest), .. } => self.serve_digest(replica, peer, &digest),
             // A later release may add a kind without raising the version.
@@ -158,13 +158,13 @@ impl Replicator {
     fn state(
         &self,
         peer: NodeId,
-        digest: Option<Piece>,
+        digest: Option<DigestPiece>,
         state: Hash,
         announcements: bool,
         delta: Option<Delta>,
     ) -> Response {
         let (have, behind, part) = digest
-            .map_or((None, ByteBuf::new(), None), |Piece { have, behind, part }| {
+            .map_or((None, ByteBuf::new(), None), |DigestPiece { have, behind, part }| {
                 (Some(have), behind, part)
             });
         let state = StateMessage {
@@ -313,7 +313,7 @@ fn kind_of(request: &Request) -> Kind {
         Request { ask: Some(_), .. } => Kind::Ask,
         Request { pull: Some(_), .. } => Kind::Pull,
         Request { tell: Some(_), .. } => Kind::Tell,
-        Request { hold: Some(_), .. } => Kind::Hold,
+        Request { ack: Some(_), .. } => Kind::Hold,
         Request { confirm: Some(_), .. } => Kind::Confirm,
         Request { digest: Some(_), .. } => Kind::Digest,
         Request { number: Some(_), .. } => Kind::Number,

@@ -35,12 +35,12 @@ impl Replicator {
         }
         let own =
             self.commits.promised().cloned().unwrap_or_else(|| replica.map().version_vector());
-        // Without the promises of all, own amounts are shed and own cells dropped all the same.
+        // Own amounts and cells can be dropped without promises.
         let shown = self.promises.of_all(replica.map(), self.own, own).unwrap_or_default();
         self.clean_up(replica, &shown);
         self.ask_for_promises(replica);
         let tombstones = replica.map().tombstones_of(self.own);
-        if self.removal.is_alarming(tombstones) {
+        if self.removal.take_alarm(tombstones) {
             let versions = self.removal.work.awaited(replica.map());
             let without = self.promises.without(replica.map(), self.own, &versions);
             let waits_for = without.first().copied();

@@ -17,17 +17,16 @@ pub(super) struct Removal {
     work: Cleanup,
     /// True while the timer of the next step is set.
     is_set: bool,
-    /// What all had promised and what was held here when a step found nothing to do. Until one of
-    /// them changes, no step is tried.
+    /// The promises and state at the last idle step. Until one of them changes, no step is tried.
     idle: Option<(VersionVector, VersionVector)>,
     /// The number of own tombstones at which an alarm is next raised; 0 stands for the first.
     next_alarm: usize,
 }
 
 impl Removal {
-    /// True if so many tombstones are worth an alarm. Once they are few again, the next alarm is
-    /// the first one.
-    fn is_alarming(&mut self, tombstones: usize) -> bool {
+    /// Returns true if this many tombstones call for an alarm now, and sets the bound of the next
+    /// one. Once they are few again, the next alarm is the first one.
+    fn take_alarm(&mut self, tombstones: usize) -> bool {
         let next = self.next_alarm.max(TOMBSTONES_ALARMED);
         if tombstones < next {
             self.next_alarm = if tombstones < TOMBSTONES_ALARMED { 0 } else { self.next_alarm };

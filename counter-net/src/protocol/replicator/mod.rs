@@ -191,8 +191,9 @@ impl Replicator {
         }
         self.serve_deferred(replica);
         self.settle_acks(replica);
-        self.look(replica);
-        self.settle(replica);
+        self.snapshot_if_due(replica);
+        self.advance(replica);
+        self.notify_readers();
         self.confirm(replica);
     }
 
@@ -209,7 +210,7 @@ impl Replicator {
             Timer::Gap => self.on_gap(replica),
             Timer::Retire => self.on_retire(replica),
             Timer::CleanUp => self.on_clean_up(replica),
-            Timer::Hold => self.plan(replica),
+            Timer::FirstPeerWait => self.plan(replica),
             Timer::Retry(peer) => self.on_retry(replica, peer),
             Timer::Suspect(node) => self.on_suspect(node),
             Timer::Member(node) => self.on_member(node),
@@ -220,8 +221,9 @@ impl Replicator {
         }
     }
 
-    /// Tells readers once what the input changed.
-    fn settle(&mut self, replica: &mut Replica) {
+    /// Takes the steps that any input may have made possible: the number, the end of catching up,
+    /// a renewal, a clean-up.
+    fn advance(&mut self, replica: &mut Replica) {
         if !self.is_synced() && !self.peers.is_empty() {
             // The cells that a peer was heard to hold may have come from others meanwhile.
             self.peers.mark_pulled(&self.catch_up.seen(replica.map()));
@@ -247,6 +249,10 @@ impl Replicator {
         if self.bootstrap.is_synced() && self.members.set_synced() {
             self.announce_soon();
         }
+    }
+
+    /// Tells readers once what the input changed.
+    fn notify_readers(&mut self) {
         let status = Status {
             synced: self.is_synced(),
             readiness: Some(self.readiness()),

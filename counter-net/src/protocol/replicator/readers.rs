@@ -87,8 +87,8 @@ impl Replicator {
     }
 
     /// After [`Input::Leave`](crate::protocol::Input::Leave) for good, true once a member that
-    /// stays has shown that it holds all that this replica held. Stays false if the leave is over
-    /// because no such member is left.
+    /// stays has confirmed all that this replica held. Stays false if the leave is over because no
+    /// such member is left.
     pub fn is_leave_covered(&self) -> bool {
         self.retirement.is_leave_covered()
     }

@@ -23,7 +23,7 @@ pub(crate) enum Timer {
     /// A delta has waited beyond a gap for as long as gossip may be overtaken.
     Gap,
     /// The cells asked of a first peer did not come soon, so other peers are pulled from too.
-    Hold,
+    FirstPeerWait,
     /// The work for ended incarnations has to be looked at.
     Retire,
     /// Traces of removals and resets may be taken back.

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use counter_core::{CounterMap, ReplicaId, VersionVector};
 
-use super::target::{Complete, Confirmers, Target, TargetId};
-use super::target_bytes::{Bits, add_changes, pack, unpack};
+use super::target::{Bits, Complete, Confirmers, Target, TargetId};
+use super::target_bytes::{add_changes, pack, unpack};
 use crate::protocol::input::NodeId;
 use crate::protocol::output::Refusal;
 use crate::protocol::wire::{ConfirmMessage, TargetMessage, unpack_vector};
@@ -397,8 +397,8 @@ impl Confirmations {
         Some(Bits { tag, bits: confirmers.bytes().to_vec() })
     }
 
-    /// Takes a peer's answer. Returns which members are newly known to hold what, and, whole, the
-    /// newest target that the peer does not know.
+    /// Takes a peer's answer. Returns new confirmations, and the newest target the peer lacks,
+    /// whole.
     ///
     /// # Errors
     /// It is malformed: nothing changed.

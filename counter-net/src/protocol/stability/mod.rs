@@ -1,8 +1,8 @@
 //! Finds out which states of this node all others hold.
 //!
 //! [`Confirmations`] asks every live member whether it holds what this node held a moment ago.
-//! [`Snapshots`] remembers this node's latest states, and which of them every enrolled replica was
-//! shown to hold. [`Promises`] keeps the versions that every enrolled replica has promised to keep,
+//! [`Snapshots`] remembers this node's latest states, and which of them every enrolled replica has
+//! confirmed. [`Promises`] keeps the versions that every enrolled replica has promised to keep,
 //! while something waits for them.
 
 mod confirmations;

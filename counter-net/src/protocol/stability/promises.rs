@@ -45,8 +45,9 @@ impl Promises {
         self.retirement_waits || self.removal_waits
     }
 
-    /// What the enrolled replicas have promised, `own` with it, whose promise this is. `None` if
-    /// one of them has promised nothing yet, or holds a replica that is unknown here. O(writers²).
+    /// The versions promised by every enrolled replica. `promised` is this node's own promise.
+    /// `None` if one of them has promised nothing yet, or holds a replica that is unknown here.
+    /// O(writers²).
     pub(in crate::protocol) fn of_all(
         &self,
         map: &CounterMap,

@@ -56,7 +56,7 @@ struct Watch {
     asked: Duration,
 }
 
-/// The latest snapshots, and which of them other replicas were shown to hold.
+/// The latest snapshots, and which of them other replicas have confirmed.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshots {
     /// Oldest first. Each holds all that the one before it held.
@@ -66,7 +66,7 @@ pub(crate) struct Snapshots {
     moved: u64,
     watched: BTreeMap<String, Watch>,
     last_watch: u64,
-    /// The latest snapshot that each other replica was shown to hold, with all before it. Kept only
+    /// The latest snapshot that each other replica has confirmed, with all before it. Kept only
     /// while counters are watched.
     shown: BTreeMap<ReplicaId, u64>,
     stable: Option<Snapshot>,
@@ -204,7 +204,7 @@ impl Snapshots {
     }
 
     /// Ends the watch of counters that nobody asks about. With the last one, forgets what others
-    /// were shown to hold.
+    /// have confirmed.
     pub(crate) fn unwatch(&mut self, now: Duration) {
         self.watched.retain(|_, watch| now.saturating_sub(watch.asked) < WATCHED_FOR);
         if self.watched.is_empty() {
@@ -236,8 +236,8 @@ impl Snapshots {
         }
     }
 
-    /// The replicas of `enrolled` that were not shown to hold the latest snapshot. `enrolled`
-    /// ascends. What other replicas were shown to hold is forgotten.
+    /// The replicas of `enrolled` that have not confirmed the latest snapshot. `enrolled` ascends.
+    /// Forgets what other replicas have confirmed.
     pub(crate) fn without_latest(&mut self, enrolled: &[ReplicaId]) -> Vec<ReplicaId> {
         self.shown.retain(|incarnation, _| enrolled.binary_search(incarnation).is_ok());
         let latest = self.ring.back().map_or(0, |snapshot| snapshot.serial);
@@ -252,8 +252,8 @@ impl Snapshots {
         self.shown.get(&incarnation).copied().unwrap_or(0)
     }
 
-    /// Makes the newest snapshot stable that all of `others` were shown to hold, and drops older
-    /// ones. O(others).
+    /// Makes the newest snapshot stable that all of `others` have confirmed, and drops older ones.
+    /// O(others).
     pub(crate) fn settle(&mut self, others: &[ReplicaId]) {
         let least = others
             .iter()

@@ -56,8 +56,8 @@ impl Replicator {
             .collect()
     }
 
-    /// Takes a snapshot if the state has moved.
-    pub(crate) fn look(&mut self, replica: &Replica) {
+    /// Takes a snapshot if the state has moved and the last one is old enough.
+    pub(crate) fn snapshot_if_due(&mut self, replica: &Replica) {
         self.snapshots.look(replica.map(), self.moved(replica), self.now);
         if self.snapshots.is_watched()
             && let Some(due) = self.snapshots.due()
@@ -66,13 +66,13 @@ impl Replicator {
         }
     }
 
-    /// Asks some replicas for their digests that are not known to hold the latest snapshot.
+    /// Asks replicas that lack the latest snapshot for digests.
     pub(crate) fn on_stable(&mut self, replica: &mut Replica) {
         self.snapshots.unwatch(self.now);
         if !self.snapshots.is_watched() || self.leaving {
             return;
         }
-        self.look(replica);
+        self.snapshot_if_due(replica);
         let others = self.others(replica);
         let without = self.snapshots.without_latest(&others);
         self.snapshots.settle(&others);

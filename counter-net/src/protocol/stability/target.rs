@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use counter_core::{ReplicaId, VersionVector};
 
-use super::target_bytes::Bits;
 use crate::protocol::input::NodeId;
 
 /// The first pause before an incomplete target is asked about again. It doubles each time.
@@ -106,6 +105,14 @@ impl Confirmers {
     fn is_set(&self, at: usize) -> bool {
         self.bits[at / 8] >> (at % 8) & 1 == 1
     }
+}
+
+/// The confirmations of one target as they travel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Bits {
+    pub tag: u64,
+    /// One bit for each replica of the target, in its order. Zero bytes at the end are left out.
+    pub bits: Vec<u8>,
 }
 
 /// A version vector that every live member is asked to confirm.
@@ -227,7 +234,7 @@ impl Target {
     }
 }
 
-/// The best target that every member confirmed who was live at the time.
+/// The best target confirmed by every member live at the time.
 #[derive(Debug)]
 pub(super) struct Complete {
     pub id: TargetId,

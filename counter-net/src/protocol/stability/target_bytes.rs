@@ -6,19 +6,11 @@
 use counter_core::{ReplicaId, Version, VersionVector};
 use serde_bytes::ByteBuf;
 
-use super::target::TargetId;
+use super::target::{Bits, TargetId};
 use crate::protocol::output::Refusal;
 use crate::protocol::wire::{
     ConfirmMessage, Id, TargetMessage, pack_vector, push_varint, take_varint,
 };
-
-/// The confirmations of one target as they travel.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Bits {
-    pub tag: u64,
-    /// One bit for each replica of the target, in its order. Zero bytes at the end are left out.
-    pub bits: Vec<u8>,
-}
 
 /// The message that carries these confirmations, and perhaps a target that its receiver lacks.
 pub(super) fn pack(all: &[Bits], whole: Option<TargetMessage>) -> ConfirmMessage {

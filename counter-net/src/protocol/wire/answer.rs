@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::announcement::Announcement;
-use super::digest::{PartNumber, Piece};
+use super::digest::{DigestPiece, PartNumber};
 use super::encoding::{Hash, VERSION};
 use super::request::{ConfirmMessage, is_false, is_none};
 use crate::protocol::output::Refusal;
@@ -158,7 +158,7 @@ impl Response {
         Self { version: VERSION, page: Some(page), ..Self::default() }
     }
 
-    pub(crate) fn noted(Piece { have, behind, part }: Piece) -> Self {
+    pub(crate) fn noted(DigestPiece { have, behind, part }: DigestPiece) -> Self {
         Self {
             version: VERSION,
             noted: Some(Noted { have, part }),

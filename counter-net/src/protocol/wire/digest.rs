@@ -47,7 +47,7 @@ impl From<PartNumber> for (u64, u32, u32) {
 
 /// A digest or a part of one, as it goes into a message.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Piece {
+pub(crate) struct DigestPiece {
     /// A version vector, packed.
     pub have: ByteBuf,
     /// How far each of its writers is behind that on the sender's disk, packed.
@@ -58,20 +58,20 @@ pub(crate) struct Piece {
 
 /// The statements of an answer beside its digest. They hold once the digest is whole.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct PeerStatus {
     pub synced: bool,
     pub waits: bool,
 }
 
 /// A digest that is whole.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Whole {
+pub(crate) struct WholeDigest {
     /// The versions that the sender holds.
     pub have: VersionVector,
     /// How far each writer is behind that on the sender's disk.
     pub behind: VersionVector,
     /// The statements of the answer that brought the first part.
-    pub answer: Option<Answer>,
+    pub answer: Option<PeerStatus>,
 }
 
 /// Cuts a digest into pieces of at most `replicas_max` replicas, or returns it in one piece if it
@@ -81,14 +81,18 @@ pub(crate) fn cut(
     behind: &VersionVector,
     serial: u64,
     replicas_max: usize,
-) -> Vec<Piece> {
+) -> Vec<DigestPiece> {
     if digest.len() <= replicas_max {
-        return vec![Piece { have: pack_vector(digest), behind: pack_vector(behind), part: None }];
+        return vec![DigestPiece {
+            have: pack_vector(digest),
+            behind: pack_vector(behind),
+            part: None,
+        }];
     }
     let entries: Vec<(ReplicaId, Version)> = digest.iter().collect();
     let chunks = entries.chunks(replicas_max.max(1));
     let of = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
-    let piece = |(at, chunk): (u32, &[(ReplicaId, Version)])| Piece {
+    let piece = |(at, chunk): (u32, &[(ReplicaId, Version)])| DigestPiece {
         have: pack_vector(&chunk.iter().copied().collect()),
         behind: pack_vector(
             &chunk.iter().map(|(writer, _)| (*writer, behind.get(*writer))).collect(),
@@ -99,7 +103,7 @@ pub(crate) fn cut(
 }
 
 /// The writers of one part: their versions, and how far these are ahead of the disk.
-pub(crate) type Entries = (VersionVector, VersionVector);
+pub(crate) type DigestEntries = (VersionVector, VersionVector);
 
 /// The parts of one digest that have come so far.
 #[derive(Debug)]
@@ -107,17 +111,17 @@ struct Parts {
     /// The peer's incarnation, and the number of its digest.
     number: (Option<u64>, u64),
     of: u32,
-    parts: BTreeMap<u32, Entries>,
+    parts: BTreeMap<u32, DigestEntries>,
     /// Replicas named by `parts`.
     replicas: usize,
-    answer: Option<Answer>,
+    answer: Option<PeerStatus>,
 }
 
 /// The digest that is arriving from one peer.
 #[derive(Debug, Default)]
-pub(crate) struct Incoming(Option<Parts>);
+pub(crate) struct DigestAssembly(Option<Parts>);
 
-impl Incoming {
+impl DigestAssembly {
     /// A digest came in one piece.
     pub(crate) fn clear(&mut self) {
         self.0 = None;
@@ -132,10 +136,10 @@ impl Incoming {
         &mut self,
         incarnation: Option<u64>,
         part: PartNumber,
-        entries: Entries,
-        answer: Option<Answer>,
+        entries: DigestEntries,
+        answer: Option<PeerStatus>,
         replicas_max: usize,
-    ) -> Result<Option<Whole>, Refusal> {
+    ) -> Result<Option<WholeDigest>, Refusal> {
         let PartNumber { serial, at, of } = part;
         if at >= of || of < 2 || entries.0.is_empty() {
             return Err(Refusal::Malformed);
@@ -177,13 +181,13 @@ impl Incoming {
 }
 
 /// One digest of all parts, which must ascend.
-fn join(parts: Parts) -> Result<Whole, Refusal> {
-    let of = |part: fn(&Entries) -> &VersionVector| {
+fn join(parts: Parts) -> Result<WholeDigest, Refusal> {
+    let of = |part: fn(&DigestEntries) -> &VersionVector| {
         parts.parts.values().flat_map(move |entries| part(entries).iter())
     };
     let entries: Vec<(ReplicaId, Version)> = of(|entries| &entries.0).collect();
     match entries.is_sorted_by(|(one, _), (next, _)| one < next) {
-        true => Ok(Whole {
+        true => Ok(WholeDigest {
             have: entries.into_iter().collect(),
             behind: of(|entries| &entries.1).collect(),
             answer: parts.answer,
@@ -210,7 +214,7 @@ mod tests {
     }
 
     fn put(
-        incoming: &mut Incoming,
+        incoming: &mut DigestAssembly,
         (part, entries): (PartNumber, VersionVector),
     ) -> Result<Option<VersionVector>, Refusal> {
         incoming
@@ -226,7 +230,7 @@ mod tests {
 
     #[test]
     fn parts_join_in_any_order() {
-        let mut incoming = Incoming::default();
+        let mut incoming = DigestAssembly::default();
         let [one, two, three, four] = parts(10, 1).try_into().unwrap();
         for part in [three.clone(), one, three, four] {
             assert_eq!(put(&mut incoming, part), Ok(None));
@@ -237,9 +241,9 @@ mod tests {
 
     #[test]
     fn answer_comes_with_the_whole() {
-        let answer = Some(Answer { synced: true, waits: false });
+        let answer = Some(PeerStatus { synced: true, waits: false });
         for first in [0, 1] {
-            let mut incoming = Incoming::default();
+            let mut incoming = DigestAssembly::default();
             for at in [first, 1 - first] {
                 let (part, entries) = parts(6, 1).swap_remove(at);
                 let said = answer.filter(|_| at == 0);
@@ -248,7 +252,7 @@ mod tests {
                 let behind = digest(6).iter().map(|(writer, _)| (writer, 1)).collect();
                 assert_eq!(
                     whole,
-                    Ok((at != first).then(|| Whole { have: digest(6), behind, answer }))
+                    Ok((at != first).then(|| WholeDigest { have: digest(6), behind, answer }))
                 );
             }
         }
@@ -256,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_later_digest_displaces_an_earlier_one() {
-        let mut incoming = Incoming::default();
+        let mut incoming = DigestAssembly::default();
         let [one, two] = parts(6, 1).try_into().unwrap();
         let [later, last] = parts(5, 2).try_into().unwrap();
         for part in [one, later, two] {
@@ -267,7 +271,7 @@ mod tests {
 
     #[test]
     fn parts_are_bounded() {
-        let mut incoming = Incoming::default();
+        let mut incoming = DigestAssembly::default();
         let mut parts = parts(12, 1);
         let last = parts.pop().unwrap();
         parts.into_iter().for_each(|part| assert_eq!(put(&mut incoming, part), Ok(None)));
@@ -277,7 +281,7 @@ mod tests {
 
     #[test]
     fn repeated_part_counts_in_full() {
-        let mut incoming = Incoming::default();
+        let mut incoming = DigestAssembly::default();
         let of = 4;
         for at in 0..3 {
             assert_eq!(put(&mut incoming, (PartNumber { serial: 1, at, of }, digest(1))), Ok(None));
@@ -291,7 +295,7 @@ mod tests {
 
     #[test]
     fn lone_first_part_is_dropped() {
-        let mut incoming = Incoming::default();
+        let mut incoming = DigestAssembly::default();
         let alone = |of| (PartNumber { serial: NONE_FOLLOW, at: 0, of }, digest(3));
         // The digest grew meanwhile.
         for of in [2, 3] {
@@ -313,9 +317,12 @@ mod tests {
             PartNumber { serial: 1, at: 0, of: 1 },
             PartNumber { serial: 1, at: 0, of: 0 },
         ] {
-            assert_eq!(put(&mut Incoming::default(), (part, whole())), Err(Refusal::Malformed));
+            assert_eq!(
+                put(&mut DigestAssembly::default(), (part, whole())),
+                Err(Refusal::Malformed)
+            );
         }
-        let mut incoming = Incoming::default();
+        let mut incoming = DigestAssembly::default();
         let part = |at, of| PartNumber { serial: 1, at, of };
         assert_eq!(put(&mut incoming, (part(0, 2), VersionVector::new())), Err(Refusal::Malformed));
         assert_eq!(put(&mut incoming, (part(0, 2), whole())), Ok(None));

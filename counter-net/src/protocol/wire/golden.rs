@@ -9,11 +9,11 @@ use counter_core::{ReplicaId, VersionVector};
 
 use super::announcement::{Announcement, Standing, Suspicion};
 use super::answer::{Noted, PageMessage, Refused, Response, StateMessage};
-use super::digest::{Piece, cut};
+use super::digest::{DigestPiece, cut};
 use super::encoding::{self as wire, Hash, Id, VERSION};
 use super::gossip::Gossip;
 use super::request::{
-    Ask, Compare, ConfirmMessage, DigestPart, Hold, PullPage, Request, TargetMessage, Tell,
+    AckRequest, Ask, Compare, ConfirmMessage, DigestPart, PullPage, Request, TargetMessage, Tell,
 };
 use crate::protocol::output::Refusal;
 
@@ -70,7 +70,7 @@ fn announcement(standing: Standing) -> Announcement {
 }
 
 /// The same digest in two messages.
-fn parts() -> [Piece; 2] {
+fn parts() -> [DigestPiece; 2] {
     let parts = cut(&[(ORD, 1_000), (FRA, 2)].into_iter().collect(), &VersionVector::new(), 300, 1);
     parts.try_into().expect("two parts")
 }
@@ -189,7 +189,7 @@ fn requests() {
         "tell_heir",
         &Request::tell(Tell { delta: None, successor: Some(Id(FRA)), ..tell }),
     );
-    assert_golden("hold", &Request::hold(Hold { replica: Id(FRA), delta: Some(delta()) }));
+    assert_golden("hold", &Request::ack(AckRequest { replica: Id(FRA), delta: Some(delta()) }));
     let confirm = ConfirmMessage { bits: bits(), whole: None };
     assert_golden("confirm", &Request::confirm(confirm.clone()));
     let [whole, _] = targets();

@@ -22,13 +22,16 @@ pub(super) use announcement::{
 #[cfg(feature = "node")]
 pub(crate) use answer::refusal;
 pub(super) use answer::{Noted, Numbered, PageMessage, Response, StateMessage};
-pub(super) use digest::{Answer, Entries, Incoming, NONE_FOLLOW, PartNumber, Piece, Whole, cut};
+pub(super) use digest::{
+    DigestAssembly, DigestEntries, DigestPiece, NONE_FOLLOW, PartNumber, PeerStatus, WholeDigest,
+    cut,
+};
 pub(super) use encoding::{
     Hash, Id, check_length, decode, decode_delta, encode, pack_ids, push_varint, take_varint,
 };
 pub(crate) use encoding::{pack_vector, unpack_vector};
 pub(super) use gossip::{Gossip, Sequence, is_delta};
 pub(super) use request::{
-    Ask, Compare, ConfirmMessage, DigestPart, Hold, NumberAsk, PullPage, Request, TargetMessage,
-    Tell,
+    AckRequest, Ask, Compare, ConfirmMessage, DigestPart, NumberAsk, PullPage, Request,
+    TargetMessage, Tell,
 };

@@ -26,7 +26,7 @@ pub(crate) struct Request {
     #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
     pub tell: Option<Tell>,
     #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
-    pub hold: Option<Hold>,
+    pub ack: Option<AckRequest>,
     #[serde(rename = "q", default, skip_serializing_if = "Option::is_none")]
     pub confirm: Option<ConfirmMessage>,
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
@@ -157,7 +157,7 @@ pub(crate) struct DigestPart {
 /// Asks how much of the sender the receiver holds, while callers wait for copies. The receiver
 /// joins the cells that come along. Answered with [`Ack`](super::answer::Ack).
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Hold {
+pub(crate) struct AckRequest {
     /// The sender's own replica.
     #[serde(rename = "i")]
     pub replica: Id,
@@ -219,8 +219,8 @@ impl Request {
         Self { version: VERSION, tell: Some(tell), ..Self::default() }
     }
 
-    pub(crate) fn hold(hold: Hold) -> Self {
-        Self { version: VERSION, hold: Some(hold), ..Self::default() }
+    pub(crate) fn ack(ack: AckRequest) -> Self {
+        Self { version: VERSION, ack: Some(ack), ..Self::default() }
     }
 
     pub(crate) fn confirm(confirm: ConfirmMessage) -> Self {

@@ -12,7 +12,15 @@ use super::DiskChange;
 
 thread_local! {
     static TAPE: RefCell<Tape> =
-        const { RefCell::new(Tape { changes: Vec::new(), is_recording: false, left: None, is_lasting: true, kills: false }) };
+        const {
+            RefCell::new(Tape {
+                changes: Vec::new(),
+                is_recording: false,
+                left: None,
+                is_lasting: true,
+                kills: false,
+            })
+        };
 }
 
 /// The changes to this thread's files.

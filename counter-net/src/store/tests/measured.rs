@@ -92,7 +92,8 @@ fn one_adder_matches_single_puts_and_64_share_commits() {
     let time = Duration::from_secs(3);
     let (puts, one, many) = (single_put_rate(time), durable_rate(1, time), durable_rate(64, time));
     println!(
-        "redb {puts:.0} puts/s; durable adds: 1 adder {one:.0}/s ({:.2} x), 64 adders {many:.0}/s ({:.1} x)",
+        "redb {puts:.0} puts/s; durable adds: 1 adder {one:.0}/s ({:.2} x), 64 adders {many:.0}/s \
+         ({:.1} x)",
         one / puts,
         many / puts
     );
@@ -134,7 +135,8 @@ fn unawaited_add_is_not_slowed_by_the_disk() {
         beside
     });
     println!(
-        "an add takes {alone:.2} ns without a store, {beside:.2} ns beside {rounds} commits ({:.2} x)",
+        "an add takes {alone:.2} ns without a store, {beside:.2} ns beside {rounds} commits \
+         ({:.2} x)",
         beside / alone
     );
     assert!(beside < 1.5 * alone);

@@ -79,7 +79,9 @@ impl CommitSource for State {
         self.0.lock().unwrap().map().replicas().collect()
     }
 
-    fn failing(&mut self, _: bool) {}
+    fn fails(&mut self, _: &StoreError) {}
+
+    fn works(&mut self) {}
 }
 
 fn open(path: &Path) -> (DataDirectory, Opened) {
@@ -142,7 +144,8 @@ fn checkpoints_keep_the_file_small_during_adds() {
     let (replaced, kept) = opened.log.rows();
     assert_eq!(
         replaced, 0,
-        "of the log before the checkpoint nothing is left, of that since then and the checkpoint {kept} rows"
+        "of the log before the checkpoint nothing is left, of that since then and the checkpoint \
+         {kept} rows"
     );
     assert!(kept < 40, "a checkpoint came into force: {kept} rows of 40 commits");
 }
@@ -268,6 +271,9 @@ fn damaged_file_is_refused_and_unchanged() {
     assert!(refused > 0);
 }
 
+/// ENOSPC.
+const NO_SPACE: i32 = 28;
+
 /// A log that refuses while told to, and counts.
 #[derive(Clone, Default)]
 struct Moody(Arc<Mutex<(bool, usize, Duration)>>);
@@ -279,7 +285,8 @@ impl Log for Moody {
         let mut mood = self.0.lock().unwrap();
         mood.1 += 1;
         if mood.0 {
-            Err(StoreError::Write { reason: "no space left on device".into() })
+            let source = std::io::Error::from_raw_os_error(NO_SPACE);
+            Err(StoreError::Write { path: "counter.redb".to_owned(), source })
         } else {
             Ok(())
         }
@@ -304,7 +311,8 @@ fn full_disk_fails_adds_until_there_is_space() {
     let (state, log, commits) = start_moody();
     log.0.lock().unwrap().0 = true;
     add(&state, "clicks", 1);
-    assert!(matches!(durable(&commits), Err(NotDurable::Store(_))));
+    let Err(NotDurable::Store(reason)) = durable(&commits) else { panic!("it is on no disk") };
+    assert!(reason.contains("No space left on device") && !reason.contains("redb"), "{reason}");
     assert!(commits.is_failing());
     log.0.lock().unwrap().0 = false;
     durable(&commits).unwrap();
