@@ -57,7 +57,7 @@ impl CounterMap {
             0 => joined.changed = Vec::with_capacity(cells),
             _ => joined.changed.reserve(cells),
         }
-        let is_bare = !writer.has_hash() && !writer.has_extras() && !self.values.has_resets();
+        let is_bare = !writer.has_hash() && !writer.has_extras() && !self.values.has_shaped();
         let moved = (!in_order).then(|| Vec::with_capacity(cells));
         Intake {
             writer,

@@ -251,7 +251,7 @@ impl CounterMap {
             || !part.extras.is_empty()
             || !part.dedup.is_empty()
             || !part.tombstones.is_empty()
-            || self.values.has_resets()
+            || self.values.has_shaped()
         {
             return None;
         }
@@ -475,7 +475,7 @@ impl CounterMap {
     /// Counts the changed keys afresh whose value is more than a sum of amounts.
     #[inline]
     fn recount_values(&mut self, changed: &[KeyId]) {
-        if !self.values.has_resets() {
+        if !self.values.has_shaped() {
             return;
         }
         for &KeyId(key) in changed {

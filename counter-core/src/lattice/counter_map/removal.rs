@@ -394,7 +394,7 @@ impl CounterMap {
     /// True if `own` may have something to take back: a key is unsettled, or a drop of its own is
     /// not forgotten.
     pub(crate) fn has_traces(&self, own: ReplicaId) -> bool {
-        self.values.has_resets()
+        self.values.has_shaped()
             || self.writer(own).is_some_and(|writer| !writer.tombstones().is_empty())
     }
 
