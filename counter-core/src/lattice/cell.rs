@@ -219,7 +219,7 @@ impl Extra {
             unknown.take(FIELD_REMOVAL).map_or(Ok(0), |bytes| read_all(&bytes, read_above_0))?;
         let extra = Self { cleared, absorbed_at, absorbed, origin, removal, unknown };
         match extra.is_empty() {
-            true => Err(DecodeError::Invalid("the extra fields of a cell are not empty")),
+            true => Err(DecodeError::Invalid("the extra fields of a cell must not be empty")),
             false => Ok(extra),
         }
     }
@@ -266,13 +266,13 @@ fn read_cleared(bytes: &[u8]) -> Result<Vec<(ReplicaId, Cleared)>, DecodeError> 
         let (replica, version) = (reader.replica()?, reader.varint()?);
         let amounts = Amounts { increments: reader.sum()?, decrements: reader.sum()? };
         if cleared.last().is_some_and(|last| last.0 >= replica) {
-            return Err(DecodeError::Invalid("cleared replicas ascend"));
+            return Err(DecodeError::Invalid("cleared replicas must ascend"));
         }
         cleared.push((replica, Cleared { version, amounts }));
     }
     reader.finish()?;
     match cleared.is_empty() {
-        true => Err(DecodeError::Invalid("the field of cleared replicas is not empty")),
+        true => Err(DecodeError::Invalid("the field of cleared replicas must not be empty")),
         false => Ok(cleared),
     }
 }
@@ -283,6 +283,6 @@ fn read_absorbed(bytes: &[u8]) -> Result<(Version, AbsorbedTree), DecodeError> {
     reader.finish()?;
     match absorbed_at > 0 && !absorbed.is_empty() {
         true => Ok((absorbed_at, absorbed)),
-        false => Err(DecodeError::Invalid("the field of absorbed cells is not empty")),
+        false => Err(DecodeError::Invalid("the field of absorbed cells must not be empty")),
     }
 }

@@ -45,8 +45,8 @@ pub(crate) struct Writer {
     extras: BTreeMap<u32, Extra>,
     /// True if keys ascend with slots.
     ascending: bool,
-    /// Sum of the hashes of the cells, the record and the tombstones; None when it must be counted
-    /// afresh.
+    /// Sum of the hashes of the cells, the record and the tombstones; None when it must be
+    /// recomputed.
     hash: Option<u128>,
 }
 

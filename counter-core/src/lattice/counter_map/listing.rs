@@ -21,8 +21,8 @@ impl CounterMap {
     /// Sorts up to `max` of the names that are new since the last call. Returns true if all names
     /// are sorted.
     ///
-    /// A list does this for all of them. Call it before, in small steps, if a list must be quick
-    /// although many counters are new, or if it runs under a lock.
+    /// A list sorts all of them. If it must be quick or runs under a lock, call this before it in
+    /// small steps.
     ///
     /// # Complexity
     /// O(max log counters): about 1 µs a name in random order among 1,000,000. The order takes 4 to

@@ -55,7 +55,7 @@ impl Cursor {
         let mut reader = Reader::new(bytes);
         let (replica, version) = (reader.replica()?, reader.varint()?);
         let slot = u32::try_from(reader.varint()?)
-            .map_err(|_| DecodeError::Invalid("a slot fits in 32 bits"))?;
+            .map_err(|_| DecodeError::Invalid("a slot must fit in 32 bits"))?;
         reader.finish()?;
         Ok(Self { replica, version, slot })
     }
