@@ -36,17 +36,17 @@ pub struct Record {
     /// By node, ascending: the incarnations that this replica has folded, and those that its own
     /// predecessors had.
     folded: Vec<Folded>,
-    /// True while some of its cells still hold absorbed amounts of folded incarnations. Until then
-    /// resets of these still count.
+    /// True while some of its cells still hold absorbed amounts of folded incarnations. Until it is
+    /// false, resets of these incarnations still count.
     rebasing: bool,
-    /// The incarnations that it has begun to absorb, in the order of ids. From then on nobody else
-    /// answers for them while it runs.
+    /// The incarnations that it has begun to absorb, in the order of ids. While it runs, nobody
+    /// else answers for them.
     absorbing: Vec<ReplicaId>,
     /// The replica's last statement: all that it held at its end, itself included. It writes
     /// nothing after this record. Ascending; empty while it has not left.
     left: Vec<(ReplicaId, Version)>,
-    /// Every replica holds the cells that this one dropped up to here as dropped, so their
-    /// tombstones are gone. 0 if there were none.
+    /// All enrolled replicas hold the drops up to this version, so their tombstones are gone. 0 if
+    /// there were none.
     forgot: Version,
     /// Fields that this release does not know, kept byte for byte.
     unknown: Fields,
@@ -102,7 +102,7 @@ impl Record {
         !self.absorbing.is_empty() || self.rebasing
     }
 
-    /// Every replica was shown to hold the cells that this one dropped up to here as dropped. 0 if
+    /// All enrolled replicas hold the drops up to this version, so their tombstones are gone. 0 if
     /// there were none.
     pub fn forgot(&self) -> Version {
         self.forgot

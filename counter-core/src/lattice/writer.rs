@@ -1,5 +1,5 @@
-//! One writer's snapshot: its cells, its record, its dedup entries and its tombstones. The cells are dense, found
-//! by key, and walked in version order.
+//! One writer's snapshot: its cells, its record, its dedup entries and its tombstones. The cells
+//! are dense, found by key, and walked in version order.
 
 use std::collections::BTreeMap;
 
@@ -22,11 +22,12 @@ const ROOM_KEPT: usize = 64;
 
 /// One writer's snapshot: exactly its cells, its record, its dedup entries and its tombstones as of
 /// version `seen`.
-/// 36 bytes a cell and about 6 of index. The changes since a version are found in O(changed), by
-/// walking back from the newest.
 ///
-/// The hash is either that of the cells and the record, or absent: each change keeps it up to date
-/// or forgets it.
+/// 36 bytes a cell and about 6 of index. A walk back from the newest cell finds the changes since a
+/// version in O(changed).
+///
+/// The hash covers the cells, the record and the tombstones, or is absent. Each change keeps it up
+/// to date or forgets it.
 #[derive(Clone)]
 pub(crate) struct Writer {
     id: ReplicaId,

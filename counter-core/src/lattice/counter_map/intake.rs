@@ -24,8 +24,8 @@ pub(super) struct Intake<'a> {
     /// hold their cells in the same order.
     near: u32,
     misses: u32,
-    /// True while no cell of this writer has more than amounts, no key is reset and no hash is kept
-    /// up to date.
+    /// True while this writer's cells have amounts only, no key is shaped, and no hash is kept up
+    /// to date.
     is_bare: bool,
     /// The counter of the latest cells. Its total lacks `sum` until the next counter begins.
     counter: u32,

@@ -32,7 +32,7 @@ impl CounterMap {
         Some(self.clear(replica, key, true))
     }
 
-    /// The number of tombstones of all writers.
+    /// The number of tombstones of all writers. O(writers).
     pub fn tombstone_count(&self) -> usize {
         self.writers.iter().map(|writer| writer.tombstones().len()).sum()
     }
@@ -42,8 +42,8 @@ impl CounterMap {
         self.writer(replica).map_or(0, |writer| writer.tombstones().len())
     }
 
-    /// A cell that `at` makes as its writer. Returns its slot. If a cell was dropped at that key, it
-    /// begins anew.
+    /// A cell that `at` makes as its writer. Returns its slot. If a cell was dropped at that key,
+    /// it begins anew.
     pub(super) fn make_own(&mut self, at: usize, key: u32) -> u32 {
         self.keys.revive(key);
         let writer = &mut self.writers[at];
@@ -70,7 +70,8 @@ impl CounterMap {
         })
     }
 
-    /// The origin of a replica's cell at a key. If the cell was dropped, it is that of the next one.
+    /// The origin of a replica's cell at a key. If the cell was dropped, it is that of the next
+    /// one.
     pub(super) fn origin_of(&self, baselines: &Baselines, replica: ReplicaId, key: u32) -> Origin {
         let dropped = || {
             let writer = self.writer(replica)?;
@@ -338,8 +339,8 @@ impl CounterMap {
         (next != *extra).then_some(Step::Rewrite { amounts, extra: next })
     }
 
-    /// True if nobody needs to know any more that a writer's cell was cleared as of `seen`: the cell
-    /// has begun anew or was dropped since, or had nothing, and everybody holds that.
+    /// True if this reset entry can go: since `seen` the cell began anew, was dropped or had
+    /// nothing, and every enrolled replica holds that.
     fn is_done(
         &self,
         writer: ReplicaId,

@@ -250,7 +250,8 @@ fn is_found_out(rule: Rule, what: &str) {
     if let Some(state) = wrong {
         let seen = state.receiver.seen_of(WRITER);
         println!(
-            "{what}: found out after {states} states, writes {:?}, receiver at version {seen}: {:?}",
+            "{what}: found out after {states} states, writes {:?}, receiver at version {seen}: \
+             {:?}",
             state.history, state.receiver
         );
     }
