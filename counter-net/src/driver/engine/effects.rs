@@ -138,7 +138,9 @@ impl Driver {
     }
 
     fn alarm(&self, alarm: &Alarm) {
-        self.shared.metrics.alarmed();
+        if !matches!(alarm, Alarm::TombstonesKept { .. }) {
+            self.shared.metrics.alarmed();
+        }
         match alarm {
             Alarm::TombstonesKept { count, waits_for } => {
                 let waits_for = waits_for.map_or_else(|| "others".to_owned(), |id| id.to_string());
