@@ -1,5 +1,5 @@
-//! The dictionary of a delta: the names that it uses, each once and sorted, and the numbers by
-//! which its cells know them.
+//! The dictionary of a delta: the names that it uses, each once and sorted, and the numbers that
+//! its cells use for them.
 
 use std::cmp::Ordering;
 

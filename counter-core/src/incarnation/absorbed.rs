@@ -1,5 +1,5 @@
-//! The amounts that a cell has absorbed from incarnations that ended: a tree of frozen cells, held
-//! flat.
+//! The amounts that a cell has absorbed from incarnations that ended: a tree of frozen cells,
+//! stored flat.
 
 use crate::codec::varint::{Reader, write_varint};
 use crate::error::DecodeError;

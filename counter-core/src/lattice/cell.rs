@@ -1,4 +1,4 @@
-//! A cell: one replica's running totals for one key, and what it has reset.
+//! A cell: one replica's running totals for one key, and the amounts that it has reset.
 
 use crate::codec::fields::Fields;
 use crate::codec::varint::{Reader, write_varint};

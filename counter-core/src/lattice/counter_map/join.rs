@@ -1,4 +1,4 @@
-//! Joining: takes the newer snapshot of each writer, at a cost of what changed.
+//! Joining takes the newer snapshot of each writer. Its cost grows with the changes, not the state.
 
 use std::sync::Arc;
 

@@ -54,9 +54,9 @@ pub const REPLICAS_MAX: usize = 100_000;
 /// cells exactly as of one version, so equal version vectors mean equal states.
 ///
 /// # Complexity
-/// Totals are O(1). An add is O(1), a join O(changed), and a delta O(changed) plus a sort of changed
-/// names that did not come in order. Memory grows with cells, keys, counters and their names; the
-/// repository's `docs/performance.md` has the figures.
+/// Totals are O(1). An add is O(1), a join O(changed), and a delta O(changed) plus a sort of
+/// changed names that did not come in order. Memory grows with cells, keys, counters and their
+/// names; the repository's `docs/performance.md` has the figures.
 ///
 /// # Examples
 /// ```
@@ -262,8 +262,8 @@ impl CounterMap {
         Ok(plain.version)
     }
 
-    /// Writes the record of `replica`: its region. Returns the version of the change. O(bytes of the
-    /// record), and O(writers) for a new replica.
+    /// Writes the record of `replica`: its region. Returns the version of the change. O(bytes of
+    /// the record), and O(writers) for a new replica.
     ///
     /// # Errors
     /// `NameOutOfRange` if no region may have that name. Nothing changed.

@@ -1,9 +1,8 @@
-//! Cells that are dropped: tombstones, and what a writer may take back of its own traces.
+//! Dropped cells: tombstones, and the own traces that a writer may take back.
 //!
-//! Nobody but its writer changes a cell, so a removal is a request. Each writer sheds the amounts
-//! that resets have cleared, drops its empty cells, and forgets the tombstones once all hold them.
-//! The protocol knows what all hold: each step here takes the versions that every enrolled replica
-//! was shown to hold.
+//! Only its writer changes a cell, so a removal is a request. Each writer sheds the amounts that
+//! resets have cleared, drops its empty cells, and forgets the tombstones once all hold them. Each
+//! step here takes the versions that every enrolled replica has proved it holds.
 
 use super::{CounterMap, Joined};
 use crate::codec::dictionary::KeyNames;
