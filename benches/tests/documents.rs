@@ -119,24 +119,34 @@ fn every_ratio_is_that_of_two_figures_of_the_report() {
 /// Where the repository's files are read by those who see only a crate's page.
 const ONLINE: &str = "https://github.com/replicated-counter/replicated-counter/blob/main/";
 
-const DOCUMENTS: [&str; 16] = [
-    "README.md",
-    "ARCHITECTURE.md",
-    "CONTRIBUTING.md",
-    "CHANGELOG.md",
-    "docs/durability.md",
-    "docs/operate.md",
-    "docs/performance.md",
-    "docs/protocol.md",
-    "docs/reports.md",
-    "docs/retirement.md",
-    "docs/scale.md",
-    "docs/semver.md",
-    "benches/README.md",
-    "counter-core/README.md",
-    "counter-net/README.md",
-    "counter-web/README.md",
-];
+/// Every document: those in the root and in docs, and the README of each crate.
+fn documents() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let names = |folder: &str| -> Vec<String> {
+        let folder = root.join(folder);
+        let entries = std::fs::read_dir(&folder)
+            .unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        entries
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect()
+    };
+    let is_document = |name: &String| name.ends_with(".md");
+    let mut documents: Vec<String> = names("").into_iter().filter(is_document).collect();
+    documents
+        .extend(names("docs").into_iter().filter(is_document).map(|name| format!("docs/{name}")));
+    let readmes = names("").into_iter().map(|folder| format!("{folder}/README.md"));
+    documents.extend(readmes.filter(|readme| root.join(readme).exists()));
+    documents.sort();
+    documents
+}
+
+#[test]
+fn every_document_is_found() {
+    let documents = documents();
+    for wanted in ["README.md", "docs/removal.md", "docs/windows.md", "counter-web/README.md"] {
+        assert!(documents.iter().any(|found| found == wanted), "{wanted} in {documents:?}");
+    }
+}
 
 /// The anchor that GitHub gives a heading.
 fn anchor(heading: &str) -> String {
@@ -161,10 +171,10 @@ fn target(document: &str, link: &str) -> Option<(String, String)> {
 fn links_lead_to_files_and_headings() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut seen = 0;
-    for document in DOCUMENTS {
-        let text = text(document);
+    for document in documents() {
+        let text = text(&document);
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let Some((path, wanted)) = target(document, link) else { continue };
+            let Some((path, wanted)) = target(&document, link) else { continue };
             assert!(root.join(&path).exists(), "{document} links to {path}, which is not there");
             let found = wanted.is_empty()
                 || self::text(&path)
@@ -184,8 +194,8 @@ fn files_that_documents_name_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let crates = ["counter-core/", "counter-net/", "counter-web/", "benches/", "deploy/", "docs/"];
     let mut seen = 0;
-    for document in DOCUMENTS {
-        let text = text(document);
+    for document in documents() {
+        let text = text(&document);
         for name in text.split('`').skip(1).step_by(2) {
             let is_path = crates.iter().any(|start| name.starts_with(start))
                 && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));

@@ -1,4 +1,4 @@
-//! Batches: adds that are all judged before the first of them is applied.
+//! Batches: adds that a replica judges together. It applies all of them or none.
 
 use std::collections::HashSet;
 use std::fmt;

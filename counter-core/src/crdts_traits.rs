@@ -27,7 +27,8 @@ impl fmt::Display for MergeError {
         let Self::TwoWriters(replica) = self;
         write!(
             f,
-            "the states hold the same version of replica {replica} with different contents; nothing was merged"
+            "the states hold the same version of replica {replica} with different contents; \
+             nothing was merged"
         )
     }
 }
@@ -51,7 +52,8 @@ impl fmt::Display for ApplyError {
             Self::Gap(Span { replica, after, .. }) => {
                 write!(
                     f,
-                    "the delta continues replica {replica} after its version {after}, which is not held here; nothing was applied"
+                    "the delta continues replica {replica} after version {after}, which is not \
+                     held here; nothing was applied"
                 )
             }
             Self::Refused(error) => error.fmt(f),

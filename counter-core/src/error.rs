@@ -5,11 +5,11 @@ use std::fmt;
 
 use crate::replica_id::ReplicaId;
 
-/// Why a replica or a map refused to add, subtract or reset. The counter is unchanged.
+/// Why a replica or a map refused to add, subtract, reset or remove. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// The amount was 0 or above [`AMOUNT_MAX`](crate::AMOUNT_MAX).
+    /// The amount was 0, or its size above [`AMOUNT_MAX`](crate::AMOUNT_MAX).
     AmountOutOfRange,
     /// This writer's own cell has no room left: a cell counts up to [`CELL_MAX`](crate::CELL_MAX).
     CellFull,
@@ -18,8 +18,7 @@ pub enum WriteError {
     /// The name of a new counter or region must have 1 to
     /// [`NAME_BYTES_MAX`](crate::NAME_BYTES_MAX) bytes and no control character.
     NameOutOfRange,
-    /// The map holds as many counters as it may make (`counters_max`). Those that exist can be
-    /// added to.
+    /// `counters_max` is reached: no new counter is made. Existing ones still take adds.
     TooManyCounters,
     /// An add's id must have 1 to [`ID_BYTES_MAX`](crate::ID_BYTES_MAX) bytes.
     IdOutOfRange,
@@ -28,28 +27,35 @@ pub enum WriteError {
     /// The counter has expired, and not all of its cells are gone. Once they are, an add makes it
     /// anew.
     Expired,
-    /// This replica has left: its record says what it held at its end, and it writes nothing after
-    /// that.
+    /// This replica has left: its record states all that it held at its end. It writes no more.
     Left,
 }
 
 impl fmt::Display for WriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::AmountOutOfRange => "the amount must be between 1 and 2^32; nothing was added",
-            Self::CellFull => "this replica's share of the counter is full (2^62); nothing was added",
-            Self::NotFlushed => "too much is pending since the last flush; nothing was added, try again after a flush",
-            Self::NameOutOfRange => "the name of a counter or region has 1 to 128 bytes and no control characters; nothing was added",
+            Self::AmountOutOfRange => {
+                "the amount must be nonzero, at most 2^32 either way; nothing changed"
+            }
+            Self::CellFull => "this replica's share of the counter is full (2^62); nothing changed",
+            Self::NotFlushed => {
+                "too much is pending since the last flush; nothing changed, try again after a flush"
+            }
+            Self::NameOutOfRange => {
+                "the name of a counter or region must have 1 to 128 bytes and no control \
+                 characters; nothing changed"
+            }
             Self::TooManyCounters => {
-                "there are as many counters as may be made here (counters_max); nothing was added and no counter was made: add to one that \
-                 exists, or raise counters_max on every node"
+                "counters_max is reached; nothing changed: add to an existing counter, or raise \
+                 counters_max on every node"
             }
-            Self::IdOutOfRange => "an add's id has 1 to 64 bytes; nothing was added",
-            Self::TooManyAdds => "a batch has at most 10000 adds; nothing was added",
+            Self::IdOutOfRange => "an add's id must have 1 to 64 bytes; nothing changed",
+            Self::TooManyAdds => "a batch must have at most 10000 adds; nothing changed",
             Self::Expired => {
-                "the counter has expired and is being removed; nothing was added: add to another counter, or to this one once nothing is left of it"
+                "the counter has expired and is being removed; nothing changed: add to another \
+                 counter, or to this one once nothing is left of it"
             }
-            Self::Left => "this replica has left and writes nothing more; nothing was added",
+            Self::Left => "this replica has left and writes no more; nothing changed",
         })
     }
 }
@@ -73,15 +79,21 @@ impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OpenPart(replica) => {
-                write!(f, "the page of replica {replica} is not its last one; the delta was refused, the state is unchanged")
+                write!(
+                    f,
+                    "incomplete page of replica {replica}; stage pages first. The delta was \
+                     refused, the state is unchanged"
+                )
             }
             Self::TooManyCounters => f.write_str(
-                "there would be more than twice counters_max counters, or too many regions of them; the delta was refused, the state is \
-                 unchanged: raise counters_max on every node",
+                "there would be more than twice counters_max counters, or too many regions of \
+                 them; the delta was refused, the state is unchanged: raise counters_max on every \
+                 node",
             ),
-            Self::TooManyReplicas => {
-                f.write_str("the delta would bring more replicas than replicas_max allows; it was refused, the state is unchanged")
-            }
+            Self::TooManyReplicas => f.write_str(
+                "there would be more than replicas_max replicas; the delta was refused, the state \
+                 is unchanged",
+            ),
         }
     }
 }
@@ -98,7 +110,10 @@ pub enum StagingError {
 
 impl fmt::Display for StagingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the pages hold more cells than may be staged; they were dropped, the state is unchanged")
+        f.write_str(
+            "the pages hold more cells than may be staged; they were dropped, the state is \
+             unchanged",
+        )
     }
 }
 
@@ -116,7 +131,7 @@ pub enum DecodeError {
     Truncated,
     /// Bytes follow the end.
     TrailingBytes,
-    /// A rule of the format is broken. The text names it.
+    /// The bytes break a rule of the format. The text states the rule.
     Invalid(&'static str),
 }
 
@@ -129,13 +144,13 @@ impl fmt::Display for DecodeError {
             Self::UnknownFormat(format) => {
                 write!(
                     f,
-                    "format {format} is not known to this release; nothing was taken from it, upgrade this node"
+                    "this release cannot read format {format}; upgrade. Nothing was taken from it"
                 )
             }
             Self::Truncated => f.write_str("the bytes end too early; nothing was taken from them"),
             Self::TrailingBytes => f.write_str("bytes follow the end; nothing was taken from them"),
             Self::Invalid(rule) => {
-                write!(f, "a rule of the format is broken: {rule}; nothing was taken from it")
+                write!(f, "these bytes break the format: {rule}; nothing was taken from them")
             }
         }
     }

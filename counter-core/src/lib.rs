@@ -1,5 +1,5 @@
-//! Replicated PN-counters in a map: any replica adds at once, deltas join in any order, and every
-//! number comes out exact.
+//! Replicated PN-counters in a map: any replica can add immediately, deltas join in any order, and
+//! every total is exact.
 //!
 //! ```
 //! use counter_core::{Delta, Replica, ReplicaId};
@@ -23,8 +23,8 @@
 //!
 //! # The three types to know
 //!
-//! A [`Replica`] is one writer, one run of one process. Nobody else writes its cells. A
-//! [`CounterMap`] holds the cells of every writer, each exactly as of one version. A [`Delta`]
+//! A [`Replica`] is one writer, one run of one process. Only it writes its cells. A [`CounterMap`]
+//! holds the cells of every writer, each exactly as of one version. A [`Delta`]
 //! carries some cells, and the [`Span`]s of versions that they complete.
 //!
 //! A cell holds a writer's running totals for one counter in one region, never increments. So a
@@ -43,7 +43,7 @@
 //!
 //! Ask with [`CounterMap::version_vector`], answer with [`CounterMap::delta_since`], and take the
 //! answer with [`Replica::join_delta`]. A delta after a gap has no effect, and [`Joined::gaps`]
-//! says what to ask for. A large answer goes in pages ([`CounterMap::page_since`]), which
+//! names the missing part. A large answer goes in pages ([`CounterMap::page_since`]), which
 //! [`Staging`] gathers. [`CounterMap::state_hash`] tells whether two replicas with equal version
 //! vectors hold equal states.
 //!

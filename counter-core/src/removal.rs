@@ -1,11 +1,11 @@
 //! A replica's part in removals: it asks for them, and takes back its own traces of removals and
 //! resets.
 //!
-//! A removal is a reset and a request. Whoever holds the request drops its own cells, as soon as the
-//! reset covers all their amounts. The traces go in three steps, each once every enrolled replica
-//! was shown to hold the one before: resets of cells that were dropped or began anew, then the
-//! origins of those cells, then the tombstones. After that the state is as if the counter had never
-//! been.
+//! A removal is a reset and a request. A replica that holds the request drops its own cells as soon
+//! as the reset covers all their amounts. The traces then go in three steps: resets of cells that
+//! were dropped or began anew, the origins of those cells, the tombstones. A step waits until every
+//! enrolled replica has proved that it holds the step before. In the end the state is as if the
+//! counter had never existed.
 
 use crate::error::WriteError;
 use crate::lattice::counter_map::CounterMap;
@@ -14,16 +14,16 @@ use crate::lattice::versions::vector::{Version, VersionVector};
 use crate::replica::Replica;
 use crate::replica_id::ReplicaId;
 
-/// The most keys and tombstones that end together.
+/// The most origins, and the most tombstones, ended per step.
 const CANDIDATES_MAX: usize = 10_000;
 
-/// The versions that the enrolled replicas have shown to hold, this one included. Nobody among them
-/// is unknown here. By default nothing was shown, and only steps that need nobody are taken.
+/// Versions the enrolled replicas have proved they hold. This replica is one of them, and all of
+/// them are known here. The default is empty: then only steps that need no proof are taken.
 #[derive(Clone, Debug, Default)]
 pub struct Shown {
-    /// What every one of them holds.
+    /// Versions that all of them hold.
     pub by_all: VersionVector,
-    /// What at least one of them holds.
+    /// Versions that at least one of them holds.
     pub by_any: VersionVector,
 }
 
@@ -37,13 +37,13 @@ pub struct Cleanup {
     heard: Version,
     /// The next value of `heard`, and the versions to wait for.
     hearing: Option<(Version, VersionVector)>,
-    /// The generation of keys that the rest is of.
+    /// Key numbering the fields below use.
     generation: u64,
     /// The key to look at next.
     next: u32,
     /// The slot of the own cell at which to look for a finished origin next.
     next_origin: u32,
-    /// All own cells were looked at for finished origins since the keys began anew.
+    /// True once a pass has looked at all own cells for finished origins.
     origins_done: bool,
     ending: Option<Ending>,
 }
@@ -59,8 +59,8 @@ struct Ending {
 }
 
 impl Cleanup {
-    /// The versions that every enrolled replica has to show before the next step: a state in which
-    /// traces were found finished, or what this replica holds.
+    /// The versions that every enrolled replica must prove it holds before the next step: the state
+    /// in which finished traces were found, else this replica's own versions.
     pub fn awaited(&self, map: &CounterMap) -> VersionVector {
         self.ending.as_ref().map_or_else(|| map.version_vector(), |ending| ending.held.clone())
     }
@@ -112,9 +112,9 @@ impl Replica {
         self.map().has_traces(self.id())
     }
 
-    /// Takes back traces of resets and removals, as far as what the enrolled replicas have shown
-    /// makes that safe. Looks at `keys_max` keys at most. Returns the keys that it changed; None if
-    /// it found nothing to do. No value changes here.
+    /// Takes back traces of resets and removals as far as `shown` makes that safe. Looks at
+    /// `keys_max` keys at most. Returns the changed keys; None if there was nothing to do. No value
+    /// changes here.
     ///
     /// # Complexity
     /// O(keys looked at * writers).

@@ -1,5 +1,5 @@
-//! A replica: a map and the one writer that writes here, with adds from any thread and a flush that
-//! turns them into cells.
+//! A replica: a map and the one writer that writes here. Any thread adds, and a flush turns the
+//! adds into cells.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ const NO_HANDLE: u32 = u32::MAX;
 /// The key of a free handle.
 const NO_KEY: KeyId = KeyId(u32::MAX);
 
-/// Names are given back once this many keys are dead, and half of all.
+/// Reclaim at 1,024 dead keys, if these are half of all.
 const DEAD_MIN: usize = 1_024;
 
 /// A map together with the one writer that writes here.
@@ -63,7 +63,7 @@ pub struct Replica {
     keys: Vec<KeyId>,
     /// The handles that are free for other counters.
     free: Vec<u32>,
-    /// The dead keys that were kept when names were last given back.
+    /// The dead keys that the last reclaim kept.
     dead_kept: usize,
     /// The handle of each counter, by the number of its name in the map; NO_HANDLE if it has none.
     handles: Vec<u32>,
@@ -105,7 +105,7 @@ impl Replica {
     }
 
     /// A replica that continues from a map, such as one that was loaded from a disk, or one with
-    /// other bounds. Writes its record unless the map has it already.
+    /// other bounds. Writes its record unless the map has it already. O(writers).
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -175,7 +175,7 @@ impl Replica {
     /// again after that.
     ///
     /// # Complexity
-    /// One hash. 24 bytes a counter beside the map's own, and 64 KiB for each 4,096 counters.
+    /// One hash. 8 bytes a counter besides the map's own, and 80 KiB for each 4,096 counters.
     ///
     /// # Errors
     /// `NameOutOfRange` or `TooManyCounters`. No handle was made.
@@ -339,15 +339,14 @@ impl Replica {
         at
     }
 
-    /// True if [`give_back`](Self::give_back) is worth its cost: half of all keys have no cell any
-    /// more.
+    /// True if [`give_back`](Self::give_back) is worth its cost: half of all keys have no cells.
     pub fn has_garbage(&self) -> bool {
         let dead = self.map.dead_count().saturating_sub(self.dead_kept);
         dead >= DEAD_MIN && 2 * dead > self.map.key_count()
     }
 
-    /// Gives back the memory of counters that are gone: their names and keys, and the places of
-    /// their handles. Every [`KeyId`] changes. Handles that exist go on.
+    /// Reclaims the memory of counters that are gone: their names and keys, and the slots of their
+    /// handles. Every [`KeyId`] changes. Existing handles go on.
     ///
     /// # Complexity
     /// O(cells): about 0.4 s for 1,000,000 with as many dead keys. Amortized O(1) a removed
@@ -393,6 +392,9 @@ impl Replica {
     /// Cells that were written before stay, as another writer's. But if others ended that
     /// incarnation, its cells are forgotten here and pulled from them. Anything that they did not
     /// hold of it is lost.
+    ///
+    /// # Complexity
+    /// O(handles log writers), and O(own cells * writers) if others ended the incarnation.
     ///
     /// # Errors
     /// None: the region was accepted before.
@@ -493,18 +495,19 @@ impl Replica {
         self.map.seen_of(self.id)
     }
 
-    /// A counter's total, pending adds included.
+    /// A counter's total, pending adds included. O(1).
     pub fn total(&self, counter: &str) -> i128 {
         self.map.total(counter) + self.pending(counter)
     }
 
-    /// A counter's value in one region, pending adds included.
+    /// A counter's value in one region, pending adds included. O(1).
     pub fn value(&self, counter: &str, region: &str) -> i128 {
         self.map.value(counter, region)
             + if region == self.region { self.pending(counter) } else { 0 }
     }
 
-    /// A page of counters, as [`CounterMap::counters_after`] lists them, pending adds included.
+    /// A page of counters, as [`CounterMap::counters_after`] lists them, pending adds included. It
+    /// has the same complexity.
     pub fn counters_after(&self, prefix: &str, after: &str, max: usize) -> CounterPage<'_> {
         self.map.list(prefix, after, max, |number| {
             let at = self.handle_of(number)?;
@@ -526,6 +529,9 @@ impl Replica {
     /// Resets one region of a counter, pending adds included, see [`CounterMap::reset`]. Returns
     /// the version of the change; None if there was nothing to reset.
     ///
+    /// # Complexity
+    /// A flush, and O(writers).
+    ///
     /// # Errors
     /// `Left` if this replica has left. Nothing was reset.
     pub fn reset(&mut self, counter: &str, region: &str) -> Result<Option<Version>, WriteError> {
@@ -544,9 +550,13 @@ impl Replica {
         }
     }
 
-    /// Joins a delta, except its part about this replica itself, which alone writes its cells. If a
-    /// span of its own ends after what it has written, [`Joined::own_ahead`] reports it: another
+    /// Joins a delta, except the part about this replica, because only it writes its cells. If that
+    /// part's span ends beyond the own latest version, [`Joined::own_ahead`] reports it: another
     /// process writes under the same id.
+    ///
+    /// # Complexity
+    /// As [`CounterMap::join_delta`], and for each dedup entry that it brings a look-up in each
+    /// writer that has entries.
     ///
     /// # Errors
     /// As for [`CounterMap::join_delta`].
@@ -558,7 +568,8 @@ impl Replica {
         Ok(joined)
     }
 
-    /// As [`CounterMap::repair`], except for the delta's part about this replica itself.
+    /// As [`CounterMap::repair`], except for the delta's part about this replica itself. For
+    /// entries as [`join_delta`](Self::join_delta).
     ///
     /// # Errors
     /// As for [`CounterMap::repair`].

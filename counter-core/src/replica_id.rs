@@ -81,7 +81,7 @@ pub struct ParseReplicaIdError(());
 
 impl fmt::Display for ParseReplicaIdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a replica id is 16 hexadecimal digits, a hyphen, 16 more; nothing was read from this text")
+        f.write_str("a replica id is 16 hexadecimal digits, a hyphen, 16 more")
     }
 }
 

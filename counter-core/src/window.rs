@@ -1,9 +1,11 @@
 //! Sliding windows: counts of recent adds, in buckets that expire.
 //!
-//! A bucket is a counter of its own. Its name says when it expires, so names of buckets sort by
-//! that time, and no client can make such a name. An add goes to the current bucket, and a
-//! read sums the buckets that have not expired. Each writer drops its own cells of expired buckets.
-//! The clock decides where an add counts and when a cell is dropped. No clock takes part in a join.
+//! A bucket is a counter of its own. Its name contains the time of its expiry, so buckets sort by
+//! that time, and no client can make such a name. An add goes to the current bucket, and a read
+//! sums the buckets that have not expired. Each writer drops its own cells of expired buckets.
+//!
+//! The caller passes the time. It decides which bucket an add goes to, which buckets a read sums,
+//! and when a writer drops its own cells. It takes no part in a join.
 
 use std::fmt::Write;
 
@@ -19,11 +21,12 @@ const BUCKETS_MAX: u64 = 1_000;
 /// The longest window, in milliseconds: 31 days.
 const WINDOW_MS_MAX: u64 = 31 * 24 * 3_600 * 1_000;
 
-/// How long an expired bucket is kept, in milliseconds: a node whose clock is behind still reads it.
+/// How long an expired bucket is kept, in milliseconds. A node whose clock is behind still reads
+/// it.
 const GRACE_MS: u64 = 60_000;
 
-/// The width of a window: a number of buckets, and the milliseconds of each. Windows of one name and
-/// different widths are different windows.
+/// The width of a window: a number of buckets, and the milliseconds of each. Windows of one name
+/// and different widths are different windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WindowWidth {
     bucket_ms: u64,
@@ -58,8 +61,8 @@ impl WindowWidth {
     }
 }
 
-/// The name of a bucket. It starts alike for all windows of one width, so that start is kept from one
-/// add to the next.
+/// The name of a bucket. All windows of one width share its start, which is kept from one add to
+/// the next.
 #[derive(Debug, Default)]
 pub(crate) struct BucketName {
     text: String,
@@ -104,7 +107,7 @@ fn expiry_in(name: &str) -> Option<u64> {
 /// The progress of a replica that drops its expired buckets.
 #[derive(Clone, Debug, Default)]
 pub struct ExpiredBuckets {
-    /// The name after which to look on.
+    /// The name after which the next call starts.
     after: String,
 }
 
@@ -150,8 +153,8 @@ impl Replica {
         self.window_buckets(window, width, now_ms).map(|(_, total)| total).sum()
     }
 
-    /// Each bucket of a window that has not expired at this time, the oldest first: when it expires,
-    /// and its total.
+    /// Each bucket of a window that has not expired at this time, the oldest first: the time of its
+    /// expiry, and its total. A look-up for each bucket.
     pub fn window_buckets(
         &self,
         window: &str,
@@ -164,8 +167,8 @@ impl Replica {
             .map(move |at_ms| (width.expiry_of(at_ms), self.total(name.of(window, width, at_ms))))
     }
 
-    /// Drops own cells of buckets that expired a minute ago or more. Looks at `max` buckets at most.
-    /// Returns the keys that changed. Call it every few seconds.
+    /// Drops own cells of buckets that expired a minute ago or more. Looks at `max` buckets at
+    /// most. Returns the keys that changed. Call it every few seconds.
     ///
     /// # Complexity
     /// O(max log counters).

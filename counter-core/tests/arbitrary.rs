@@ -58,7 +58,8 @@ proptest! {
 
     #[test]
     fn any_states_keep_their_sums_and_hashes_when_joined(tables in vec(table(), 2..5)) {
-        let deltas: Vec<Delta> = tables.iter().filter_map(|bytes| Delta::decode(bytes).ok()).collect();
+        let deltas: Vec<Delta> =
+            tables.iter().filter_map(|bytes| Delta::decode(bytes).ok()).collect();
         let mut map = joined(&deltas.iter().collect::<Vec<_>>());
         let whole = map.delta_since(&VersionVector::new());
         prop_assert_eq!(Delta::decode(&whole.encode()), Ok(whole.clone()));

@@ -59,7 +59,8 @@ proptest! {
         after in "(likes:)?[ab]?",
         max in 1..9usize,
     ) {
-        let (mut here, mut there) = (Replica::new(id(1), "ord").unwrap(), Replica::new(id(2), "fra").unwrap());
+        let mut here = Replica::new(id(1), "ord").unwrap();
+        let mut there = Replica::new(id(2), "fra").unwrap();
         let mut oracle: BTreeMap<String, i128> = BTreeMap::new();
         for act in acts {
             match act {
@@ -137,7 +138,7 @@ fn page_that_leaves_all_out_names_the_next_one() {
 
 /// The figures of 1,000,000 names in random order.
 #[test]
-#[ignore = "a measurement: cargo test --release -p counter-core --test listing -- --ignored --nocapture"]
+#[ignore = "a measurement: run it in release, with --ignored --nocapture"]
 fn a_million_names() {
     const COUNT: u64 = 1_000_000;
     const STEP: usize = 128;

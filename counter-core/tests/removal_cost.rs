@@ -1,5 +1,5 @@
-//! What removed counters and resets leave behind, and what they take while they are under way: heap,
-//! bytes of the state, time. The full figures: `cargo test --release -p counter-core --test
+//! The cost of removed counters and resets, while they are under way and afterwards: heap, bytes of
+//! the state, time. The full figures: `cargo test --release -p counter-core --test
 //! removal_cost -- --ignored --nocapture --test-threads 1`.
 
 use std::collections::VecDeque;
@@ -189,8 +189,8 @@ fn churn_leaves_nothing(replicas: usize, writers: usize, removed: usize) {
     let least = (heap as i64 + given_back.bytes_current) as usize;
     println!(
         "{replicas} replicas, {writers} writers a name, {removed} removed: heap {heap} of all \
-         (most {heap_max}, {least} after a last give_back, fresh {fresh_heap}), state {} bytes (fresh {}), keys {} (fresh {}), \
-         resident +{resident} KiB, {:.2} us a removed name",
+         (most {heap_max}, {least} after a last give_back, fresh {fresh_heap}), state {} bytes \
+         (fresh {}), keys {} (fresh {}), resident +{resident} KiB, {:.2} us a removed name",
         state,
         fresh.bytes(),
         dead,
@@ -224,8 +224,8 @@ fn heap_after_ten_million_removals_is_that_of_a_fresh_map() {
     churn_leaves_nothing(3, 2, 10_000_000);
 }
 
-/// The heap of a removed counter at one replica, and its bytes in the state, while a replica that is
-/// enrolled does not answer.
+/// The heap of a removed counter at one replica, and its bytes in the state, while an enrolled
+/// replica does not answer.
 fn removed_while_away(replicas: usize, writers: usize, removed: usize) -> (f64, f64) {
     let start = busy();
     let (cluster, heap, _) = heap_of(|| {

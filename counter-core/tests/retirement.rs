@@ -298,7 +298,7 @@ impl World {
         own_disk
             && replica
                 .map()
-                .first_without(replica.id(), upto, |member| digests.get(&member))
+                .first_disagreeing(replica.id(), upto, |member| digests.get(&member))
                 .is_none()
     }
 
@@ -610,7 +610,7 @@ fn resets_are_kept_until_all_hold_the_fold() {
     let digest = late.map().version_vector();
     assert_eq!(late.map().replicas().count(), 3, "the dead one is forgotten");
     assert!(
-        successor.map().first_without(incarnations[1], 0, |_| Some(&digest)).is_some(),
+        successor.map().first_disagreeing(incarnations[1], 0, |_| Some(&digest)).is_some(),
         "it does not hold what the others wrote last"
     );
 }

@@ -80,7 +80,9 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Delta, DecodeError> {
         KIND_CLIENT => read_with_entry(reader, true),
         KIND_SINGLE => read_with_entry(reader, false),
         KIND_TABLE => read_table(reader),
-        _ => Err(DecodeError::Invalid("a body is a table, one cell, or one cell and an entry")),
+        _ => {
+            Err(DecodeError::Invalid("a body must be a table, one cell, or one cell and an entry"))
+        }
     }
 }
 
@@ -181,7 +183,7 @@ fn read_span(reader: &mut Reader<'_>) -> Result<Span, DecodeError> {
 fn read_upto(after: Version, width: u64) -> Result<Span, DecodeError> {
     let upto =
         after.checked_add(width).filter(|&before| before < VERSION_MAX).map(|before| before + 1);
-    let upto = upto.ok_or(DecodeError::Invalid("a version is at most 2^63"))?;
+    let upto = upto.ok_or(DecodeError::Invalid("a version must be at most 2^63"))?;
     Ok(Span { replica: Default::default(), after, upto })
 }
 
@@ -196,7 +198,7 @@ fn read_table(reader: &mut Reader<'_>) -> Result<Delta, DecodeError> {
     for _ in 0..count {
         let part = read_part(reader, keys.pairs.len())?;
         if parts.last().is_some_and(|last| last.span.replica >= part.span.replica) {
-            return Err(DecodeError::Invalid("replicas ascend"));
+            return Err(DecodeError::Invalid("replicas must ascend"));
         }
         parts.push(part);
     }
@@ -253,7 +255,7 @@ fn read_pairs(
             }
             let pair = (counter as u32, region as u32);
             if pairs.last().is_some_and(|&last| last >= pair) {
-                return Err(DecodeError::Invalid("keys ascend"));
+                return Err(DecodeError::Invalid("keys must ascend"));
             }
             pairs.push(pair);
         }
@@ -261,7 +263,7 @@ fn read_pairs(
     Ok(pairs)
 }
 
-const RANGE: DecodeError = DecodeError::Invalid("an index lies in its dictionary");
+const RANGE: DecodeError = DecodeError::Invalid("an index must lie in its dictionary");
 
 /// `flags replica after upto-after-1 [record] count (key-gap-block version-block increments-block
 /// decrements-block)* [extras] [entries] [tombstones]`.
@@ -327,7 +329,7 @@ fn write_cells(out: &mut Vec<u8>, after: Version, count: usize, cell: impl Fn(us
 fn read_part(reader: &mut Reader<'_>, keys: usize) -> Result<DeltaPart, DecodeError> {
     let flags = reader.byte()?;
     if flags > (FLAG_CLOSED | FLAG_RECORD | FLAG_EXTRAS | FLAG_ENTRIES | FLAG_TOMBSTONES) {
-        return Err(DecodeError::Invalid("a part's flags are known"));
+        return Err(DecodeError::Invalid("a part must have no unknown flags"));
     }
     let replica = reader.replica()?;
     let span = Span { replica, ..read_span(reader)? };
@@ -353,7 +355,7 @@ fn read_part(reader: &mut Reader<'_>, keys: usize) -> Result<DeltaPart, DecodeEr
 fn read_version(span: Span, distance: u64) -> Result<u64, DecodeError> {
     match distance < span.upto - span.after {
         true => Ok(span.after + 1 + distance),
-        false => Err(DecodeError::Invalid("versions lie in their span")),
+        false => Err(DecodeError::Invalid("versions must lie in their span")),
     }
 }
 
@@ -405,11 +407,11 @@ fn check_block(
     let greatest =
         |column: &[u64]| column[..count].iter().fold(0, |greatest, &value| greatest.max(value));
     if greatest(distances) >= span.upto - span.after {
-        return Err(DecodeError::Invalid("versions lie in their span"));
+        return Err(DecodeError::Invalid("versions must lie in their span"));
     }
     match greatest(increments).max(greatest(decrements)) <= CELL_MAX {
         true => Ok(()),
-        false => Err(DecodeError::Invalid("a cell's amounts are at most 2^62")),
+        false => Err(DecodeError::Invalid("a cell's amounts must be at most 2^62")),
     }
 }
 
@@ -424,12 +426,12 @@ fn read_extras(
         if extras.last().is_some_and(|last| last.0 >= key)
             || cells.binary_search_by_key(&key, |cell| cell.key).is_err()
         {
-            return Err(DecodeError::Invalid("extras ascend and belong to cells"));
+            return Err(DecodeError::Invalid("extras must ascend and belong to cells"));
         }
         extras.push((key, Extra::read(reader)?));
     }
     match extras.is_empty() {
-        true => Err(DecodeError::Invalid("a part with the flag for extras has some")),
+        true => Err(DecodeError::Invalid("a part with the flag for extras must have some")),
         false => Ok(extras),
     }
 }

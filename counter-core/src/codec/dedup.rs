@@ -215,7 +215,7 @@ pub(super) fn read(
     let count = reader.count(ENTRY_BYTES_MIN)?;
     if count == 0 || count > ENTRIES_MAX {
         return Err(DecodeError::Invalid(
-            "a part with the flag for dedup entries has some, and no more than a writer may have",
+            "a part with the flag for dedup entries must have some, and at most a writer's maximum",
         ));
     }
     let mut entries: Vec<DedupEntry> = Vec::new();
@@ -226,7 +226,7 @@ pub(super) fn read(
             .checked_add(step)
             .filter(|&version| version < span.upto)
             .map(|version| version + 1);
-        let version = version.ok_or(DecodeError::Invalid("versions lie in their span"))?;
+        let version = version.ok_or(DecodeError::Invalid("versions must lie in their span"))?;
         entries.push(read_entry(reader, version, keys)?);
         before = version;
     }
@@ -243,7 +243,7 @@ fn check_distinct(entries: &[DedupEntry]) -> Result<(), DecodeError> {
     let mut names: Vec<EntryName<'_>> = entries.iter().map(name).collect();
     names.sort_unstable();
     match names.windows(2).any(|pair| pair[0] == pair[1]) {
-        true => Err(DecodeError::Invalid("no dedup entry comes twice")),
+        true => Err(DecodeError::Invalid("dedup entries must be distinct")),
         false => Ok(()),
     }
 }
@@ -265,8 +265,8 @@ fn read_entry(
     let older =
         if matches!(kind, KIND_CLIENT_TAKEN | KIND_SINGLE_TAKEN) { reader.varint()? } else { 0 };
     let fresh = version.checked_sub(older).filter(|fresh| *fresh > 0);
-    let fresh =
-        fresh.ok_or(DecodeError::Invalid("a dedup entry was fresh at a version of its writer"))?;
+    let fresh = fresh
+        .ok_or(DecodeError::Invalid("a dedup entry's latest add must have a version above 0"))?;
     Ok(entry((version, fresh), name, source, body))
 }
 
@@ -312,7 +312,7 @@ fn read_entry_body(
             let chunk = read_chunk(reader, add)?;
             match reader.byte()? {
                 0 => Err(DecodeError::Invalid(
-                    "a chunk without a number that was taken back has the plain kind",
+                    "a chunk with nothing taken back must have the plain kind",
                 )),
                 taken_back => with_taken_back(chunk, taken_back),
             }
@@ -328,24 +328,24 @@ fn read_entry_body(
             let add = read_add(reader, add)?;
             match reader.byte()? {
                 bit @ 0..=1 => Ok(EntryBody::Single(Single { add, taken_back: bit == 1 })),
-                _ => Err(DecodeError::Invalid("the bit of an absorbed id is 0 or 1")),
+                _ => Err(DecodeError::Invalid("the bit of an absorbed id must be 0 or 1")),
             }
         }
         KIND_FORGOTTEN => {
             let (upto, unsure) = (reader.varint()?, reader.varint()?);
             let sure = upto.checked_sub(unsure).ok_or(DecodeError::Invalid(
-                "the sure numbers of a client are among the forgotten ones",
+                "the sure numbers of a client must be among the forgotten ones",
             ))?;
             Ok(EntryBody::Forgotten(Forgotten { upto, sure }))
         }
-        _ => Err(DecodeError::Invalid("a dedup entry's kind is known")),
+        _ => Err(DecodeError::Invalid("a dedup entry's kind must be 0 to 7")),
     }
 }
 
 fn with_taken_back(chunk: Chunk, taken_back: u8) -> Result<EntryBody, DecodeError> {
     match taken_back & !chunk.applied {
         0 => Ok(EntryBody::Client(Chunk { taken_back, ..chunk })),
-        _ => Err(DecodeError::Invalid("only applied numbers are taken back")),
+        _ => Err(DecodeError::Invalid("only applied numbers may be taken back")),
     }
 }
 
@@ -354,7 +354,7 @@ fn read_applied(last: u64, head: u8) -> Result<u8, DecodeError> {
     let applied = head << 1 | 1;
     match u64::from(applied.ilog2()) > last % ID_CHUNK {
         true => Err(DecodeError::Invalid(
-            "a chunk has eight sequence numbers, the first a multiple of eight",
+            "a chunk must have eight sequence numbers, the first a multiple of eight",
         )),
         false => Ok(applied),
     }
@@ -384,7 +384,7 @@ fn read_chunk(
     match count <= applied.count_ones() && ends_known && is_shortest {
         true => Ok(chunk),
         false => Err(DecodeError::Invalid(
-            "runs of adds name applied adds, end with a known one, and are left out if all are alike",
+            "runs of adds must name applied adds, end with a known one, and differ",
         )),
     }
 }
@@ -407,7 +407,7 @@ fn read_runs(
             || runs.last().is_some_and(|last| last.add == run.add)
         {
             return Err(DecodeError::Invalid(
-                "runs of adds are as few as possible, and at most eight",
+                "runs of adds must be as few as possible, and at most eight",
             ));
         }
         runs.push(run);
@@ -430,7 +430,7 @@ fn read_key(reader: &mut Reader<'_>, amount: i64, keys: usize) -> Result<Add, De
         0 => Ok(Add::default()),
         amount => match reader.varint()? {
             key if key < keys as u64 => Ok(Add { key: key as u32, amount }),
-            _ => Err(DecodeError::Invalid("an index lies in its dictionary")),
+            _ => Err(DecodeError::Invalid("an index must lie in its dictionary")),
         },
     }
 }
@@ -438,6 +438,6 @@ fn read_key(reader: &mut Reader<'_>, amount: i64, keys: usize) -> Result<Add, De
 fn bounded(amount: i64) -> Result<i64, DecodeError> {
     match amount.unsigned_abs() <= AMOUNT_MAX {
         true => Ok(amount),
-        false => Err(DecodeError::Invalid("an add is at most 2^32")),
+        false => Err(DecodeError::Invalid("an add must be at most 2^32 either way")),
     }
 }

@@ -1,5 +1,5 @@
-//! The dictionary of a delta: the names that it uses, each once and sorted, and the numbers by
-//! which its cells know them.
+//! The dictionary of a delta: the names that it uses, each once and sorted, and the numbers that
+//! its cells use for them.
 
 use std::cmp::Ordering;
 
@@ -55,10 +55,10 @@ impl NameList {
     /// A list of one name from hostile bytes.
     pub(crate) fn from_one(bytes: &[u8]) -> Result<Self, DecodeError> {
         if bytes.len() > READ_NAME_BYTES_MAX {
-            return Err(DecodeError::Invalid("a name has at most 255 bytes"));
+            return Err(DecodeError::Invalid("a name must have at most 255 bytes"));
         }
         let arena = std::str::from_utf8(bytes)
-            .map_err(|_| DecodeError::Invalid("names are UTF-8"))?
+            .map_err(|_| DecodeError::Invalid("names must be UTF-8"))?
             .to_owned();
         Ok(Self { ends: smallvec![arena.len() as u32], arena })
     }
@@ -124,7 +124,7 @@ impl Dictionary {
     /// such regions.
     pub(crate) fn check_counters(&self) -> Result<(), DecodeError> {
         match self.counters.ends.first() {
-            Some(0) => Err(DecodeError::Invalid("a counter has a name")),
+            Some(0) => Err(DecodeError::Invalid("a counter must have a name")),
             _ => Ok(()),
         }
     }

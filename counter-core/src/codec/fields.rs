@@ -47,7 +47,7 @@ impl Fields {
         for _ in 0..count {
             let number = reader.varint()?;
             if fields.last().is_some_and(|last| last.0 >= number) {
-                return Err(DecodeError::Invalid("fields ascend"));
+                return Err(DecodeError::Invalid("fields must ascend"));
             }
             let bytes = reader.counted_bytes()?;
             bytes_total += bytes.len();
@@ -55,7 +55,9 @@ impl Fields {
         }
         match bytes_total <= FIELDS_BYTES_MAX {
             true => Ok(Self(fields)),
-            false => Err(DecodeError::Invalid("the fields of a cell or record take at most 4 MiB")),
+            false => {
+                Err(DecodeError::Invalid("the fields of a cell or record must take at most 4 MiB"))
+            }
         }
     }
 }

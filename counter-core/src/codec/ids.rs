@@ -25,7 +25,7 @@ const DASHES: [usize; 4] = [8, 13, 18, 23];
 /// The alphabet, in the order of base64url.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-const FORM: DecodeError = DecodeError::Invalid("an id is in its shortest form");
+const FORM: DecodeError = DecodeError::Invalid("an id must be in its shortest form");
 
 /// `head bytes` in the shortest of the three forms. An id has 1 to 64 bytes.
 pub(super) fn write(out: &mut Vec<u8>, id: &[u8]) {
@@ -52,14 +52,16 @@ pub(super) fn read(reader: &mut Reader<'_>, id: &mut Vec<u8>) -> Result<(), Deco
     }
     let id = &id[start..];
     if id.is_empty() || id.len() > ID_BYTES_MAX {
-        return Err(DecodeError::Invalid("an id has 1 to 64 bytes"));
+        return Err(DecodeError::Invalid("an id must have 1 to 64 bytes"));
     }
     match head {
         UUID => Ok(()),
         PACKED.. if !is_packed(id) || uuid(id).is_some() => Err(FORM),
         PACKED.. => Ok(()),
         _ if is_packed(id) => Err(FORM),
-        _ => std::str::from_utf8(id).map(drop).map_err(|_| DecodeError::Invalid("ids are UTF-8")),
+        _ => {
+            std::str::from_utf8(id).map(drop).map_err(|_| DecodeError::Invalid("ids must be UTF-8"))
+        }
     }
 }
 

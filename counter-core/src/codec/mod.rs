@@ -82,7 +82,7 @@ impl Delta {
         match delta.format() == format {
             true => Ok(delta),
             false => {
-                Err(DecodeError::Invalid("a delta is of the oldest format that has its entries"))
+                Err(DecodeError::Invalid("a delta must use the oldest format that can express it"))
             }
         }
     }

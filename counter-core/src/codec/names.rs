@@ -70,7 +70,7 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Result<NameList, DecodeError> {
                 || rest > READ_NAME_BYTES_MAX as u64
                 || shared + rest > READ_NAME_BYTES_MAX as u64
             {
-                return Err(DecodeError::Invalid("a name has at most 255 bytes"));
+                return Err(DecodeError::Invalid("a name must have at most 255 bytes"));
             }
             bytes_total += rest as usize;
             lengths.push((shared as u8, rest as u8));
@@ -93,7 +93,7 @@ fn copy_within(arena: &mut [u8], from: usize, to: usize, count: usize) {
 /// Builds names from their shared and own parts. Refuses them unless they ascend strictly and are
 /// UTF-8.
 fn build(lengths: &[(u8, u8)], mut rests: &[u8]) -> Result<NameList, DecodeError> {
-    const ASCEND: DecodeError = DecodeError::Invalid("names ascend and are distinct");
+    const ASCEND: DecodeError = DecodeError::Invalid("names must ascend and be distinct");
     let arena_bytes =
         lengths.iter().map(|&(shared, rest)| usize::from(shared) + usize::from(rest)).sum();
     let mut arena = vec![0; arena_bytes + COPY];
@@ -115,13 +115,15 @@ fn build(lengths: &[(u8, u8)], mut rests: &[u8]) -> Result<NameList, DecodeError
         rests = left;
         (before, start) = (start, own_start + own.len());
         ends.push(
-            u32::try_from(start).map_err(|_| DecodeError::Invalid("names take less than 4 GiB"))?,
+            u32::try_from(start)
+                .map_err(|_| DecodeError::Invalid("names must take less than 4 GiB"))?,
         );
     }
     arena.truncate(arena_bytes);
-    let arena = String::from_utf8(arena).map_err(|_| DecodeError::Invalid("names are UTF-8"))?;
+    let arena =
+        String::from_utf8(arena).map_err(|_| DecodeError::Invalid("names must be UTF-8"))?;
     match arena.is_ascii() || ends.iter().all(|&end| arena.is_char_boundary(end as usize)) {
         true => Ok(NameList { arena, ends: ends.into() }),
-        false => Err(DecodeError::Invalid("names are UTF-8")),
+        false => Err(DecodeError::Invalid("names must be UTF-8")),
     }
 }

@@ -1,4 +1,5 @@
-//! Tombstones on the wire, in the order of their versions. Neighbours share the start of their names.
+//! Tombstones on the wire, in the order of their versions. Neighbours share the start of their
+//! names.
 
 use crate::codec::varint::{Reader, write_varint};
 use crate::error::DecodeError;
@@ -36,15 +37,14 @@ pub(crate) fn read(reader: &mut Reader<'_>, span: Span) -> Result<Vec<Tombstone>
             .checked_add(1)
             .and_then(|distance| version.checked_add(distance))
             .filter(|&version| version <= span.upto)
-            .ok_or(DecodeError::Invalid("versions lie in their span"))?;
+            .ok_or(DecodeError::Invalid("versions must lie in their span"))?;
         let before = before.map_or(&[][..], |before| &before.key);
         let (shared, rest) = (reader.varint()?, reader.counted_bytes()?);
-        let start = usize::try_from(shared)
-            .ok()
-            .and_then(|shared| before.get(..shared))
-            .ok_or(DecodeError::Invalid("a name shares bytes of the name before it"))?;
+        let start = usize::try_from(shared).ok().and_then(|shared| before.get(..shared)).ok_or(
+            DecodeError::Invalid("a shared prefix must not be longer than the name before"),
+        )?;
         if rest.first().is_some_and(|first| before.get(start.len()) == Some(first)) {
-            return Err(DecodeError::Invalid("a name shares all that it can"));
+            return Err(DecodeError::Invalid("a shared prefix must be maximal"));
         }
         let mut key = KeyBytes::with_capacity(start.len() + rest.len());
         key.extend_from_slice(start);
@@ -53,7 +53,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, span: Span) -> Result<Vec<Tombstone>
         tombstones.push(Tombstone { version, key });
     }
     match tombstones.is_empty() {
-        true => Err(DecodeError::Invalid("a part with the flag for tombstones has some")),
+        true => Err(DecodeError::Invalid("a part with the flag for tombstones must have some")),
         false => Ok(tombstones),
     }
 }
@@ -63,7 +63,7 @@ fn check(key: &[u8]) -> Result<(), DecodeError> {
         Some((counter, region)) if !counter.is_empty() && region.len() <= READ_NAME_BYTES_MAX => {
             Ok(())
         }
-        _ => Err(DecodeError::Invalid("a tombstone names a counter and a region")),
+        _ => Err(DecodeError::Invalid("a tombstone must name a counter and a region")),
     }
 }
 

@@ -68,18 +68,18 @@ impl<'a> Reader<'a> {
         for shift in (7..64).step_by(7) {
             let byte = self.byte()?;
             if shift == 63 && byte > 1 {
-                return Err(DecodeError::Invalid("a varint fits in 64 bits"));
+                return Err(DecodeError::Invalid("a varint must fit in 64 bits"));
             }
             value |= u64::from(byte & 0x7f) << shift;
             if byte < 0x80 {
                 return if byte == 0 {
-                    Err(DecodeError::Invalid("a varint is in its shortest form"))
+                    Err(DecodeError::Invalid("a varint must be in its shortest form"))
                 } else {
                     Ok(value)
                 };
             }
         }
-        Err(DecodeError::Invalid("a varint fits in 64 bits"))
+        Err(DecodeError::Invalid("a varint must fit in 64 bits"))
     }
 
     /// The number of items that follow, each of which takes at least `bytes_min` of the bytes left.
@@ -107,7 +107,7 @@ impl<'a> Reader<'a> {
         let amount = self.varint()?;
         match amount <= CELL_MAX {
             true => Ok(amount),
-            false => Err(DecodeError::Invalid("a cell's amounts are at most 2^62")),
+            false => Err(DecodeError::Invalid("a cell's amounts must be at most 2^62")),
         }
     }
 
@@ -116,7 +116,9 @@ impl<'a> Reader<'a> {
         let sum = self.varint()?;
         match sum <= 2 * CELL_MAX {
             true => Ok(sum),
-            false => Err(DecodeError::Invalid("a cell with its absorbed amounts is at most 2^63")),
+            false => {
+                Err(DecodeError::Invalid("a cell with its absorbed amounts must be at most 2^63"))
+            }
         }
     }
 

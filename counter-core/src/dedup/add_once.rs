@@ -19,8 +19,7 @@ use crate::lattice::versions::vector::Version;
 use crate::replica::Replica;
 use crate::replica_id::ReplicaId;
 
-/// The most chunks of one client to check when another writer turns out to be sure of its numbers:
-/// 10,000 numbers.
+/// Chunks rechecked when a writer's gap-free prefix arrives: 10,000 numbers of one client.
 const SURE_CHUNKS_MAX: u64 = 1_250;
 
 /// The result of an add with an id.

@@ -1,4 +1,4 @@
-//! Adds with an id: each counts once, however often and wherever it is sent again.
+//! Adds with an id: each counts once, even if a client sends it again, to any replica.
 //!
 //! A writer notes every id that it applied in a dedup entry, in the same change as the amount. If
 //! two writers applied one id before they met, the add has two copies, and one of them stands. The

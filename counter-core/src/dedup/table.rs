@@ -19,9 +19,11 @@ use crate::dedup::entry::{DedupEntry, EntryBody, EntryKind, ID_CHUNK, KINDS};
 use crate::lattice::versions::vector::Version;
 use crate::replica_id::ReplicaId;
 
-/// Entries kept of one writer for each kind: chunks of clients, and single ids. The oldest goes
-/// first. With names of 16 bytes an entry takes about 200 bytes, so a writer's own entries come to
-/// at most 4 MB, and those that it absorbed from folded writers to as much.
+/// Chunks of clients, and as many single ids, that are kept of one writer. The oldest goes first.
+/// With names of 16 bytes an entry takes about 200 bytes, so both come to at most 4 MB, and those
+/// absorbed from folded writers to as much. The other kinds have bounds of their own: clients whose
+/// numbers were forgotten, up to twice [`CLIENTS_MAX`], and, while a writer absorbs others, nine
+/// times this many adds taken back for them and ten times this many entries of a kind.
 pub const DEDUP_ENTRIES_MAX: usize = 10_000;
 
 /// Clients whose forgotten numbers are remembered for good, over all writers. Entries of later
@@ -48,8 +50,8 @@ impl DedupBounds {
         Self(dedup_entries_max)
     }
 
-    /// A writer's own chunks of clients, or its own single ids. It may hold as many again that it
-    /// absorbed from folded writers.
+    /// A writer's own chunks of clients, or its own single ids. It may hold as many again, absorbed
+    /// from folded writers.
     const fn entries(self) -> usize {
         self.0
     }
@@ -71,7 +73,7 @@ impl DedupBounds {
         2 * self.clients()
     }
 
-    /// Absorbed entries of a kind from writers that are not folded yet. Only a writer that absorbs
+    /// Absorbed entries of a kind, of writers that are folded or not. Only a writer that absorbs
     /// more than ten full tables in one round drops any before the fold.
     const fn absorbed(self) -> usize {
         10 * self.0

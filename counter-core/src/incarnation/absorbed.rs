@@ -1,5 +1,5 @@
-//! The amounts that a cell has absorbed from incarnations that ended: a tree of frozen cells, held
-//! flat.
+//! The amounts that a cell has absorbed from incarnations that ended: a tree of frozen cells,
+//! stored flat.
 
 use crate::codec::varint::{Reader, write_varint};
 use crate::error::DecodeError;
@@ -93,7 +93,9 @@ impl AbsorbedTree {
         while reader.left() > 0 || next == 0 {
             let at = reader.varint()?;
             if at < next || at >= self.0.len() as u64 {
-                return Err(DecodeError::Invalid("origins belong to absorbed cells, and ascend"));
+                return Err(DecodeError::Invalid(
+                    "origins must ascend and belong to absorbed cells",
+                ));
             }
             self.0[at as usize].origin = Origin::read(&mut reader)?;
             next = at + 1;
@@ -161,7 +163,9 @@ impl AbsorbedTree {
             total = total.plus(amounts);
             let room = ends.last().map_or(0, |&end| end - at - 1);
             if below > room as u64 || total.increments > CELL_MAX || total.decrements > CELL_MAX {
-                return Err(DecodeError::Invalid("absorbed cells nest and sum to at most 2^62"));
+                return Err(DecodeError::Invalid(
+                    "absorbed cells must nest and sum to at most 2^62",
+                ));
             }
             ends.push(at + 1 + below as usize);
             items.push(AbsorbedCell {

@@ -36,17 +36,17 @@ pub struct Record {
     /// By node, ascending: the incarnations that this replica has folded, and those that its own
     /// predecessors had.
     folded: Vec<Folded>,
-    /// True while some of its cells still hold absorbed amounts of folded incarnations. Until then
-    /// resets of these still count.
+    /// True while some of its cells still hold absorbed amounts of folded incarnations. Until it is
+    /// false, resets of these incarnations still count.
     rebasing: bool,
-    /// The incarnations that it has begun to absorb, in the order of ids. From then on nobody else
-    /// answers for them while it runs.
+    /// The incarnations that it has begun to absorb, in the order of ids. While it runs, nobody
+    /// else answers for them.
     absorbing: Vec<ReplicaId>,
     /// The replica's last statement: all that it held at its end, itself included. It writes
     /// nothing after this record. Ascending; empty while it has not left.
     left: Vec<(ReplicaId, Version)>,
-    /// Every replica holds the cells that this one dropped up to here as dropped, so their
-    /// tombstones are gone. 0 if there were none.
+    /// All enrolled replicas hold the drops up to this version, so their tombstones are gone. 0 if
+    /// there were none.
     forgot: Version,
     /// Fields that this release does not know, kept byte for byte.
     unknown: Fields,
@@ -102,7 +102,7 @@ impl Record {
         !self.absorbing.is_empty() || self.rebasing
     }
 
-    /// Every replica was shown to hold the cells that this one dropped up to here as dropped. 0 if
+    /// All enrolled replicas hold the drops up to this version, so their tombstones are gone. 0 if
     /// there were none.
     pub fn forgot(&self) -> Version {
         self.forgot
@@ -243,10 +243,11 @@ impl Record {
 
     pub(crate) fn read(version: Version, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut unknown = Fields::read(reader)?;
-        let region =
-            unknown.take(FIELD_REGION).ok_or(DecodeError::Invalid("a record names its region"))?;
+        let region = unknown
+            .take(FIELD_REGION)
+            .ok_or(DecodeError::Invalid("a record must name its region"))?;
         let region = String::from_utf8(region)
-            .map_err(|_| DecodeError::Invalid("a region's name is UTF-8"))?;
+            .map_err(|_| DecodeError::Invalid("a region's name must be UTF-8"))?;
         let claims =
             unknown.take(FIELD_CLAIMS).map_or(Ok(Vec::new()), |bytes| read_incarnations(&bytes))?;
         let absorbing = unknown
@@ -263,7 +264,7 @@ impl Record {
             unknown.take(FIELD_FORGOT).map_or(Ok(0), |bytes| read_forgot(&bytes, version))?;
         let rebasing = match unknown.take(FIELD_REBASING) {
             Some(bytes) if !bytes.is_empty() => {
-                return Err(DecodeError::Invalid("the field for rebasing has no bytes"));
+                return Err(DecodeError::Invalid("the field for rebasing must have no bytes"));
             }
             said => said.is_some(),
         };
@@ -280,7 +281,7 @@ impl Record {
                 };
                 Ok(Self { left, forgot, unknown, ..read })
             }
-            false => Err(DecodeError::Invalid("a name has at most 255 bytes")),
+            false => Err(DecodeError::Invalid("a name must have at most 255 bytes")),
         }
     }
 }
@@ -294,7 +295,9 @@ fn read_incarnations(bytes: &[u8]) -> Result<Vec<ReplicaId>, DecodeError> {
     }
     match !incarnations.is_empty() && incarnations.is_sorted_by(|a, b| a < b) {
         true => Ok(incarnations),
-        false => Err(DecodeError::Invalid("incarnations ascend, and their field is not empty")),
+        false => {
+            Err(DecodeError::Invalid("incarnations must ascend, and their field must not be empty"))
+        }
     }
 }
 
@@ -309,7 +312,7 @@ fn read_versions(bytes: &[u8]) -> Result<Vec<(ReplicaId, Version)>, DecodeError>
     match !versions.is_empty() && ascends && versions.iter().all(|entry| entry.1 > 0) {
         true => Ok(versions),
         false => Err(DecodeError::Invalid(
-            "a last statement names writers in ascending order, each with a version above 0",
+            "a last statement must name writers in ascending order, with versions above 0",
         )),
     }
 }
@@ -321,7 +324,9 @@ fn read_forgot(bytes: &[u8], record: Version) -> Result<Version, DecodeError> {
     reader.finish()?;
     match (1..record).contains(&forgot) {
         true => Ok(forgot),
-        false => Err(DecodeError::Invalid("a record forgets drops before its own version")),
+        false => {
+            Err(DecodeError::Invalid("a record must forget only drops before its own version"))
+        }
     }
 }
 
@@ -339,7 +344,9 @@ fn read_folded(bytes: &[u8]) -> Result<Vec<Folded>, DecodeError> {
     }
     match !folded.is_empty() && folded.is_sorted_by(|a, b| a.node < b.node) {
         true => Ok(folded),
-        false => Err(DecodeError::Invalid("folded nodes ascend, and their field is not empty")),
+        false => {
+            Err(DecodeError::Invalid("folded nodes must ascend, and their field must not be empty"))
+        }
     }
 }
 
@@ -352,7 +359,7 @@ fn read_lower_halves(bytes: &[u8], folded: &mut [Folded]) -> Result<(), DecodeEr
     if bytes.len() != folded.len() * LOWER_BYTES || halves().all(|half| half == u64::from(u32::MAX))
     {
         return Err(DecodeError::Invalid(
-            "each folded node has a lower half, and the field is left out if all are the greatest",
+            "the lower halves must be one per folded node, and must not all be the greatest",
         ));
     }
     for (entry, half) in folded.iter_mut().zip(halves()) {

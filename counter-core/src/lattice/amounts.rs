@@ -14,9 +14,9 @@ pub(crate) const NEARLY_FULL: u64 = CELL_MAX - (1 << 60);
 /// The two running totals of a PN-counter's writer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Amounts {
-    /// The sum of everything added.
+    /// The sum of additions, less those that its writer shed after a reset.
     pub increments: u64,
-    /// The sum of everything subtracted.
+    /// The sum of subtractions, less those that its writer shed after a reset.
     pub decrements: u64,
 }
 

@@ -1,4 +1,4 @@
-//! A cell: one replica's running totals for one key, and what it has reset.
+//! A cell: one replica's running totals for one key, and the amounts that it has reset.
 
 use crate::codec::fields::Fields;
 use crate::codec::varint::{Reader, write_varint};
@@ -236,7 +236,7 @@ impl Extra {
             unknown.take(FIELD_EXPIRES_AT).map_or(Ok(0), |bytes| read_all(&bytes, read_above_0))?;
         let extra = Self { cleared, absorbed_at, absorbed, origin, removal, expires_at, unknown };
         match extra.is_empty() {
-            true => Err(DecodeError::Invalid("the extra fields of a cell are not empty")),
+            true => Err(DecodeError::Invalid("the extra fields of a cell must not be empty")),
             false => Ok(extra),
         }
     }
@@ -283,13 +283,13 @@ fn read_cleared(bytes: &[u8]) -> Result<Vec<(ReplicaId, Cleared)>, DecodeError> 
         let (replica, version) = (reader.replica()?, reader.varint()?);
         let amounts = Amounts { increments: reader.sum()?, decrements: reader.sum()? };
         if cleared.last().is_some_and(|last| last.0 >= replica) {
-            return Err(DecodeError::Invalid("cleared replicas ascend"));
+            return Err(DecodeError::Invalid("cleared replicas must ascend"));
         }
         cleared.push((replica, Cleared { version, amounts }));
     }
     reader.finish()?;
     match cleared.is_empty() {
-        true => Err(DecodeError::Invalid("the field of cleared replicas is not empty")),
+        true => Err(DecodeError::Invalid("the field of cleared replicas must not be empty")),
         false => Ok(cleared),
     }
 }
@@ -300,7 +300,7 @@ fn read_absorbed(bytes: &[u8]) -> Result<(Version, AbsorbedTree), DecodeError> {
     reader.finish()?;
     match absorbed_at > 0 && !absorbed.is_empty() {
         true => Ok((absorbed_at, absorbed)),
-        false => Err(DecodeError::Invalid("the field of absorbed cells is not empty")),
+        false => Err(DecodeError::Invalid("the field of absorbed cells must not be empty")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The laws kit: checks on samples the laws of a lattice, and of a lattice with deltas. One line
+//! The laws kit: checks the laws of a lattice, and of a lattice with deltas, on samples. One line
 //! for each lattice.
 //!
 //! The samples are states that one history could have reached: if each cell has one writer, two

@@ -1,4 +1,4 @@
-//! The lattice: the map of all counters and regions, and everything that is joined into it.
+//! The lattice: the map of all counters and regions, and everything that joins bring into it.
 //!
 //! A [`CounterMap`](counter_map::CounterMap) holds each writer's cells exactly as of one version. A
 //! [`Delta`](delta::Delta) carries some cells and the spans of versions that they complete, so a

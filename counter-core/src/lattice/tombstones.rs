@@ -27,8 +27,9 @@ pub(crate) fn names_of(bytes: &[u8]) -> Option<(&str, &str)> {
     Some((std::str::from_utf8(counter).ok()?, std::str::from_utf8(region).ok()?))
 }
 
-/// The tombstones of one writer that it has not forgotten. Each names a key and the version at which
-/// the writer dropped its cell there. 17 bytes each and about 5 of index, besides the names.
+/// The tombstones of one writer that it has not forgotten. Each names a key and the version at
+/// which the writer dropped its cell there. Besides the names, each takes 13 bytes and about 6 of
+/// index, and the spare capacity of both.
 ///
 /// A key that was dropped twice has two, so the tombstones between two versions do not depend on
 /// when they came. The names do not need the map's keys, which go with the last cell.

@@ -1,5 +1,5 @@
-//! One writer's snapshot: its cells, its record, its dedup entries and its tombstones. The cells are dense, found
-//! by key, and walked in version order.
+//! One writer's snapshot: its cells, its record, its dedup entries and its tombstones. The cells
+//! are dense, found by key, and walked in version order.
 
 use std::collections::BTreeMap;
 
@@ -21,11 +21,12 @@ const ROOM_KEPT: usize = 64;
 
 /// One writer's snapshot: exactly its cells, its record, its dedup entries and its tombstones as of
 /// version `seen`.
-/// 36 bytes a cell, and about 6 of index where its slot differs from its key. The changes since a version are found in O(changed), by
-/// walking back from the newest.
 ///
-/// The hash is either that of the cells and the record, or absent: each change keeps it up to date
-/// or forgets it.
+/// 36 bytes a cell, and about 6 of index if its slot differs from its key. A walk back from the
+/// newest cell finds the changes since a version in O(changed).
+///
+/// The hash covers the cells, the record and the tombstones, or is absent. Each change keeps it up
+/// to date or forgets it.
 #[derive(Clone)]
 pub(crate) struct Writer {
     id: ReplicaId,
@@ -40,8 +41,8 @@ pub(crate) struct Writer {
     ring: Ring,
     /// The few cells that have more than amounts, by slot.
     extras: BTreeMap<u32, Extra>,
-    /// Sum of the hashes of the cells, the record and the tombstones; None when it must be counted
-    /// afresh.
+    /// Sum of the hashes of the cells, the record and the tombstones; None when it must be
+    /// recomputed.
     hash: Option<u128>,
 }
 

@@ -107,12 +107,12 @@ impl Block {
         })
     }
 
-    /// There is one more handle to a place.
+    /// Counts one more handle to a place.
     pub(crate) fn add_handle(&self, place: SlotIndex) {
         self.handles[place.at()].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// There is one handle less. Everything that it added is seen by whoever sees that.
+    /// Counts one handle less. A thread that reads the lower count also sees its adds.
     pub(crate) fn drop_handle(&self, place: SlotIndex) {
         self.handles[place.at()].fetch_sub(1, Ordering::Release);
     }

@@ -34,7 +34,7 @@ impl Side {
 }
 
 impl LocalAdds {
-    /// Handles that have room here. Handles from this number on have nothing pending.
+    /// Number of handles with a slot. Later handles have nothing pending by name.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.pending.len()

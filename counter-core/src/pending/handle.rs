@@ -12,9 +12,8 @@ use crate::pending::sync::Arc;
 /// Adds to one counter of one replica from any thread, with one atomic addition and without
 /// waiting.
 ///
-/// Cheap to clone: 16 bytes and two reference counts. It works as long as it lives: an add after the
-/// counter's removal makes the counter anew, and never goes to another one. An add is in the replica's own reads at once,
-/// and in its cells after the next flush.
+/// Cheap to clone: 16 bytes and two reference counts. If the counter was removed, an add recreates
+/// it. An add is in the replica's own reads at once, and in its cells after the next flush.
 ///
 /// # Examples
 /// ```

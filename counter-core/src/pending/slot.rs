@@ -9,7 +9,7 @@ use crate::pending::sync::{AtomicU64, Ordering};
 pub(crate) const BLOCK_SLOTS: usize = WORDS * BITS;
 
 /// Adds are refused once a part of a slot has this much pending; each thread can pass it by one
-/// add. Far more than comes together between two flushes, and far less than would wrap.
+/// add. Far above a flush interval's adds, and far below the point where sums wrap.
 pub(crate) const PENDING_MAX: u64 = 1 << 56;
 
 /// Bit in a pending amount whose cell has no room for another flush. Every add is refused from then

@@ -45,7 +45,7 @@ fn agree(successor: &Replica, upto: u64, others: &[&Replica]) -> bool {
     let shown: Vec<(ReplicaId, VersionVector)> =
         others.iter().map(|other| (other.id(), other.map().version_vector())).collect();
     let shown = |replica| shown.iter().find(|(id, _)| *id == replica).map(|(_, vector)| vector);
-    successor.map().first_without(successor.id(), upto, shown).is_none()
+    successor.map().first_disagreeing(successor.id(), upto, shown).is_none()
 }
 
 fn absorb(successor: &mut Replica) -> Inheritance {
@@ -453,7 +453,8 @@ impl Story {
         let Some(mut work) = node.work.take() else { return };
         let agreed = |node: &Node, upto| {
             let map = node.replica.map();
-            map.first_without(node.replica.id(), upto, |replica| node.shown.get(&replica)).is_none()
+            map.first_disagreeing(node.replica.id(), upto, |replica| node.shown.get(&replica))
+                .is_none()
         };
         let may_go_on = node.begun && work.absorbed().is_none()
             || agreed(node, work.absorbed().unwrap_or(node.replica.version()));

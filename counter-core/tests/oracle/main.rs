@@ -28,7 +28,8 @@ fn run(test: &str, histories: u64, resets: Resets) {
         std::mem::forget(replay);
     }
     println!(
-        "{test}: {} histories, {steps} steps, {joined} cells joined, every number right at every step",
+        "{test}: {} histories, {steps} steps, {joined} cells joined, every number right at every \
+         step",
         seeds.count()
     );
 }

@@ -21,7 +21,8 @@ fn visited(bounds: Bounds, rules: Rules) -> Outcome {
     let outcome = Model::new(bounds, rules).run();
     let Outcome { worlds, nodes, steps, wrong } = &outcome;
     println!(
-        "{bounds:?}, {rules:?}: {worlds} worlds of {nodes} states of a node, {steps} steps run, {:?}",
+        "{bounds:?}, {rules:?}: {worlds} worlds of {nodes} states of a node, {steps} steps run, \
+         {:?}",
         start.elapsed()
     );
     wrong.iter().for_each(|wrong| println!("{wrong}"));

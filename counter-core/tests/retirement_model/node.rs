@@ -172,7 +172,7 @@ impl Node {
     }
 
     fn agreed(&self, upto: u64) -> bool {
-        self.map.first_without(self.id, upto, |member| self.digests.get(&member)).is_none()
+        self.map.first_disagreeing(self.id, upto, |member| self.digests.get(&member)).is_none()
     }
 
     fn record_version(&self) -> u64 {

@@ -47,7 +47,7 @@ fn work(
     let record = successor.map().record(successor.id()).unwrap().version;
     let agreed = successor
         .map()
-        .first_without(successor.id(), work.absorbed().unwrap_or(record), |incarnation| {
+        .first_disagreeing(successor.id(), work.absorbed().unwrap_or(record), |incarnation| {
             digests.get(&incarnation)
         })
         .is_none();

@@ -472,8 +472,8 @@ impl Node {
     /// is 0 or more than 31 days.
     ///
     /// Windows are apart from counters of the same name, are not listed, and need no removal: a
-    /// minute after an add has left the window, nothing is left of it. A window takes up to ten or
-    /// so counters of `counters_max`, one for each tenth of its width with adds.
+    /// minute after an add has left the window, nothing is left of it. Until then a window takes a
+    /// counter of `counters_max` for each tenth of its width with adds.
     ///
     /// # Complexity
     ///

@@ -6,8 +6,8 @@ use std::time::Duration;
 /// limit must not be below it.
 pub const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
-/// Settings of one [`Replicator`](crate::protocol::Replicator). The defaults suit a cluster of 2 to
-/// 300 nodes.
+/// Settings of one [`Replicator`](crate::protocol::Replicator). The defaults suit a cluster of up
+/// to about 1,000 nodes.
 #[derive(Clone, Debug)]
 pub struct ProtocolConfig {
     /// The release that members see, up to 64 bytes. A longer one is cut.

@@ -166,7 +166,7 @@ pub(crate) struct ServeArgs {
     /// no --rate. The variable COUNTER_SERVICE_TOKEN may hold the token itself.
     #[arg(long, value_name = "FILE", env = "COUNTER_SERVICE_TOKEN_FILE")]
     service_token_file: Option<PathBuf>,
-    /// A file with the operator token. A Bearer with it may also reset. The variable
+    /// A file with the operator token. A Bearer with it may also reset and remove. The variable
     /// COUNTER_OPERATOR_TOKEN may hold the token itself.
     #[arg(long, value_name = "FILE", env = "COUNTER_OPERATOR_TOKEN_FILE")]
     operator_token_file: Option<PathBuf>,

@@ -111,7 +111,7 @@ impl CounterMap {
     /// cells only from members. So once all agree on the claim, the cells of the incarnation that
     /// are held here are final. Once all agree on an absorption, nobody resets in the coordinates
     /// before it any more.
-    pub fn first_without<'a>(
+    pub fn first_disagreeing<'a>(
         &self,
         own: ReplicaId,
         upto: Version,

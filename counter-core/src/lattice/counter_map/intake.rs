@@ -26,8 +26,8 @@ pub(super) struct Intake<'a> {
     /// hold their cells in the same order.
     near: u32,
     misses: u32,
-    /// True while no cell of this writer has more than amounts, no key is reset and no hash is kept
-    /// up to date.
+    /// True while this writer's cells have amounts only, no key is shaped, and no hash is kept up
+    /// to date.
     is_bare: bool,
     /// The counter of the latest cells. Its total lacks `sum` until the next counter begins.
     counter: u32,
@@ -59,7 +59,7 @@ impl CounterMap {
             0 => joined.changed = Vec::with_capacity(cells),
             _ => joined.changed.reserve(cells),
         }
-        let is_bare = !writer.has_hash() && !writer.has_extras() && !self.values.has_resets();
+        let is_bare = !writer.has_hash() && !writer.has_extras() && !self.values.has_shaped();
         let moved = (!in_order).then(|| Vec::with_capacity(cells));
         Intake {
             writer,

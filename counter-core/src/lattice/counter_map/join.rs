@@ -1,4 +1,4 @@
-//! Joining: takes the newer snapshot of each writer, at a cost of what changed.
+//! Joining takes the newer snapshot of each writer. Its cost grows with the changes, not the state.
 
 use std::sync::Arc;
 
@@ -36,8 +36,8 @@ pub struct Joined {
     /// True if own amounts were taken back, because others had applied the same adds. The next
     /// flush reports it.
     pub own_changed: bool,
-    /// A span of the joining replica itself that ends beyond its latest version: another process
-    /// writes under its id.
+    /// The end of the joining replica's own span, if it lies beyond its latest version. Then
+    /// another process writes under its id.
     pub own_ahead: Option<Version>,
 }
 
@@ -220,9 +220,13 @@ impl CounterMap {
         Ok(joined)
     }
 
-    /// Joins a delta from a log that begins before a state which was written page by page. The pages
-    /// may hold cells that were dropped, and forgotten, before the last page. So drops count even
-    /// where the state is past them.
+    /// Joins a delta from a log that overlaps a checkpoint. The checkpoint's early pages may hold
+    /// cells that were dropped, and whose tombstones were forgotten, before its last page. So drops
+    /// count even where the state is past them.
+    ///
+    /// # Complexity
+    /// As [`join_delta`](Self::join_delta), and O(n log n) for the `n` cells of each writer whose
+    /// span starts at 0.
     ///
     /// # Errors
     /// As [`join_delta`](Self::join_delta).
@@ -251,7 +255,7 @@ impl CounterMap {
             || !part.extras.is_empty()
             || !part.dedup.is_empty()
             || !part.tombstones.is_empty()
-            || self.values.has_resets()
+            || self.values.has_shaped()
         {
             return None;
         }
@@ -278,6 +282,9 @@ impl CounterMap {
 
     /// Takes the result of a full pull after a divergence: cell by cell the greater version, and of
     /// equal versions the greater bytes. Spans take effect as in a join.
+    ///
+    /// # Complexity
+    /// O(n log n) for the `n` cells of the delta and its writers, if most of them agree.
     ///
     /// # Errors
     /// As [`join_delta`](Self::join_delta).
@@ -472,10 +479,10 @@ impl CounterMap {
         }
     }
 
-    /// Counts the changed keys afresh whose value is more than a sum of amounts.
+    /// Recounts the changed keys whose value is more than a sum of amounts.
     #[inline]
     fn recount_values(&mut self, changed: &[KeyId]) {
-        if !self.values.has_resets() {
+        if !self.values.has_shaped() {
             return;
         }
         for &KeyId(key) in changed {

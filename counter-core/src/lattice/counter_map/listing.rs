@@ -21,18 +21,19 @@ impl CounterMap {
     /// Sorts up to `max` of the names that are new since the last call. Returns true if all names
     /// are sorted.
     ///
-    /// A list does this for all of them. Call it before, in small steps, if a list must be quick
-    /// although many counters are new, or if it runs under a lock.
+    /// A list sorts all of them. If it must be quick or runs under a lock, call this before it in
+    /// small steps.
     ///
     /// # Complexity
-    /// O(max log counters): about 1 µs a name in random order among 1,000,000. The order takes 4 to
-    /// 6 bytes a counter, and nothing until the first call.
+    /// O(max log counters): about 1 µs a name in random order among 1,000,000. The order takes no
+    /// memory until the first call.
     pub fn sort_names(&self, max: usize) -> bool {
         self.keys.sort_counters(max)
     }
 
-    /// The counters whose names start with `prefix` and come after `after`, in the order of the
-    /// bytes of their names. An empty text means all names, and from the first one on.
+    /// The counters whose names start with `prefix` and sort after `after`, in the order of the
+    /// bytes of their names. An empty `prefix` means all names, an empty `after` starts at the
+    /// first.
     ///
     /// Looks at up to `max` names, and leaves out counters that were interned and never written. So
     /// a page may be short, or even empty, although there is a next one.
@@ -83,8 +84,8 @@ impl CounterMap {
         CounterPage { counters: listed.collect(), next }
     }
 
-    /// The numbers of the first `max` buckets of windows after a name, in the order in which they
-    /// pass. Names that are not sorted yet are left out.
+    /// The numbers of the first `max` buckets of windows after a name, by expiry. Names that are
+    /// not sorted yet are left out.
     pub(crate) fn buckets_after(&self, after: &str, max: usize) -> Vec<u32> {
         let start = match after {
             "" => Bound::Included(BUCKET_PREFIX),

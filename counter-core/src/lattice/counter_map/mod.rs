@@ -38,12 +38,12 @@ use values::Values;
 
 /// Default bound on the counters that are made here, so that no client can grow a map for ever.
 pub const COUNTERS_MAX: usize = 2_000_000;
-/// A join takes this many times the counters that may be made here: two sides of a partition may
-/// each have made as many as they may.
+/// A join accepts this many times `counters_max`: both sides of a partition may have reached the
+/// bound.
 const COUNTERS_JOINED_TIMES: usize = 2;
-/// Keys for each counter that may be made here: the regions of a counter, on average.
+/// Keys allowed for each counter that may be made here: its regions, on average.
 const KEYS_PER_COUNTER: usize = 8;
-/// Keys that are always allowed. Few counters may each have many regions.
+/// Keys allowed under any `counters_max`, because few counters may each have many regions.
 const KEYS_MIN: usize = 2_000_000;
 /// Default bound on replicas.
 pub const REPLICAS_MAX: usize = 100_000;
@@ -57,8 +57,8 @@ pub const REPLICAS_MAX: usize = 100_000;
 ///
 /// # Complexity
 /// Totals are O(1). An add is O(1), a join O(changed), and a delta O(changed) plus a sort of
-/// changed names that did not come in order. Memory: about 42 bytes a cell (36 dense, 6 of index),
-/// 42 a key and 30 a counter, besides the names; 4 to 6 more a counter after the first list.
+/// changed names that did not come in order. Memory grows with cells, keys, counters and their
+/// names; the repository's `docs/performance.md` has the figures.
 ///
 /// # Examples
 /// ```
@@ -89,7 +89,7 @@ pub struct CounterMap {
     replicas_max: usize,
     /// The bounds of each writer's dedup entries.
     dedup_bounds: DedupBounds,
-    /// How often the keys were numbered anew.
+    /// How often the keys were renumbered.
     generation: u64,
 }
 
@@ -107,12 +107,11 @@ impl CounterMap {
 
     /// An empty map with other bounds on counters and replicas.
     ///
-    /// The bound on counters refuses only new ones. No counter is made here once there are
-    /// `counters_max`; those that exist go on, in every region. A join takes up to twice as many,
-    /// because replicas that were cut off from each other may each have made as many as they may. A
-    /// delta that would pass that is refused whole, and so is one that would pass `replicas_max` or
-    /// [`keys_max`](Self::keys_max). Give all replicas the same bounds, or the one with less keeps
-    /// less.
+    /// The bound on counters refuses only new ones: existing counters go on, in every region. A
+    /// join accepts up to twice `counters_max`, because both sides of a partition may have reached
+    /// the bound. A delta that would pass that, `replicas_max` or [`keys_max`](Self::keys_max) is
+    /// refused whole. Give all replicas the same bounds, or some replicas refuse what others
+    /// accept.
     pub fn with_bounds(counters_max: usize, replicas_max: usize) -> Self {
         Self {
             keys: Keys::default(),
@@ -133,7 +132,7 @@ impl CounterMap {
         Self { counters_max, replicas_max, ..self }
     }
 
-    /// The number of counters that may be made here. A join takes up to twice as many.
+    /// The number of counters that may be made here. A join accepts up to twice as many.
     pub fn counters_max(&self) -> usize {
         self.counters_max
     }
@@ -236,10 +235,13 @@ impl CounterMap {
     }
 
     /// Raises the cell of `replica` at `key` by both amounts, in one version, which it returns.
-    /// O(1).
+    /// O(log writers); O(writers) if a cell of the key has reset or absorbed something.
     ///
     /// # Errors
     /// `CellFull` if a part would pass 2^62. Nothing changed.
+    ///
+    /// # Panics
+    /// May panic, or change another cell, if the key is another map's or was renumbered since.
     pub fn change_key(
         &mut self,
         replica: ReplicaId,
@@ -268,7 +270,8 @@ impl CounterMap {
         Ok(plain.version)
     }
 
-    /// Writes the record of `replica`: its region. Returns the version of the change.
+    /// Writes the record of `replica`: its region. Returns the version of the change. O(bytes of
+    /// the record), and O(writers) for a new replica.
     ///
     /// # Errors
     /// `NameOutOfRange` if no region may have that name. Nothing changed.

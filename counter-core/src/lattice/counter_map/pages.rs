@@ -55,7 +55,7 @@ impl Cursor {
         let mut reader = Reader::new(bytes);
         let (replica, version) = (reader.replica()?, reader.varint()?);
         let slot = u32::try_from(reader.varint()?)
-            .map_err(|_| DecodeError::Invalid("a slot fits in 32 bits"))?;
+            .map_err(|_| DecodeError::Invalid("a slot must fit in 32 bits"))?;
         reader.finish()?;
         Ok(Self { replica, version, slot })
     }
@@ -101,8 +101,9 @@ impl CounterMap {
             .fold(0, |cells, writer| cells + writer.count_since(seen.get(writer.id()), max - cells))
     }
 
-    /// The changes of one writer after a version; None if there are none. All that is held of the
-    /// writer, if it has forgotten since that it dropped some of its cells.
+    /// The changes of one writer after a version; None if there are none. Returns the whole
+    /// snapshot if needed tombstones are gone. O(changed), plus a sort of names that are not in
+    /// order.
     pub fn delta_of(&self, replica: ReplicaId, after: Version) -> Option<Delta> {
         let writer = self.writer(replica).filter(|writer| writer.seen() > after)?;
         let after = writer.needed_after(after);

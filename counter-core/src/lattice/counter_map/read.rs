@@ -25,7 +25,7 @@ impl CounterMap {
         self.keys.find(counter, region).map_or(0, |key| self.values.of_key(key))
     }
 
-    /// The value of a key of this map. O(1).
+    /// The value of a key of this map; 0 for numbers that it does not have. O(1).
     pub fn value_of(&self, key: KeyId) -> i128 {
         self.values.of_key(key.0)
     }
@@ -68,12 +68,15 @@ impl CounterMap {
         self.keys.find(counter, region).map(KeyId)
     }
 
-    /// (counter, region) of a key of this map.
+    /// (counter, region) of a key of this map. O(1).
+    ///
+    /// # Panics
+    /// May panic, or return other names, if the key is another map's or was renumbered since.
     pub fn name_of(&self, key: KeyId) -> (&str, &str) {
         self.keys.names(key.0)
     }
 
-    /// The number of a counter's name. Numbers do not change.
+    /// The number of a counter's name. It changes only when keys are renumbered.
     #[inline]
     pub(crate) fn counter_number(&self, counter: &str) -> Option<u32> {
         self.keys.counter(counter)

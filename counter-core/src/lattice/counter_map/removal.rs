@@ -1,9 +1,8 @@
-//! Cells that are dropped: tombstones, and what a writer may take back of its own traces.
+//! Dropped cells: tombstones, and the own traces that a writer may take back.
 //!
-//! Nobody but its writer changes a cell, so a removal is a request. Each writer sheds the amounts
-//! that resets have cleared, drops its empty cells, and forgets the tombstones once all hold them.
-//! The protocol knows what all hold: each step here takes the versions that every enrolled replica
-//! was shown to hold.
+//! Only its writer changes a cell, so a removal is a request. Each writer sheds the amounts that
+//! resets have cleared, drops its empty cells, and forgets the tombstones once all hold them. Each
+//! step here takes the versions that every enrolled replica has proved it holds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +33,7 @@ impl CounterMap {
         Some(self.clear(replica, key, true))
     }
 
-    /// The number of tombstones of all writers.
+    /// The number of tombstones of all writers. O(writers).
     pub fn tombstone_count(&self) -> usize {
         self.writers.iter().map(|writer| writer.tombstones().len()).sum()
     }
@@ -44,8 +43,8 @@ impl CounterMap {
         self.writer(replica).map_or(0, |writer| writer.tombstones().len())
     }
 
-    /// A cell that `at` makes as its writer. Returns its slot. If a cell was dropped at that key, it
-    /// begins anew.
+    /// A cell that `at` makes as its writer. Returns its slot. If a cell was dropped at that key,
+    /// it begins anew.
     #[inline(never)]
     pub(super) fn make_own(&mut self, at: usize, key: u32) -> u32 {
         self.keys.revive(key);
@@ -74,7 +73,8 @@ impl CounterMap {
         })
     }
 
-    /// The origin of a replica's cell at a key. If the cell was dropped, it is that of the next one.
+    /// The origin of a replica's cell at a key. If the cell was dropped, it is that of the next
+    /// one.
     pub(super) fn origin_of(&self, baselines: &Baselines, replica: ReplicaId, key: u32) -> Origin {
         let dropped = || {
             let writer = self.writer(replica)?;
@@ -345,8 +345,8 @@ impl CounterMap {
         (next != *extra).then_some(Step::Rewrite { amounts, extra: next })
     }
 
-    /// True if nobody needs to know any more that a writer's cell was cleared as of `seen`: the cell
-    /// has begun anew or was dropped since, or had nothing, and everybody holds that.
+    /// True if this reset entry can go: since `seen` the cell began anew, was dropped or had
+    /// nothing, and every enrolled replica holds that.
     fn is_done(
         &self,
         writer: ReplicaId,
@@ -401,7 +401,7 @@ impl CounterMap {
     /// True if `own` may have something to take back: a key is unsettled, or a drop of its own is
     /// not forgotten.
     pub(crate) fn has_traces(&self, own: ReplicaId) -> bool {
-        self.values.has_resets()
+        self.values.has_shaped()
             || self.writer(own).is_some_and(|writer| !writer.tombstones().is_empty())
     }
 

@@ -60,7 +60,8 @@ impl Values {
         self.shaped = old.shaped.iter().filter_map(|&key| renumbering.key(key)).collect();
     }
 
-    pub(super) fn has_resets(&self) -> bool {
+    /// True if some key's value is more than a sum of amounts.
+    pub(super) fn has_shaped(&self) -> bool {
         !self.shaped.is_empty()
     }
 

@@ -20,12 +20,13 @@ use crate::lattice::keys::key_bits::KeyBits;
 use crate::lattice::keys::names::{NameSet, NameSlice, is_name};
 use crate::lattice::keys::sorted::SortedNames;
 
-/// One (counter, region) of one [`CounterMap`](crate::CounterMap), valid as long as that map lives.
+/// One (counter, region) of one [`CounterMap`](crate::CounterMap), valid until
+/// [`Replica::give_back`](crate::Replica::give_back) renumbers its keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(pub(crate) u32);
 
 impl KeyId {
-    /// The number as an index: keys are numbered from 0 in the order in which they came.
+    /// The number as an index: keys are numbered from 0.
     pub fn index(self) -> usize {
         self.0 as usize
     }
@@ -111,7 +112,7 @@ impl Keys {
         self.dead_counters > 0 && self.of_counter(counter).all(|key| self.is_dead(key))
     }
 
-    /// The last cell of a key is gone. O(regions of the counter).
+    /// Marks a key without cells. O(regions of the counter).
     pub(crate) fn bury(&mut self, key: u32) {
         if self.dead.insert(key) {
             let counter = self.counter_of(key);
@@ -120,7 +121,7 @@ impl Keys {
         }
     }
 
-    /// A key has a cell again, or somebody wants to write one. O(1) while no key is dead.
+    /// Unmarks a key that has a cell again, or is about to. O(1) while no key is dead.
     #[inline]
     pub(crate) fn revive(&mut self, key: u32) {
         if !self.dead.is_empty() {
@@ -137,7 +138,7 @@ impl Keys {
         }
     }
 
-    /// Forgets the keys that are not kept, and numbers the others anew. Counters keep their order.
+    /// Forgets the keys that are not kept, and renumbers the others. Counters keep their order.
     /// O(keys).
     pub(crate) fn compact(&mut self, keeps: impl Fn(u32) -> bool) -> Renumbering {
         let mut old = std::mem::take(self);
@@ -165,8 +166,8 @@ impl Keys {
         renumbering
     }
 
-    /// Sorts up to `max` names of counters that are new since the last call. Returns true if none is
-    /// left.
+    /// Sorts up to `max` names of counters that are new since the last call. Returns true if none
+    /// is left.
     pub(crate) fn sort_counters(&self, max: usize) -> bool {
         self.sorted.catch_up(&self.counters, max)
     }

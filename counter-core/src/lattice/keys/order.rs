@@ -68,11 +68,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn names_come_in_the_order_of_strings(names in prop::collection::btree_set("(pre|prefix-)?[a-c\\x00é]{0,12}", 0..40), seed in any::<u64>()) {
+        fn names_come_in_the_order_of_strings(
+            names in prop::collection::btree_set("(pre|prefix-)?[a-c\\x00é]{0,12}", 0..40),
+            seed in any::<u64>(),
+        ) {
             let mut names: Vec<String> = names.into_iter().collect();
             let sorted = names.clone();
             fastrand::Rng::with_seed(seed).shuffle(&mut names);
-            let order = in_name_order((0..names.len() as u32).collect(), |number| names[number as usize].as_str());
+            let numbers = (0..names.len() as u32).collect();
+            let order = in_name_order(numbers, |number| names[number as usize].as_str());
             prop_assert!(order.into_iter().map(|number| &names[number as usize]).eq(&sorted));
         }
     }

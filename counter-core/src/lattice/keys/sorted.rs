@@ -16,13 +16,13 @@ const RUN_FILL: usize = RUN_MAX * 3 / 4;
 /// The numbers of a [`NameSet`] in the order of its names: 4 bytes a name that came in order, and
 /// about 6 in random order.
 ///
-/// A new name costs nothing until somebody wants the order, because the names from `upto` on are the
-/// ones that are not sorted yet. [`catch_up`](Self::catch_up) sorts some of them, also behind a
-/// shared reference. An empty value is always valid: it catches up with all names.
+/// A new name costs nothing until somebody wants the order: names numbered `upto` or above are not
+/// sorted yet. [`catch_up`](Self::catch_up) sorts some of them, also behind a shared reference. An
+/// empty value is always valid: it catches up with all names.
 ///
-/// A `BTreeMap` of names takes 54 bytes a name. One sorted list takes 4, and a new name in its
-/// middle would move megabytes; a read that sorted all 1,000,000 names first would
-/// hold its lock for 40 ms.
+/// A `BTreeMap` of names takes 54 bytes a name. One sorted list takes 4, but a new name in its
+/// middle moves megabytes. A read that first sorted all 1,000,000 names would hold its lock for
+/// 40 ms.
 #[derive(Default)]
 pub(crate) struct SortedNames {
     /// Boxed, because a cell inside a map would make the compiler read the map's other fields again
@@ -214,7 +214,8 @@ mod tests {
             let expected: Vec<u32> = expected.map(|(_, number)| *number).collect();
             prop_assert_eq!(sorted.clone().range(&names, start, max), expected);
             // Some names go, and the others close the gaps.
-            let (mut kept, gone) = (NameSet::default(), |number: u32| number.is_multiple_of(modulus));
+            let mut kept = NameSet::default();
+            let gone = |number: u32| number.is_multiple_of(modulus);
             let to: Vec<Option<u32>> = (0..names.len() as u32)
                 .map(|number| (!gone(number)).then(|| kept.intern(names.name(number))))
                 .collect();

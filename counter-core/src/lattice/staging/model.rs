@@ -1,5 +1,5 @@
 //! Visits every state of a small world of pages: one writer with three keys, two sources, one
-//! receiver. Also shows what goes wrong if a rule is broken.
+//! receiver. It also breaks each rule, and shows the fault.
 //!
 //! Breadth first over all interleavings of: write, bring a source up to date, pull the next page of
 //! one cell, gossip past the pull, and the death of the source. Maps, pages and staging are the
@@ -250,7 +250,8 @@ fn is_found_out(rule: Rule, what: &str) {
     if let Some(state) = wrong {
         let seen = state.receiver.seen_of(WRITER);
         println!(
-            "{what}: found out after {states} states, writes {:?}, receiver at version {seen}: {:?}",
+            "{what}: found out after {states} states, writes {:?}, receiver at version {seen}: \
+             {:?}",
             state.history, state.receiver
         );
     }

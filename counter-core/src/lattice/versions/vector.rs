@@ -88,7 +88,7 @@ impl VersionVector {
 
     /// XXH3-128 of the entries: equal vectors have equal hashes. Peers compare hashes before they
     /// send a vector.
-    pub fn hash(&self) -> u128 {
+    pub fn digest_hash(&self) -> u128 {
         let mut bytes = Vec::with_capacity(self.entries.len() * (ReplicaId::BYTES + 8));
         for (replica, version) in self.iter() {
             bytes.extend_from_slice(&replica.to_bytes());

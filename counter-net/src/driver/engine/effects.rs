@@ -145,7 +145,9 @@ impl Driver {
     }
 
     fn alarm(&self, alarm: &Alarm) {
-        self.shared.metrics.alarmed();
+        if !matches!(alarm, Alarm::TombstonesKept { .. }) {
+            self.shared.metrics.alarmed();
+        }
         match alarm {
             Alarm::TombstonesKept { count, waits_for } => {
                 let replica = waits_for.map_or_else(|| "a replica".to_owned(), |id| id.to_string());

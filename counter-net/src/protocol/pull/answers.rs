@@ -124,7 +124,7 @@ impl Replicator {
             self.snapshots.show_hash(incarnation, asked);
         }
         let seen = replica.map().version_vector();
-        if seen.hash() == asked {
+        if seen.digest_hash() == asked {
             self.shown(replica, peer, incarnation, &promised(&seen, &behind));
             self.hear(replica, peer, seen);
         }

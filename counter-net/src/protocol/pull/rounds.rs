@@ -154,7 +154,7 @@ impl Replicator {
 
     /// Compares hashes with a peer.
     pub(crate) fn compare(&mut self, replica: &mut Replica, peer: NodeId) {
-        let seen = replica.map().version_vector().hash();
+        let seen = replica.map().version_vector().digest_hash();
         let compare = Compare {
             seen: Hash(seen),
             state: Hash(replica.state_hash().0),

@@ -130,7 +130,7 @@ impl Replicator {
     ) -> Response {
         let seen = replica.map().version_vector();
         let state = Hash(replica.state_hash().0);
-        let equal = Hash(seen.hash()) == compare.seen;
+        let equal = Hash(seen.digest_hash()) == compare.seen;
         let announcements_differ =
             compare.stale || Hash(self.members.hash()) != compare.announcements;
         if equal && state != compare.state {

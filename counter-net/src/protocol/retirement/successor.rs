@@ -27,7 +27,7 @@ impl Replicator {
     /// An enrolled replica that this successor waits for, if there is one.
     pub fn waits_for(&self, replica: &Replica) -> Option<ReplicaId> {
         let upto = self.upto(replica, self.retirement.work.as_ref()?)?;
-        replica.map().first_without(self.own, upto, |member| self.promises.shown(member))
+        replica.map().first_disagreeing(self.own, upto, |member| self.promises.shown(member))
     }
 
     /// Takes the next step if it may be taken, and comes back while there is work. O(writers) if

@@ -121,7 +121,7 @@ impl Snapshots {
         let totals = self.watched.iter().map(|(counter, watch)| (watch.number, map.total(counter)));
         let mut totals: Vec<(u64, i128)> = totals.collect();
         totals.sort_unstable();
-        let hash = seen.hash();
+        let hash = seen.digest_hash();
         self.ring.push_back(Snapshot {
             serial: self.last_serial,
             seen,
@@ -373,7 +373,7 @@ mod tests {
         snapshots.show(others[0], &first);
         snapshots.settle(&others);
         assert_eq!(snapshots.stable("clicks", MS), None);
-        snapshots.show_hash(others[1], first.hash());
+        snapshots.show_hash(others[1], first.digest_hash());
         snapshots.settle(&others);
         let stable = Stable { total: 1, versions: first, age: Duration::ZERO };
         assert_eq!(snapshots.stable("clicks", 9 * MS), Some(stable.clone()));

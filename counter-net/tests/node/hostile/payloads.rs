@@ -99,7 +99,7 @@ pub(crate) fn unknown_kind() -> Vec<u8> {
 pub(crate) fn compare_that_diverges(answer: &[u8]) -> Vec<u8> {
     let seen = vector_of(&digest_in(answer).expect("an answer to an ask has a digest"));
     let hash = |number: u128| Value::Bytes(number.to_be_bytes().to_vec());
-    let compare = map(&[("s", hash(seen.hash())), ("h", hash(0)), ("a", hash(0))]);
+    let compare = map(&[("s", hash(seen.digest_hash())), ("h", hash(0)), ("a", hash(0))]);
     bytes(&map(&[("v", Value::Integer(1)), ("c", compare)]))
 }
 
