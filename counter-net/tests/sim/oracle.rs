@@ -162,6 +162,7 @@ fn once_wrong_stories_are_right() {
         (Mix::NAMED, &[40_510, 201_291, 201_442, 202_186]),
         (Mix::REMOVALS_AND_LEAVES, &[3, 14_809, 15_236, 30_586, 32_307]),
         (Mix::EVERYTHING_ENDS, &[1_859, 14_596, 15_237, 30_011]),
+        (Mix::CRASHES, &[52_843]),
     ];
     for (mix, seeds) in stories {
         for &seed in seeds {

@@ -176,6 +176,7 @@ impl Sim {
             self.act(host, output, from);
         }
         self.rewake(host);
+        self.commit_at_once(host);
     }
 
     /// Schedules the node's next deadline.

@@ -27,6 +27,8 @@ impl Stage<'_> {
         let directory = has_directory.then(Directory::default);
         if has_directory && self.mix.lag > 0 {
             self.sim.commit(host);
+        } else if has_directory && !self.has_copies() {
+            self.sim.commit_always(host);
         }
         self.actors.push(Actor { number, host, directory, is_gone: false });
     }
