@@ -161,8 +161,9 @@ fn once_wrong_stories_are_right() {
         (Mix::ROLLS, &[1_100_598, 2_000_682, 2_002_199, 2_004_482]),
         (Mix::NAMED, &[40_510, 201_291, 201_442, 202_186]),
         (Mix::REMOVALS_AND_LEAVES, &[3, 14_809, 15_236, 30_586, 32_307]),
-        (Mix::EVERYTHING_ENDS, &[1_859, 14_596, 15_237, 30_011]),
+        (Mix::EVERYTHING_ENDS, &[1_859, 14_596, 15_237, 30_011, 32_821]),
         (Mix::CRASHES, &[52_843]),
+        (Mix::RESTORES, &[53_297]),
     ];
     for (mix, seeds) in stories {
         for &seed in seeds {
