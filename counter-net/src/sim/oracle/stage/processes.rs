@@ -132,6 +132,9 @@ impl Stage<'_> {
             self.sim.put_disk(host, map);
         }
         self.sim.restart(host, true);
+        if back.is_some() {
+            self.restored.insert(host);
+        }
         // A restored copy owes nothing: until it has caught up, it may show what was reset since.
         self.tell_started(host, Some(seen).filter(|_| back.is_none()));
     }
