@@ -91,6 +91,7 @@ async fn empty_node_joins_ten_thousand_counters() {
     for n in 0..10_000_u64 {
         full.counter(&format!("counter-{n}")).expect("a counter").add(n + 1).expect("added");
     }
+    until(&full, "the flush", |node| node.metrics_text().contains("counter_cells 10000\n")).await;
     let empty = start(&name, "fra", &[&full]).await;
     tokio::time::timeout(PATIENCE, empty.synced()).await.expect("synced");
     until_all(&[&empty, &full], "equal state hashes", || {

@@ -26,6 +26,7 @@ async fn replication_moves_its_metrics() {
             .add(1)
             .expect("added");
     }
+    eventually("the flush", || metric(&nodes[0], "counter_cells", "") == 5_000.0).await;
     let fra = start(&nodes[0].info().cluster, "fra", &[&nodes[0]]).await;
     tokio::time::timeout(cluster::PATIENCE, fra.synced()).await.expect("synced");
     nodes.push(fra);

@@ -172,7 +172,7 @@ impl Replicator {
             self.heard(replica, peer, incarnation, digest);
             self.take_answer(peer, answer);
         }
-        let joined = state.delta.map_or(Ok(()), |bytes| self.join_bytes(replica, &bytes));
+        let joined = state.delta.map_or(Ok(()), |bytes| self.join_bytes(replica, peer, &bytes));
         self.plan(replica);
         if let Some(digest) = digest {
             if digest.have == replica.map().version_vector() {
@@ -210,24 +210,39 @@ impl Replicator {
     pub(crate) fn join_bytes(
         &mut self,
         replica: &mut Replica,
+        peer: NodeId,
         bytes: &[u8],
     ) -> Result<(), Refusal> {
         let delta = wire::decode_delta(bytes)?;
-        self.take_pulled(replica, delta)
+        self.take_pulled(replica, peer, delta)
     }
 
-    /// Joins what a peer answered, or holds it back until this node has caught up.
-    fn take_pulled(&mut self, replica: &mut Replica, delta: Delta) -> Result<(), Refusal> {
-        match self.catch_up.hold(delta) {
+    /// Joins what a peer answered, or holds it back until it is whole.
+    fn take_pulled(
+        &mut self,
+        replica: &mut Replica,
+        peer: NodeId,
+        delta: Delta,
+    ) -> Result<(), Refusal> {
+        let nothing = VersionVector::new();
+        let heard = self.peers.get(peer).map_or(&nothing, |source| source.heard());
+        match self.catch_up.hold(delta, (peer, heard), self.now) {
             Some(delta) => self.join(replica, delta),
-            None if self.catch_up.is_over_bound() => self.end_catch_up(replica),
-            None => Ok(()),
+            None if self.catch_up.is_over_bound() => self.join_held(replica),
+            None => self.join_whole(replica),
         }
     }
 
     /// Joins everything that was held back.
-    pub(crate) fn end_catch_up(&mut self, replica: &mut Replica) -> Result<(), Refusal> {
-        self.catch_up.end().into_iter().try_for_each(|delta| self.join(replica, delta))
+    pub(crate) fn join_held(&mut self, replica: &mut Replica) -> Result<(), Refusal> {
+        self.catch_up.take().into_iter().try_for_each(|delta| self.join(replica, delta))
+    }
+
+    /// Joins what was held back since this node has caught up, if it is whole.
+    pub(crate) fn join_whole(&mut self, replica: &mut Replica) -> Result<(), Refusal> {
+        let is_whole = self.is_synced()
+            && self.catch_up.is_whole(replica.map(), self.own, &self.peers, self.now);
+        if is_whole { self.join_held(replica) } else { Ok(()) }
     }
 
     fn take_page(
@@ -248,7 +263,7 @@ impl Replicator {
         if repair {
             self.repair(replica, progress.ready)?
         } else {
-            self.take_pulled(replica, progress.ready)?
+            self.take_pulled(replica, peer, progress.ready)?
         }
         if progress.done {
             self.finish_pull(replica, peer);

@@ -1,41 +1,77 @@
-//! A node that starts from a stored state takes in what it missed as one step.
+//! What pulls bring takes effect as one step.
 //!
-//! Its state may be older than what all others have agreed to forget. A writer's newer cells beside
-//! another writer's older ones could then show a number that never was. So complete parts of pulls
-//! wait here until the node has caught up. A node that starts with nothing takes them as they come.
+//! A node may hold less than what all others have agreed to forget: its disk was set back, or holds
+//! a part of what a peer had that crashed. One writer's newer cells beside another writer's older
+//! ones could then show a number that never was. The whole state of a peer never does. So the
+//! complete parts of pulls wait here until everything is here that the peers held which brought
+//! them.
+//!
+//! A node that starts from a stored state takes in nothing before it has caught up. A node that
+//! starts with nothing takes the parts as they come until then, since it shows nothing yet.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use counter_core::{CounterMap, Delta, ReplicaId, Version, VersionVector};
+
+use super::peers::Peers;
+use crate::protocol::input::NodeId;
+
+/// The longest that parts wait once the node has caught up. 10 s, as long as one request may take.
+/// A peer that names what nobody brings holds nothing up for longer.
+const HOLD_MAX: Duration = Duration::from_secs(10);
+/// The most cells that wait once the node has caught up. 100,000, which take up to 50 ms to join: a
+/// node that serves must not stand still for longer.
+const STEP_CELLS_MAX: usize = 100_000;
 
 /// The parts that wait, and the versions that they complete.
 ///
 /// Invariant: `upto` names what the parts complete beside the state, and nothing else.
 #[derive(Debug, Default)]
 pub(crate) struct CatchUp {
-    /// `None` once the node has caught up, or if it started with nothing.
-    parts: Option<Vec<Delta>>,
+    /// False if the node started with nothing and has not caught up yet.
+    holds: bool,
+    /// In the order in which they came.
+    parts: Vec<Delta>,
     upto: VersionVector,
     cells: usize,
     cells_max: usize,
+    /// By peer: what it held when it brought its first part, as far as that is not here yet.
+    missing: BTreeMap<NodeId, VersionVector>,
+    /// All that some peer held is here.
+    has_whole: bool,
+    /// When the first part came.
+    since: Option<Duration>,
 }
 
 impl CatchUp {
     /// Holds parts back if the state has another writer than `own`, up to about `cells_max` cells.
     pub(crate) fn new(map: &CounterMap, own: ReplicaId, cells_max: usize) -> Self {
-        let is_stored = map.replicas().any(|writer| writer != own);
-        Self { parts: is_stored.then(Vec::new), cells_max, ..Self::default() }
+        let holds = map.replicas().any(|writer| writer != own);
+        Self { holds, cells_max, ..Self::default() }
     }
 
-    /// Takes a part, or gives it back if it need not wait.
-    pub(crate) fn hold(&mut self, delta: Delta) -> Option<Delta> {
-        let Some(parts) = &mut self.parts else { return Some(delta) };
+    /// Takes a part that `peer` brought, which was heard to hold `heard`. Gives the part back if it
+    /// need not wait.
+    pub(super) fn hold(
+        &mut self,
+        delta: Delta,
+        (peer, heard): (NodeId, &VersionVector),
+        now: Duration,
+    ) -> Option<Delta> {
+        if !self.holds || delta.is_empty() {
+            return Some(delta);
+        }
         delta.spans().for_each(|span| self.upto.raise(span.replica, span.upto));
         self.cells += delta.cell_count();
-        parts.push(delta);
+        self.parts.push(delta);
+        self.missing.entry(peer).or_insert_with(|| heard.clone());
+        self.since.get_or_insert(now);
         None
     }
 
     /// True if the held parts exceed the bound and must be joined.
-    pub(crate) fn is_over_bound(&self) -> bool {
+    pub(super) fn is_over_bound(&self) -> bool {
         self.cells > self.cells_max
     }
 
@@ -51,9 +87,119 @@ impl CatchUp {
         seen
     }
 
-    /// All parts, in the order in which they came. From now on none waits.
-    pub(crate) fn end(&mut self) -> Vec<Delta> {
-        self.upto = VersionVector::new();
-        self.parts.take().unwrap_or_default()
+    /// True if the parts of a node that has caught up may take effect: everything is here that the
+    /// peers held which brought them. A peer that is gone, or that failed too often, is not waited
+    /// for as long as another one is whole. O(1) if nothing waits, else O(peers * writers).
+    pub(super) fn is_whole(
+        &mut self,
+        map: &CounterMap,
+        own: ReplicaId,
+        peers: &Peers,
+        now: Duration,
+    ) -> bool {
+        let Some(since) = self.since else { return false };
+        for (peer, digest) in std::mem::take(&mut self.missing) {
+            let Some(source) = peers.get(peer).filter(|source| !source.has_failed()) else {
+                continue;
+            };
+            let is_missing = |&(writer, version): &(ReplicaId, Version)| {
+                writer != own
+                    && self.seen_of(map, writer) < version
+                    && !map.is_folded(writer)
+                    && source.may_bring(writer, version)
+            };
+            let missing: VersionVector = digest.iter().filter(is_missing).collect();
+            if missing.is_empty() {
+                self.has_whole = true;
+            } else {
+                self.missing.insert(peer, missing);
+            }
+        }
+        (self.missing.is_empty() && self.has_whole) || now >= since + HOLD_MAX
+    }
+
+    /// Takes out all parts, in the order in which they came. From now on parts wait, but for no
+    /// more than a step.
+    pub(super) fn take(&mut self) -> Vec<Delta> {
+        let before = std::mem::take(self);
+        (self.holds, self.cells_max) = (true, before.cells_max.min(STEP_CELLS_MAX));
+        before.parts
+    }
+
+    /// Drops all parts. From now on parts wait.
+    pub(crate) fn drop_parts(&mut self) {
+        self.take();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::membership::Shortfall;
+    use counter_core::Replica;
+
+    const OWN: ReplicaId = ReplicaId::new(1, 1);
+    const ONE: NodeId = NodeId(2);
+    const OTHER: NodeId = NodeId(3);
+    const S: Duration = Duration::from_secs(1);
+
+    /// A node that has caught up, and two peers that hold two versions of each writer.
+    fn caught_up() -> (CatchUp, CounterMap, Peers, VersionVector) {
+        let mut catch_up = CatchUp::new(&CounterMap::new(), OWN, 1000);
+        catch_up.drop_parts();
+        let heard: VersionVector =
+            [(ReplicaId::new(2, 1), 2), (ReplicaId::new(3, 1), 2)].into_iter().collect();
+        let mut peers = Peers::default();
+        for peer in [ONE, OTHER] {
+            peers.up(peer);
+            peers.hear(peer, heard.clone(), Shortfall::default(), S);
+        }
+        (catch_up, CounterMap::new(), peers, heard)
+    }
+
+    /// All that a writer has: its record and a cell.
+    fn part(node: u64) -> Delta {
+        let mut replica = Replica::new(ReplicaId::new(node, 1), "ord").expect("a region");
+        replica.add("clicks", 1).expect("room");
+        replica.flush();
+        replica.map().delta_since(&VersionVector::new())
+    }
+
+    #[test]
+    fn parts_wait_until_their_peer_is_whole() {
+        let (mut catch_up, map, peers, heard) = caught_up();
+        assert!(catch_up.hold(part(2), (ONE, &heard), S).is_none());
+        assert!(!catch_up.is_whole(&map, OWN, &peers, S));
+        // The rest may come from another peer, which is whole then too.
+        assert!(catch_up.hold(part(3), (OTHER, &heard), S).is_none());
+        assert!(catch_up.is_whole(&map, OWN, &peers, S));
+        assert_eq!(catch_up.take().len(), 2);
+        assert!(!catch_up.is_whole(&map, OWN, &peers, 60 * S), "nothing waits");
+    }
+
+    #[test]
+    fn half_of_a_lost_peer_waits_for_a_while() {
+        let (mut catch_up, map, mut peers, heard) = caught_up();
+        catch_up.hold(part(2), (ONE, &heard), S);
+        peers.down(ONE);
+        assert!(!catch_up.is_whole(&map, OWN, &peers, S));
+        assert!(catch_up.is_whole(&map, OWN, &peers, S + HOLD_MAX));
+    }
+
+    #[test]
+    fn version_that_nobody_brings_is_not_waited_for() {
+        let (mut catch_up, map, mut peers, heard) = caught_up();
+        catch_up.hold(part(2), (ONE, &heard), S);
+        peers.pull_ended(ONE, &heard, |writer| catch_up.seen_of(&map, writer));
+        assert!(catch_up.is_whole(&map, OWN, &peers, S));
+    }
+
+    #[test]
+    fn node_without_a_state_holds_nothing_back_until_it_has_caught_up() {
+        let mut catch_up = CatchUp::new(&CounterMap::new(), OWN, 1000);
+        let heard = VersionVector::new();
+        assert!(catch_up.hold(part(2), (ONE, &heard), S).is_some());
+        catch_up.drop_parts();
+        assert!(catch_up.hold(part(2), (ONE, &heard), S).is_none());
     }
 }

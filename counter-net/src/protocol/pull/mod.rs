@@ -4,7 +4,7 @@
 //! digests, and each pulls what it lacks, page by page and each writer from one peer at a time.
 //! [`Peers`] holds what every connected peer was heard to hold, [`Pulls`] the pulls in flight.
 //!
-//! A node that starts from a stored state takes in what it missed as one step, see [`CatchUp`].
+//! What pulls bring takes effect as one step, see [`CatchUp`].
 //!
 //! A node with a data directory promises only what is on its disk. [`Commits`] knows what that is,
 //! and keeps the requests that wait for a commit.

@@ -367,6 +367,12 @@ impl ConnectedPeer {
         !self.takes_no_parts
     }
 
+    /// False if it no longer names a writer, or a pull from it did not bring that version.
+    pub(super) fn may_bring(&self, writer: ReplicaId, version: Version) -> bool {
+        self.heard.get(writer) > 0
+            && self.fruitless.get(&writer).is_none_or(|asked| *asked < version)
+    }
+
     /// True while it is not asked anything, because a request failed.
     pub(crate) fn rests(&self, now: Duration) -> bool {
         self.rest_until > now

@@ -53,7 +53,7 @@ pub struct Replicator {
     pub(super) peers: Peers,
     pub(super) requests: OpenRequests,
     pub(super) pulls: Pulls,
-    /// What a node with a stored state has pulled before it has caught up.
+    /// What pulls brought and is not whole yet.
     pub(super) catch_up: CatchUp,
     /// The versions on disk, and the work that waits for a commit.
     pub(super) commits: Commits,
@@ -234,14 +234,15 @@ impl Replicator {
         if self.is_synced() && !was_synced {
             // Without an answer to the end, only a part of what the peers hold waits.
             if self.peers.any_pulled() || self.peers.any_synced_pulled() {
-                let _refused_and_alarmed = self.end_catch_up(replica);
+                let _refused_and_alarmed = self.join_held(replica);
             } else {
-                self.catch_up.end();
+                self.catch_up.drop_parts();
             }
             let waiting = self.gaps.writers();
             self.join_waiting(replica, &waiting);
             self.look_for_ended();
         }
+        let _refused_and_alarmed = self.join_whole(replica);
         if self.retirement.take_renewal() && !self.leaving {
             self.renew(replica);
         }

@@ -120,6 +120,32 @@ impl Sim {
         }
     }
 
+    /// The node has a store that commits after every input, from now on and in its later starts.
+    pub(in crate::sim) fn commit_always(&mut self, at: usize) {
+        let host = &mut self.hosts[at];
+        let Some(alive) = host.alive.as_mut() else { return };
+        let versions = alive.replica.map().version_vector();
+        alive.machine.follow_store(versions.clone());
+        host.on_disk = Some(versions);
+    }
+
+    /// Commits if the node's store commits after every input.
+    pub(super) fn commit_at_once(&mut self, at: usize) {
+        let host = &mut self.hosts[at];
+        let (Some(alive), Some(on_disk)) = (host.alive.as_mut(), host.on_disk.as_mut()) else {
+            return;
+        };
+        let versions = alive.replica.map().version_vector();
+        if versions == *on_disk {
+            return;
+        }
+        alive.machine.note_committed(versions.iter());
+        *on_disk = versions;
+        if alive.machine.awaits_commit() {
+            self.hand(at, Input::LocalChange, None);
+        }
+    }
+
     /// Starts a node that is down, as a new writer. With its disk it still holds what its earlier
     /// incarnations held.
     pub fn restart(&mut self, host: usize, with_disk: bool) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use counter_core::{CounterMap, REPLICAS_MAX, Replica, ReplicaId};
+use counter_core::{CounterMap, REPLICAS_MAX, Replica, ReplicaId, VersionVector};
 
 use crate::protocol::{NodeId, Replicator};
 use crate::sim::{Cost, SimConfig};
@@ -25,6 +25,8 @@ pub(super) struct Host {
     pub disk: Option<CounterMap>,
     /// The state that the last commit wrote, if the test makes the commits.
     pub committed: Option<CounterMap>,
+    /// The versions that its disk holds, if its store commits after every input.
+    pub on_disk: Option<VersionVector>,
     clock: Clock,
     /// How long it takes over each input.
     pub slowness: Duration,
@@ -83,6 +85,7 @@ impl Host {
             alive: None,
             disk: None,
             committed: None,
+            on_disk: None,
             clock,
             slowness: Duration::ZERO,
             busy_until: Duration::ZERO,
@@ -145,7 +148,8 @@ impl Host {
         if is_named && self.retires {
             machine.ask_for_number();
         }
-        if self.committed.is_some() {
+        self.on_disk = self.on_disk.take().map(|_| on_disk.clone());
+        if self.committed.is_some() || self.on_disk.is_some() {
             machine.follow_store(on_disk);
         }
         self.viewers = 0;

@@ -173,6 +173,7 @@ impl Sim {
             self.act(host, output, from);
         }
         self.rewake(host);
+        self.commit_at_once(host);
     }
 
     /// Has the ledger of a story look at a node.

@@ -30,6 +30,8 @@
 //! - A node that has not caught up owes only what its directory had shown. It may take in a reset
 //!   before the adds that the reset saw.
 //! - A node that was started from a restored copy owes nothing until it has caught up.
+//! - Restored nodes that meet while nobody else is up, and whose copies do not name some node, may
+//!   lose what only that node holds.
 //! - An operator who retires a running node may lose what only that node held.
 //! - A node without a disk that is killed while the rest is split may take adds with it.
 //! - An id may count twice once the dedup table had to forget it, and not at all if a reset saw it

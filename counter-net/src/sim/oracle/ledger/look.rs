@@ -173,6 +173,8 @@ impl Ledger {
                 let name = self.name(at, place);
                 return Err(format!("{name} is shown, and only version {upto} of it is held"));
             }
+            // It may have arrived together with a reset of it, and was never shown then.
+            seen.known |= u32::from(upto >= version) << place;
             let is_excused = (key.excused | seen.cleared) >> place & 1 == 1;
             if !is_shown && upto >= version && !is_excused {
                 if key.clearable >> place & 1 == 0 {

@@ -255,6 +255,33 @@ impl Ledger {
         }
     }
 
+    /// All nodes that run were restored, and no node that they know of knows the `unknown` ones.
+    /// They may fold what the copies have of a writer that is gone, and lose adds of it that only
+    /// unknown nodes hold. Resets that only those hold name what was folded, so their adds may come
+    /// back.
+    pub(super) fn restored_apart(
+        &mut self,
+        known: &[&CounterMap],
+        unknown: &[&CounterMap],
+        is_gone: impl Fn(ReplicaId) -> bool,
+    ) {
+        let holds = |maps: &[&CounterMap], writer, version| {
+            maps.iter().any(|map| map.counted_up_to(writer) >= version)
+        };
+        let is_apart =
+            |writer, version| holds(unknown, writer, version) && !holds(known, writer, version);
+        for key in &mut self.keys {
+            for (place, add) in key.adds.iter().enumerate() {
+                let is_at_risk = is_gone(add.writer)
+                    && add.written.is_some_and(|(_, version)| is_apart(add.writer, version));
+                key.excused |= u32::from(is_at_risk) << place;
+            }
+        }
+        for reset in self.resets.iter().filter(|reset| is_apart(reset.writer, reset.version)) {
+            self.keys[reset.key].excused |= reset.saw;
+        }
+    }
+
     /// A process took another incarnation number before anybody else held anything of it.
     pub(in crate::sim) fn renumbered(&mut self, host: usize, from: ReplicaId, to: ReplicaId) {
         if let Some(view) = self.views.get_mut(&host) {

@@ -2,7 +2,7 @@
 //!
 //! [`Stage`] holds the simulated cluster, the nodes of the story and the leaves that are under way.
 //! Each module here is one kind of act: `clients` add, reset and remove, `processes` start and crash,
-//! `leaves` and `retirement` end nodes for good, and `peace` ends all faults and compares. A
+//! `restores` watches starts from copies, `leaves` and `retirement` end nodes for good, and `peace` ends all faults and compares. A
 //! [`directory::Directory`] is a node's disk. Whatever an act does to a node, the ledger hears of
 //! it first.
 //!
@@ -14,6 +14,7 @@ mod leaves;
 mod peace;
 mod picture;
 mod processes;
+mod restores;
 mod retirement;
 
 use std::collections::BTreeSet;
@@ -56,6 +57,8 @@ pub(super) struct Stage<'a> {
     names: usize,
     /// Whether discovery names nodes that are gone, and takes its time.
     is_stale: bool,
+    /// Hosts that started from an earlier copy, and do not know everybody since.
+    restored: BTreeSet<usize>,
 }
 
 impl<'a> Stage<'a> {
@@ -92,7 +95,8 @@ impl<'a> Stage<'a> {
         });
         sim.keep_ledger(Ledger::new(dedup_max));
         let (actors, leaves) = (Vec::new(), Leaves::default());
-        Self { mix, sim, dice, actors, leaves, prints, names: 0, is_stale }
+        let restored = BTreeSet::new();
+        Self { mix, sim, dice, actors, leaves, prints, names: 0, is_stale, restored }
     }
 
     /// Plays the steps, and then peace.
@@ -114,6 +118,7 @@ impl<'a> Stage<'a> {
     fn play_all(&mut self, steps: &[Step]) -> Result<(), Failure> {
         for (at, step) in steps.iter().enumerate() {
             self.act(&step.act)?;
+            self.note_restored();
             if self.mix.remove > 0 && at % 5 == 0 {
                 self.hosts_up().into_iter().for_each(|host| self.sim.give_back(host));
             }

@@ -27,6 +27,8 @@ impl Stage<'_> {
         let directory = has_directory.then(Directory::default);
         if has_directory && self.mix.lag > 0 {
             self.sim.commit(host);
+        } else if has_directory && !self.has_copies() {
+            self.sim.commit_always(host);
         }
         self.actors.push(Actor { number, host, directory, is_gone: false });
     }
@@ -130,6 +132,9 @@ impl Stage<'_> {
             self.sim.put_disk(host, map);
         }
         self.sim.restart(host, true);
+        if back.is_some() {
+            self.restored.insert(host);
+        }
         // A restored copy owes nothing: until it has caught up, it may show what was reset since.
         self.tell_started(host, Some(seen).filter(|_| back.is_none()));
     }
