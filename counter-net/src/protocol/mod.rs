@@ -24,6 +24,7 @@
 
 mod acks;
 mod config;
+mod context;
 mod gossip;
 mod input;
 mod membership;

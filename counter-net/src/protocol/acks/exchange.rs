@@ -6,11 +6,12 @@ use counter_core::{Replica, ReplicaId, Version, VersionVector};
 use serde_bytes::ByteBuf;
 
 use super::pending::{Copies, Waited};
+use crate::protocol::context::Timer;
 use crate::protocol::gossip::own_since;
 use crate::protocol::input::NodeId;
 use crate::protocol::output::{Notice, Refusal};
 use crate::protocol::pull::Asked;
-use crate::protocol::replicator::{Replicator, Timer};
+use crate::protocol::replicator::Replicator;
 use crate::protocol::wire::{self, AckRequest, Id, Request, Response};
 
 impl Replicator {
@@ -22,8 +23,8 @@ impl Replicator {
         within: Duration,
     ) {
         // Pending amounts belong to the wait too. They get their version with the flush.
-        let version = (!replica.has_pending()).then(|| replica.map().seen_of(self.own));
-        if !self.acks.await_copies(id, copies, version, self.now.saturating_add(within)) {
+        let version = (!replica.has_pending()).then(|| replica.map().seen_of(self.ctx.own));
+        if !self.acks.await_copies(id, copies, version, self.ctx.now.saturating_add(within)) {
             self.answer_waits(vec![(id, Waited::TooMany)]);
         }
         self.on_local_change(replica);
@@ -37,7 +38,7 @@ impl Replicator {
         within: Duration,
     ) {
         let counted = |writer| replica.map().counted_up_to(writer);
-        let deadline = self.now.saturating_add(within);
+        let deadline = self.ctx.now.saturating_add(within);
         match self.acks.await_versions(id, versions, counted, deadline) {
             Some(true) => {}
             Some(false) => self.answer_waits(vec![(id, Waited::TooMany)]),
@@ -49,7 +50,7 @@ impl Replicator {
     /// the time to look again.
     pub(crate) fn settle_acks(&mut self, replica: &mut Replica) {
         if self.acks.is_idle() {
-            return self.timers.cancel(Timer::Acks);
+            return self.ctx.timers.cancel(Timer::Acks);
         }
         if let Some(version) = self.acks.version_wanted().filter(|_| !self.numbering.is_open()) {
             self.ask_for_acks(replica, version);
@@ -57,34 +58,34 @@ impl Replicator {
             let mut acked: Vec<Version> =
                 enrolled.into_iter().map(|replica| self.acked_by(replica)).collect();
             acked.sort_unstable_by(|a, b| b.cmp(a));
-            let answers = self.acks.take_copies(&acked, self.now);
+            let answers = self.acks.take_copies(&acked, self.ctx.now);
             self.answer_waits(answers);
         }
         let map = replica.map();
-        let answers = self.acks.take_versions(|writer| map.counted_up_to(writer), self.now);
+        let answers = self.acks.take_versions(|writer| map.counted_up_to(writer), self.ctx.now);
         self.answer_waits(answers);
         self.fetch_awaited(replica);
-        match self.acks.deadline(self.now) {
-            Some(at) => self.timers.set(Timer::Acks, at),
-            None => self.timers.cancel(Timer::Acks),
+        match self.acks.deadline(self.ctx.now) {
+            Some(at) => self.ctx.timers.set(Timer::Acks, at),
+            None => self.ctx.timers.cancel(Timer::Acks),
         }
     }
 
     fn answer_waits(&mut self, answers: Vec<(u64, Waited)>) {
         for (id, how) in answers {
-            self.out.notify(Notice::Waited { id, how });
+            self.ctx.out.notify(Notice::Waited { id, how });
         }
     }
 
     /// The version of this replica that `incarnation` is known to hold.
     fn acked_by(&self, incarnation: ReplicaId) -> Version {
-        if incarnation == self.own {
+        if incarnation == self.ctx.own {
             return Version::MAX;
         }
         let node = NodeId(incarnation.node);
         let runs = self.members.get(node).is_some_and(|entry| entry.replica == incarnation);
         let heard =
-            self.peers.get(node).filter(|_| runs).map_or(0, |source| source.holds(self.own));
+            self.peers.get(node).filter(|_| runs).map_or(0, |source| source.holds(self.ctx.own));
         heard.max(self.acks.remembered(incarnation))
     }
 
@@ -92,7 +93,7 @@ impl Replicator {
     pub(crate) fn remember_ack(&mut self, peer: NodeId) {
         self.acks.peer_down(peer);
         if let (Some(source), Some(entry)) = (self.peers.get(peer), self.members.get(peer)) {
-            self.acks.remember(entry.replica, source.holds(self.own));
+            self.acks.remember(entry.replica, source.holds(self.ctx.own));
         }
     }
 
@@ -102,9 +103,9 @@ impl Replicator {
         for peer in self.peers.nodes().collect::<Vec<_>>() {
             let Some(source) = self.peers.get(peer) else { continue };
             let rests = !source.has_answered()
-                || source.rests(self.now)
-                || !self.acks.may_ask(peer, self.now);
-            let known = source.holds(self.own);
+                || source.rests(self.ctx.now)
+                || !self.acks.may_ask(peer, self.ctx.now);
+            let known = source.holds(self.ctx.own);
             if rests
                 || known >= version
                 || self.awaits(peer, |asked| matches!(asked, Asked::Ack { .. }))
@@ -117,11 +118,11 @@ impl Replicator {
                 .is_some_and(|entry| self.commits.keeps(replica.map(), entry.replica));
             let cells = is_kept
                 .then(|| own_since(replica, known).encode())
-                .filter(|bytes| bytes.len() <= self.config.ask_bytes_max);
-            let ack = AckRequest { replica: Id(self.own), delta: cells.map(ByteBuf::from) };
+                .filter(|bytes| bytes.len() <= self.ctx.config.ask_bytes_max);
+            let ack = AckRequest { replica: Id(self.ctx.own), delta: cells.map(ByteBuf::from) };
             self.send(
                 peer,
-                Asked::Ack { version: replica.map().seen_of(self.own) },
+                Asked::Ack { version: replica.map().seen_of(self.ctx.own) },
                 &Request::ack(ack),
             );
         }
@@ -129,8 +130,8 @@ impl Replicator {
 
     /// A peer that was asked about the version `asked` holds this replica up to `version`.
     pub(crate) fn take_ack(&mut self, peer: NodeId, version: Version, asked: Version) {
-        self.peers.hear_writer(peer, self.own, version.min(asked));
-        self.acks.answered(peer, version, asked, self.now);
+        self.peers.hear_writer(peer, self.ctx.own, version.min(asked));
+        self.acks.answered(peer, version, asked, self.ctx.now);
     }
 
     /// A peer asks how much of its own writer this node holds, and may bring the cells along.
@@ -161,13 +162,13 @@ impl Replicator {
     /// Fetches awaited versions that gossip did not bring. Their writer is asked, or a random peer
     /// if the writer is not connected.
     fn fetch_awaited(&mut self, replica: &mut Replica) {
-        let Some(writer) = self.acks.take_fetch(self.now) else { return };
+        let Some(writer) = self.acks.take_fetch(self.ctx.now) else { return };
         self.plan(replica);
         if self.pulls.is_claimed(writer) {
             return;
         }
         let node = NodeId(writer.node);
-        let at_hand = self.peers.get(node).is_some_and(|source| !source.rests(self.now));
+        let at_hand = self.peers.get(node).is_some_and(|source| !source.rests(self.ctx.now));
         if let Some(peer) = if at_hand { Some(node) } else { self.random_peer() } {
             self.ask(replica, peer);
         }

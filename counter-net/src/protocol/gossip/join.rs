@@ -2,10 +2,11 @@
 
 use counter_core::{Delta, JoinError, Joined, Replica, ReplicaId, Span};
 
+use crate::protocol::context::Timer;
 use crate::protocol::input::NodeId;
 use crate::protocol::output::{Alarm, Notice, Refusal};
 use crate::protocol::replicator::Replicator;
-use crate::protocol::replicator::Timer;
+use crate::protocol::stats::Event;
 
 impl Replicator {
     /// Joins a delta, and then the deltas that waited for it.
@@ -43,7 +44,7 @@ impl Replicator {
             {
                 delta.retain(|writer| !replica.map().is_ended(writer));
                 if let Err(reason) = self.join_one(replica, delta, &[*writer]) {
-                    self.out.stats.refuse(reason);
+                    self.ctx.out.count_refusal(reason);
                 }
             }
         }
@@ -63,12 +64,14 @@ impl Replicator {
         let waits =
             |span: &Span| self.is_early() || replica.map().seen_of(span.replica) < span.after;
         let Some(gap) = delta.spans().find(waits) else { return self.join(replica, delta) };
-        self.out.stats.gaps += 1;
-        if !self.gaps.put(gap.replica, gap.after, delta, bytes, self.now) {
-            self.out.stats.gaps_dropped += 1;
+        self.ctx.out.count(Event::Gap);
+        if !self.gaps.put(gap.replica, gap.after, delta, bytes, self.ctx.now) {
+            self.ctx.out.count(Event::GapDropped);
         }
-        self.timers
-            .set_by(Timer::Gap, (self.now + self.config.gap_patience).max(self.gaps.next_ask()));
+        self.ctx.timers.set_by(
+            Timer::Gap,
+            (self.ctx.now + self.ctx.config.gap_patience).max(self.gaps.next_ask()),
+        );
         Ok(())
     }
 
@@ -90,26 +93,26 @@ impl Replicator {
     }
 
     fn note(&mut self, replica: &Replica, joined: Joined) {
-        self.out.stats.cells_joined += joined.cells() as u64;
+        self.ctx.out.count_many(Event::CellJoined, joined.cells());
         if joined.conflicts > 0 {
-            self.out.stats.conflicts += joined.conflicts as u64;
-            self.out.alarm(Alarm::Conflict { cells: joined.conflicts });
+            self.ctx.out.count_many(Event::Conflict, joined.conflicts);
+            self.ctx.out.alarm(Alarm::Conflict { cells: joined.conflicts });
         }
         if joined.incarnations_changed {
             self.incarnations_changed(replica);
         }
-        let has_ended = joined.incarnations_changed && replica.map().is_ended(self.own);
+        let has_ended = joined.incarnations_changed && replica.map().is_ended(self.ctx.own);
         let has_news = joined.incarnations_changed || !joined.records.is_empty();
         if has_ended || (has_news && self.is_below_ended(replica)) {
             self.retirement.want_renewal();
         }
         if let Some(version) = joined.own_ahead {
             self.retirement.want_renewal();
-            self.out.alarm(Alarm::OwnAhead { version });
+            self.ctx.out.alarm(Alarm::OwnAhead { version });
         }
         if joined.own_changed {
             // An add that was taken back goes out at once.
-            self.timers.set_by(Timer::Flush, self.publisher.next_flush().max(self.now));
+            self.ctx.timers.set_by(Timer::Flush, self.publisher.next_flush().max(self.ctx.now));
         }
         if !joined.records.is_empty() {
             self.look_for_ended();
@@ -119,9 +122,9 @@ impl Replicator {
         if joined.changed.is_empty() && joined.has_more_than_cells() {
             // These move the state hash and no value. Readers that show the hash need to know, and
             // so does the store, or this node would never promise them.
-            self.out.notify(Notice::Changed { keys: Vec::new() });
+            self.ctx.out.notify(Notice::Changed { keys: Vec::new() });
         }
-        self.out.changed(joined.changed);
+        self.ctx.out.changed(joined.changed);
     }
 
     fn refuse_join(&mut self, cause: &JoinError, writers: &[ReplicaId]) -> Refusal {
@@ -129,7 +132,7 @@ impl Replicator {
             return Refusal::Malformed;
         }
         self.bootstrap.set_refused(writers, true);
-        self.out.alarm(Alarm::JoinRefused { cause: cause.to_string() });
+        self.ctx.out.alarm(Alarm::JoinRefused { cause: cause.to_string() });
         Refusal::JoinRefused
     }
 }

@@ -27,7 +27,11 @@ impl Replicator {
 
     pub(crate) fn send_number_ask(&mut self, peer: NodeId) {
         if !self.awaits(peer, |asked| asked == Asked::Number) {
-            self.send(peer, Asked::Number, &Request::number(NumberAsk { replica: Id(self.own) }));
+            self.send(
+                peer,
+                Asked::Number,
+                &Request::number(NumberAsk { replica: Id(self.ctx.own) }),
+            );
         }
     }
 
@@ -90,13 +94,14 @@ impl Replicator {
             return;
         }
         self.numbering.close();
-        let above = ReplicaId::new(self.own.node, self.numbering.latest()).follows().incarnation;
-        if self.numbering.latest() > 0 && self.own.incarnation < above {
+        let above =
+            ReplicaId::new(self.ctx.own.node, self.numbering.latest()).follows().incarnation;
+        if self.numbering.latest() > 0 && self.ctx.own.incarnation < above {
             self.renumber(
                 replica,
                 ReplicaId {
-                    incarnation: above | self.own.incarnation & u64::from(u32::MAX),
-                    ..self.own
+                    incarnation: above | self.ctx.own.incarnation & u64::from(u32::MAX),
+                    ..self.ctx.own
                 },
             );
         }
@@ -115,7 +120,7 @@ impl Replicator {
         self.numbering.is_sure()
             || (any
                 && all
-                && (!self.bootstrap.expects_peers() || self.now >= self.started + PATIENCE))
+                && (!self.bootstrap.expects_peers() || self.ctx.now >= self.ctx.started + PATIENCE))
     }
 
     /// Renews this incarnation if a later one of this node is known. No peer that was asked knew of
@@ -124,7 +129,8 @@ impl Replicator {
     /// alone.
     pub(crate) fn look_for_later(&mut self, replica: &Replica) {
         let is_later = |incarnation: ReplicaId| {
-            incarnation.node == self.own.node && incarnation.incarnation > self.own.incarnation
+            incarnation.node == self.ctx.own.node
+                && incarnation.incarnation > self.ctx.own.incarnation
         };
         if self.numbering.asks()
             && !self.numbering.is_open()
@@ -138,12 +144,12 @@ impl Replicator {
         if !replica.rename(incarnation) {
             return;
         }
-        let from = std::mem::replace(&mut self.own, incarnation);
+        let from = std::mem::replace(&mut self.ctx.own, incarnation);
         self.members.renew(incarnation);
         self.publisher.renew(replica);
         self.snapshots.start_again();
         self.confirmations.renew(incarnation);
-        self.out.notify(Notice::Renumbered { from, replica: incarnation });
+        self.ctx.out.notify(Notice::Renumbered { from, replica: incarnation });
     }
 
     /// True while cells of peers have to wait: they might end this incarnation before it has its

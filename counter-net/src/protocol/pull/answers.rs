@@ -7,11 +7,11 @@ use serde_bytes::ByteBuf;
 
 use super::commits::promised;
 use super::open_requests::{Asked, OpenRequest};
+use crate::protocol::context::Timer;
 use crate::protocol::input::NodeId;
 use crate::protocol::output::{Alarm, Notice, Refusal};
 use crate::protocol::replicator::Replicator;
-use crate::protocol::replicator::Timer;
-use crate::protocol::stats::Kind;
+use crate::protocol::stats::{Event, Kind};
 use crate::protocol::wire::PeerStatus;
 use crate::protocol::wire::{self, unpack_vector};
 use crate::protocol::wire::{Noted, PageMessage, Request, Response, StateMessage};
@@ -28,11 +28,11 @@ impl Replicator {
         payload: &[u8],
     ) {
         let Some(request) = self.requests.get(id, peer) else {
-            self.out.stats.count_in(Kind::Other, payload.len());
-            return self.out.stats.refuse(Refusal::Unasked);
+            self.ctx.out.count_in(Kind::Other, payload.len());
+            return self.ctx.out.count_refusal(Refusal::Unasked);
         };
         self.close(id);
-        self.out.stats.count_in(request.asked.kind(), payload.len());
+        self.ctx.out.count_in(request.asked.kind(), payload.len());
         let taken = wire::decode(payload, usize::MAX)
             .and_then(|response| self.take_response(replica, request, response));
         match taken {
@@ -40,7 +40,7 @@ impl Replicator {
                 self.peers.succeeded(peer);
             }
             Err(reason) => {
-                self.out.refuse(peer, reason);
+                self.ctx.out.refuse(peer, reason);
                 self.failed(replica, request, false);
             }
         }
@@ -60,7 +60,7 @@ impl Replicator {
                 match request.asked {
                     Asked::Confirm => {
                         if self.peers.set_confirms_nothing(peer) {
-                            self.out.notify(Notice::EarlierRelease { peer });
+                            self.ctx.out.notify(Notice::EarlierRelease { peer });
                         }
                     }
                     Asked::Digest => self.peers.set_takes_no_parts(peer),
@@ -73,7 +73,7 @@ impl Replicator {
                 self.told_ended(request.asker);
             }
             if refused.reason == Refusal::SecondProcess.label() {
-                self.out.notify(Notice::SecondProcess);
+                self.ctx.out.notify(Notice::SecondProcess);
             }
             return Err(Refusal::RefusedByPeer);
         }
@@ -82,7 +82,7 @@ impl Replicator {
         }
         match (request.asked, response) {
             (Asked::Compare { seen }, Response { same: Some(same), .. }) => {
-                self.out.stats.rounds_equal += 1;
+                self.ctx.out.count(Event::RoundEqual);
                 self.hear_equal(replica, peer, (incarnation, &behind), seen, same.synced)
             }
             (Asked::Compare { .. } | Asked::Ask { .. }, Response { state: Some(state), .. }) => {
@@ -117,7 +117,7 @@ impl Replicator {
         asked: u128,
         synced: bool,
     ) -> Result<(), Refusal> {
-        let behind = unpack_vector(behind, self.config.digest_replicas_max)?;
+        let behind = unpack_vector(behind, self.ctx.config.digest_replicas_max)?;
         if behind.is_empty()
             && let Some(incarnation) = self.incarnation_heard(replica, peer, incarnation)
         {
@@ -190,7 +190,7 @@ impl Replicator {
     pub(crate) fn take_answer(&mut self, peer: NodeId, answer: PeerStatus) {
         self.peers.said(peer, answer);
         if answer.waits && !self.is_synced() {
-            self.timers.set_by(Timer::Retry(peer), self.now + WAITING_INTERVAL);
+            self.ctx.timers.set_by(Timer::Retry(peer), self.ctx.now + WAITING_INTERVAL);
         }
     }
 
@@ -202,7 +202,8 @@ impl Replicator {
         heard: &VersionVector,
     ) {
         let lacks = !heard.contains(&replica.map().version_vector());
-        if lacks && heard.get(self.own) > 0 && !self.awaits(peer, |asked| asked == Asked::Tell) {
+        if lacks && heard.get(self.ctx.own) > 0 && !self.awaits(peer, |asked| asked == Asked::Tell)
+        {
             self.tell(replica, peer);
         }
     }
@@ -226,7 +227,7 @@ impl Replicator {
     ) -> Result<(), Refusal> {
         let nothing = VersionVector::new();
         let heard = self.peers.get(peer).map_or(&nothing, |source| source.heard());
-        match self.catch_up.hold(delta, (peer, heard), self.now) {
+        match self.catch_up.hold(delta, (peer, heard), self.ctx.now) {
             Some(delta) => self.join(replica, delta),
             None if self.catch_up.is_over_bound() => self.join_held(replica),
             None => self.join_whole(replica),
@@ -241,7 +242,7 @@ impl Replicator {
     /// Joins what was held back since this node has caught up, if it is whole.
     pub(crate) fn join_whole(&mut self, replica: &mut Replica) -> Result<(), Refusal> {
         let is_whole = self.is_synced()
-            && self.catch_up.is_whole(replica.map(), self.own, &self.peers, self.now);
+            && self.catch_up.is_whole(replica.map(), self.ctx.own, &self.peers, self.ctx.now);
         if is_whole { self.join_held(replica) } else { Ok(()) }
     }
 
@@ -251,14 +252,15 @@ impl Replicator {
         peer: NodeId,
         page: PageMessage,
     ) -> Result<(), Refusal> {
-        self.out.stats.pages += 1;
+        self.ctx.out.count(Event::Page);
         let delta = wire::decode_delta(&page.delta)?;
         let next = page.next.map(ByteBuf::into_vec);
         if next.as_ref().is_some_and(|next| Cursor::decode(next).is_err()) {
             return Err(Refusal::Malformed);
         }
         let Some(pull) = self.pulls.get_mut(peer) else { return Err(Refusal::Unasked) };
-        let progress = pull.page(delta, next).inspect_err(|reason| self.out.alarm_of(*reason))?;
+        let progress =
+            pull.page(delta, next).inspect_err(|reason| self.ctx.out.alarm_of(*reason))?;
         let repair = pull.repair;
         if repair {
             self.repair(replica, progress.ready)?
@@ -268,7 +270,7 @@ impl Replicator {
         if progress.done {
             self.finish_pull(replica, peer);
         } else if let Some(pull) = self.pulls.get(peer) {
-            let next = Request::pull(pull.request(self.own));
+            let next = Request::pull(pull.request(self.ctx.own));
             self.send(peer, Asked::Pull, &next);
         }
         Ok(())
@@ -286,15 +288,15 @@ impl Replicator {
     /// Equal version vectors with unequal hashes are a fault of this software. It is counted, and
     /// repaired by a full pull once in a while.
     pub(crate) fn diverged(&mut self, peer: NodeId) {
-        self.out.stats.divergences += 1;
-        let is_due = self.peers.may_repair(peer, self.now, self.config.repair_interval);
+        self.ctx.out.count(Event::Divergence);
+        let is_due = self.peers.may_repair(peer, self.ctx.now, self.ctx.config.repair_interval);
         if !is_due || !self.pulls.has_room(peer) {
             return;
         }
-        self.peers.begin_repair(peer, self.now);
-        self.out.stats.repairs += 1;
-        self.out.alarm(Alarm::Diverged { peer });
-        let request = Request::pull(self.pulls.begin_repair(peer).request(self.own));
+        self.peers.begin_repair(peer, self.ctx.now);
+        self.ctx.out.count(Event::Repair);
+        self.ctx.out.alarm(Alarm::Diverged { peer });
+        let request = Request::pull(self.pulls.begin_repair(peer).request(self.ctx.own));
         self.send(peer, Asked::Pull, &request);
     }
 }

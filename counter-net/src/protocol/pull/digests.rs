@@ -19,7 +19,7 @@ impl Replicator {
     /// node's memory.
     pub(crate) fn digest_for(&mut self, replica: &Replica, peer: NodeId) -> DigestPiece {
         let digest = replica.map().version_vector();
-        let replicas_max = self.config.digest_replicas_max;
+        let replicas_max = self.ctx.config.digest_replicas_max;
         // An earlier release takes the first part for the whole, and asks for more than it lacks.
         let takes_parts = self.peers.get(peer).is_some_and(|source| source.takes_parts());
         let others_follow =
@@ -30,7 +30,8 @@ impl Replicator {
         let first = pieces.next().unwrap_or_default();
         for DigestPiece { have, behind, part } in pieces.filter(|_| others_follow) {
             if let Some(part) = part {
-                let further = DigestPart { replica: Id(self.own), have, uncommitted: behind, part };
+                let further =
+                    DigestPart { replica: Id(self.ctx.own), have, uncommitted: behind, part };
                 self.send(peer, Asked::Digest, &Request::digest(further));
             }
         }
@@ -41,7 +42,8 @@ impl Replicator {
     /// together.
     fn has_parts_under_way(&self, peer: NodeId) -> bool {
         let parts = self.requests.count(peer, |asked| asked == Asked::Digest);
-        parts.saturating_mul(self.config.digest_replicas_max) >= self.config.heard_replicas_max
+        parts.saturating_mul(self.ctx.config.digest_replicas_max)
+            >= self.ctx.config.heard_replicas_max
     }
 
     /// Reads a digest that came with a message, and `answer` with it. `None` while parts are
@@ -57,12 +59,12 @@ impl Replicator {
         part: Option<PartNumber>,
         answer: Option<PeerStatus>,
     ) -> Result<Option<WholeDigest>, Refusal> {
-        let replicas_max = self.config.digest_replicas_max;
+        let replicas_max = self.ctx.config.digest_replicas_max;
         let (have, behind) =
             (unpack_vector(have, replicas_max)?, unpack_vector(behind, replicas_max)?);
         match part {
             Some(part) => {
-                let replicas_max = self.config.heard_replicas_max;
+                let replicas_max = self.ctx.config.heard_replicas_max;
                 self.peers.put_part(peer, incarnation, part, (have, behind), answer, replicas_max)
             }
             None => {
@@ -136,7 +138,7 @@ impl Replicator {
         incarnation: Option<u64>,
     ) -> Option<ReplicaId> {
         let incarnation = ReplicaId::new(peer.0, incarnation?);
-        (incarnation != self.own
+        (incarnation != self.ctx.own
             && replica.map().seen_of(incarnation) > 0
             && !replica.map().is_ended(incarnation))
         .then_some(incarnation)
@@ -157,9 +159,9 @@ impl Replicator {
     pub(crate) fn hear(&mut self, replica: &Replica, peer: NodeId, mut digest: VersionVector) {
         digest.retain(|writer| !replica.map().is_folded(writer));
         if let Some(incarnation) = self.members.get(peer).map(|entry| entry.replica) {
-            self.confirmations.note_digest(incarnation, &digest, self.now);
+            self.confirmations.note_digest(incarnation, &digest, self.ctx.now);
         }
         let lacks = self.shortfall(replica, &digest);
-        self.peers.hear(peer, digest, lacks, self.now);
+        self.peers.hear(peer, digest, lacks, self.ctx.now);
     }
 }

@@ -66,7 +66,7 @@ impl Asked {
 
 /// Every open request, by its id.
 ///
-/// Invariant: each has a timer, [`Timer::Request`](crate::protocol::replicator::Timer), so none
+/// Invariant: each has a timer, [`Timer::Request`](crate::protocol::context::Timer), so none
 /// stays open for longer than the request timeout.
 #[derive(Debug, Default)]
 pub(crate) struct OpenRequests {

@@ -5,8 +5,10 @@ use std::time::Duration;
 use counter_core::Replica;
 
 use super::open_requests::{Asked, OpenRequest};
+use crate::protocol::context::Timer;
 use crate::protocol::input::NodeId;
-use crate::protocol::replicator::{Replicator, Timer};
+use crate::protocol::replicator::Replicator;
+use crate::protocol::stats::Event;
 use crate::protocol::wire::Request;
 
 /// How many failures in a row a pull survives at its peer.
@@ -14,14 +16,15 @@ const RESUMES_MAX: u32 = 2;
 
 impl Replicator {
     pub(crate) fn send(&mut self, peer: NodeId, asked: Asked, request: &Request) {
-        let id = self.out.request(peer, asked.kind(), request);
-        self.requests.insert(id, OpenRequest { peer, asked, asker: self.own, sent: self.now });
-        self.timers.set(Timer::Request(id), self.now + self.config.request_timeout);
+        let id = self.ctx.out.request(peer, asked.kind(), request);
+        self.requests
+            .insert(id, OpenRequest { peer, asked, asker: self.ctx.own, sent: self.ctx.now });
+        self.ctx.timers.set(Timer::Request(id), self.ctx.now + self.ctx.config.request_timeout);
     }
 
     /// Closes a request, with its timer.
     pub(super) fn close(&mut self, id: u64) -> Option<OpenRequest> {
-        self.timers.cancel(Timer::Request(id));
+        self.ctx.timers.cancel(Timer::Request(id));
         self.requests.remove(id)
     }
 
@@ -60,10 +63,12 @@ impl Replicator {
         let resume = resume
             && self.peers.get(request.peer).is_some_and(|source| source.failures() < RESUMES_MAX);
         if request.asked == Asked::Pull && !resume {
-            self.out.stats.pulls_failed += u64::from(self.pulls.end(request.peer).is_some());
+            if self.pulls.end(request.peer).is_some() {
+                self.ctx.out.count(Event::PullFailed);
+            }
         }
-        if let Some(until) = self.peers.failed(request.peer, self.now) {
-            self.timers.set(Timer::Retry(request.peer), until);
+        if let Some(until) = self.peers.failed(request.peer, self.ctx.now) {
+            self.ctx.timers.set(Timer::Retry(request.peer), until);
         }
         self.plan(replica);
     }

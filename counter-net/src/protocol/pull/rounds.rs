@@ -8,10 +8,11 @@ use serde_bytes::ByteBuf;
 
 use super::open_requests::Asked;
 use super::peers::ConnectedPeer;
+use crate::protocol::context::Timer;
 use crate::protocol::gossip::own_since;
 use crate::protocol::input::NodeId;
 use crate::protocol::replicator::Replicator;
-use crate::protocol::replicator::Timer;
+use crate::protocol::stats::Event;
 use crate::protocol::wire::DigestPiece;
 use crate::protocol::wire::Hash;
 use crate::protocol::wire::{Ask, Compare, Request, Tell};
@@ -23,14 +24,14 @@ const GAP_TIMEOUTS: u32 = 3;
 
 impl Replicator {
     pub(crate) fn on_peer_up(&mut self, replica: &mut Replica, peer: NodeId) {
-        if peer == self.node() || !self.peers.up(peer) {
+        if peer == self.ctx.node() || !self.peers.up(peer) {
             return;
         }
         self.absolve_connected(peer);
         if self.peers.len() == 1 {
             // This is the first connection, or the first after a time alone. Others may not know
             // what changed meanwhile.
-            self.announcer.wait_until(self.now + self.config.announce_interval);
+            self.announcer.wait_until(self.ctx.now + self.ctx.config.announce_interval);
             self.announce_soon();
         }
         self.ask(replica, peer);
@@ -44,13 +45,15 @@ impl Replicator {
         for id in self.requests.of_peer(peer) {
             self.close(id);
         }
-        self.timers.cancel(Timer::Retry(peer));
+        self.ctx.timers.cancel(Timer::Retry(peer));
         self.refuse_deferred(peer);
         self.confirmations.down(peer);
-        self.out.stats.pulls_failed += u64::from(self.pulls.end(peer).is_some());
+        if self.pulls.end(peer).is_some() {
+            self.ctx.out.count(Event::PullFailed);
+        }
         if !self.leaving {
             self.watch_lost(peer);
-            self.dial_soon(self.now);
+            self.dial_soon(self.ctx.now);
         }
         self.plan(replica);
     }
@@ -75,7 +78,7 @@ impl Replicator {
             return self.send_number_ask(peer);
         }
         let DigestPiece { have, behind, part } = self.digest_for(replica, peer);
-        let known = self.peers.get(peer).is_some_and(|source| source.holds(self.own) > 0);
+        let known = self.peers.get(peer).is_some_and(|source| source.holds(self.ctx.own) > 0);
         let ask = Ask {
             announcement: self.own_announcement(),
             have,
@@ -86,7 +89,7 @@ impl Replicator {
             part,
         };
         if cells {
-            self.timers.set(Timer::FirstPeerWait, self.now + FIRST_PEER_WAIT);
+            self.ctx.timers.set(Timer::FirstPeerWait, self.ctx.now + FIRST_PEER_WAIT);
         }
         self.send(peer, Asked::Ask { cells }, &Request::ask(ask));
     }
@@ -96,7 +99,7 @@ impl Replicator {
         if self.numbering.is_open() {
             return;
         }
-        let known = self.peers.get(peer).map_or(0, |source| source.holds(self.own));
+        let known = self.peers.get(peer).map_or(0, |source| source.holds(self.ctx.own));
         let last = self.may_send_cells(replica, peer).then(|| own_since(replica, known).encode());
         let DigestPiece { have, behind, part } = self.digest_for(replica, peer);
         let tell = Tell {
@@ -104,7 +107,7 @@ impl Replicator {
             have,
             uncommitted: behind,
             delta: last
-                .filter(|bytes| bytes.len() <= self.config.page_bytes_max)
+                .filter(|bytes| bytes.len() <= self.ctx.config.page_bytes_max)
                 .map(ByteBuf::from),
             successor: None,
             part,
@@ -124,22 +127,19 @@ impl Replicator {
     }
 
     pub(crate) fn set_next_round(&mut self) {
-        let interval = self.jittered(self.config.anti_entropy_interval);
-        self.timers.set(Timer::Round, self.now + interval);
-    }
-
-    /// The duration, up to 20 % shorter or longer.
-    pub(crate) fn jittered(&mut self, time: Duration) -> Duration {
-        time.mul_f64(0.8 + 0.4 * self.rng.f64())
+        let interval = self.ctx.jittered(self.ctx.config.anti_entropy_interval);
+        self.ctx.timers.set(Timer::Round, self.ctx.now + interval);
     }
 
     /// One round with one random peer: a compare of hashes, or an ask if no ask was answered yet.
     pub(crate) fn on_round(&mut self, replica: &mut Replica) {
         self.set_next_round();
-        self.gaps.drop_older(self.now.saturating_sub(self.config.request_timeout * GAP_TIMEOUTS));
+        self.gaps.drop_older(
+            self.ctx.now.saturating_sub(self.ctx.config.request_timeout * GAP_TIMEOUTS),
+        );
         self.plan(replica);
         let Some(peer) = self.random_peer() else { return };
-        self.out.stats.rounds += 1;
+        self.ctx.out.count(Event::Round);
         // Its digest may have come with a request of its own. Only its answer says whether it is
         // synced and waits.
         if self
@@ -159,7 +159,7 @@ impl Replicator {
             seen: Hash(seen),
             state: Hash(replica.state_hash().0),
             announcements: Hash(self.members.hash()),
-            stale: self.members.is_stale(self.now),
+            stale: self.members.is_stale(self.ctx.now),
         };
         self.send(peer, Asked::Compare { seen }, &Request::compare(compare));
     }
@@ -168,21 +168,21 @@ impl Replicator {
     /// and parts of a digest.
     pub(crate) fn random_peer(&mut self) -> Option<NodeId> {
         let free = |(peer, source): (NodeId, &ConnectedPeer)| {
-            (!source.rests(self.now)
+            (!source.rests(self.ctx.now)
                 && !self.awaits(peer, |asked| {
                     !matches!(asked, Asked::Pull | Asked::Confirm | Asked::Digest)
                 }))
             .then_some(peer)
         };
         let free: Vec<NodeId> = self.peers.iter().filter_map(free).collect();
-        if free.is_empty() { None } else { Some(free[self.rng.usize(..free.len())]) }
+        if free.is_empty() { None } else { Some(free[self.ctx.rng.usize(..free.len())]) }
     }
 
     pub(crate) fn on_retry(&mut self, replica: &mut Replica, peer: NodeId) {
         if let Some(pull) =
             self.pulls.get(peer).filter(|_| !self.awaits(peer, |asked| asked == Asked::Pull))
         {
-            let request = Request::pull(pull.request(self.own));
+            let request = Request::pull(pull.request(self.ctx.own));
             self.send(peer, Asked::Pull, &request);
         }
         match self.peers.get(peer) {
@@ -199,7 +199,7 @@ impl Replicator {
         self.plan(replica);
         let unclaimed = self.gaps.writers().iter().any(|writer| !self.pulls.is_claimed(*writer));
         if unclaimed && let Some(peer) = self.random_peer() {
-            self.gaps.asked(self.now);
+            self.gaps.asked(self.ctx.now);
             self.ask(replica, peer);
         }
     }
@@ -209,13 +209,14 @@ impl Replicator {
     pub(crate) fn plan(&mut self, replica: &mut Replica) {
         // The first peer's answer may bring everything, so for a moment nobody else is asked for
         // it.
-        if self.cells_asked().is_some_and(|sent| self.now < sent + FIRST_PEER_WAIT) {
+        if self.cells_asked().is_some_and(|sent| self.ctx.now < sent + FIRST_PEER_WAIT) {
             return;
         }
         let seen = self.catch_up.seen(replica.map());
         self.peers.mark_pulled(&seen);
         for peer in self.peers.nodes().collect::<Vec<_>>() {
-            let Some(source) = self.peers.get(peer).filter(|source| !source.rests(self.now)) else {
+            let Some(source) = self.peers.get(peer).filter(|source| !source.rests(self.ctx.now))
+            else {
                 continue;
             };
             if !self.pulls.has_room(peer)
@@ -224,16 +225,16 @@ impl Replicator {
                 continue;
             }
             let mut wanted = source.wanted(&seen);
-            wanted.retain(|(_, writer)| *writer != self.own);
-            if !wanted.is_empty() && source.holds(self.own) == 0 {
+            wanted.retain(|(_, writer)| *writer != self.ctx.own);
+            if !wanted.is_empty() && source.holds(self.ctx.own) == 0 {
                 // The peer does not know this replica yet and would refuse. An ask brings the
                 // record.
                 self.ask(replica, peer);
                 continue;
             }
             if let Some(pull) = self.pulls.begin(peer, &wanted, &seen) {
-                let request = Request::pull(pull.request(self.own));
-                self.out.stats.pulls += 1;
+                let request = Request::pull(pull.request(self.ctx.own));
+                self.ctx.out.count(Event::Pull);
                 self.send(peer, Asked::Pull, &request);
             }
         }

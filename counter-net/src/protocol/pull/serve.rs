@@ -40,7 +40,7 @@ impl Replicator {
         payload: &[u8],
     ) {
         let request = wire::decode(payload, usize::MAX);
-        self.out.stats.count_in(request.as_ref().map_or(Kind::Other, kind_of), payload.len());
+        self.ctx.out.count_in(request.as_ref().map_or(Kind::Other, kind_of), payload.len());
         self.answer(replica, peer, id, payload, request);
     }
 
@@ -64,11 +64,11 @@ impl Replicator {
             Err(reason) => Err(reason),
         };
         let response = answered.unwrap_or_else(|reason| {
-            self.out.refuse(peer, reason);
+            self.ctx.out.refuse(peer, reason);
             Response::refused(reason)
         });
-        let response = Response { incarnation: Some(self.own.incarnation), ..response };
-        self.out.respond(peer, id, kind, &response);
+        let response = Response { incarnation: Some(self.ctx.own.incarnation), ..response };
+        self.ctx.out.respond(peer, id, kind, &response);
         if !matches!(kind, Kind::Compare | Kind::Confirm) {
             // The request may show that this node lacks something. The answer goes first.
             self.plan(replica);
@@ -118,7 +118,7 @@ impl Replicator {
     /// Refuses the deferred requests of a peer that is gone, so that the driver keeps none of them.
     pub(super) fn refuse_deferred(&mut self, peer: NodeId) {
         for DeferredRequest { id, .. } in self.commits.take_of(peer) {
-            self.out.respond(peer, id, Kind::Other, &Response::refused(Refusal::NotRecorded));
+            self.ctx.out.respond(peer, id, Kind::Other, &Response::refused(Refusal::NotRecorded));
         }
     }
 
@@ -139,7 +139,7 @@ impl Replicator {
         let behind = self.not_promised(&seen);
         // One message names at most this many writers that are behind.
         let is_whole =
-            equal && state == compare.state && behind.len() <= self.config.digest_replicas_max;
+            equal && state == compare.state && behind.len() <= self.ctx.config.digest_replicas_max;
         if is_whole && !announcements_differ {
             self.hear(replica, peer, seen);
             return Response {
@@ -174,7 +174,7 @@ impl Replicator {
             synced: self.is_synced(),
             waits: self.bootstrap.waits(&self.peers, peer),
             announcements: if announcements {
-                self.members.announcements(self.now)
+                self.members.announcements(self.ctx.now)
             } else {
                 Vec::new()
             },
@@ -221,7 +221,7 @@ impl Replicator {
         }
         let digest = digest.filter(|_| ask.cells);
         let page = digest.map(|digest| {
-            replica.map().page_since(&digest.have, None, None, self.config.ask_bytes_max)
+            replica.map().page_since(&digest.have, None, None, self.ctx.config.ask_bytes_max)
         });
         let whole = page
             .filter(|page| page.next.is_none() && !page.delta.is_empty())
@@ -256,7 +256,7 @@ impl Replicator {
         if !self.commits.keeps(replica.map(), pull.replica.0) {
             return Ok(Served::Deferred(pull.replica.0));
         }
-        let have = unpack_vector(&pull.have, self.config.digest_replicas_max)?;
+        let have = unpack_vector(&pull.have, self.ctx.config.digest_replicas_max)?;
         let only = pull.writers()?;
         let cursor = pull
             .cursor
@@ -268,7 +268,7 @@ impl Replicator {
             &have,
             only.as_deref(),
             cursor.as_ref(),
-            self.config.page_bytes_max,
+            self.ctx.config.page_bytes_max,
         );
         for span in page.delta.spans() {
             self.peers.hear_writer(peer, span.replica, span.upto);

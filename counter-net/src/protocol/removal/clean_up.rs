@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use counter_core::{Flushed, Replica, Shown};
 
+use crate::protocol::context::Timer;
 use crate::protocol::output::{Alarm, Notice};
-use crate::protocol::replicator::{Replicator, Timer};
+use crate::protocol::replicator::Replicator;
 use crate::protocol::stability::WaitsFor;
 
 /// Time between two steps.
@@ -19,7 +20,7 @@ impl Replicator {
         if !self.removal.is_set && replica.has_traces() && !self.leaving {
             self.removal.is_set = true;
             self.promises.want(WaitsFor::Removal, true);
-            self.timers.set_by(Timer::CleanUp, self.now + STEP_INTERVAL);
+            self.ctx.timers.set_by(Timer::CleanUp, self.ctx.now + STEP_INTERVAL);
         }
     }
 
@@ -30,21 +31,21 @@ impl Replicator {
             return self.promises.want(WaitsFor::Removal, false);
         }
         self.look_for_traces(replica);
-        if replica.map().is_ended(self.own) || !self.is_synced() || !self.in_touch() {
+        if replica.map().is_ended(self.ctx.own) || !self.is_synced() || !self.in_touch() {
             return;
         }
         let own =
             self.commits.promised().cloned().unwrap_or_else(|| replica.map().version_vector());
         // Own amounts and cells can be dropped without promises.
-        let shown = self.promises.of_all(replica.map(), self.own, own).unwrap_or_default();
+        let shown = self.promises.of_all(replica.map(), self.ctx.own, own).unwrap_or_default();
         self.clean_up(replica, &shown);
         self.ask_for_promises(replica);
-        let tombstones = replica.map().tombstones_of(self.own);
+        let tombstones = replica.map().tombstones_of(self.ctx.own);
         if self.removal.take_alarm(tombstones) {
             let versions = self.removal.work.awaited(replica.map());
-            let without = self.promises.without(replica.map(), self.own, &versions);
+            let without = self.promises.without(replica.map(), self.ctx.own, &versions);
             let waits_for = without.first().copied();
-            self.out.alarm(Alarm::TombstonesKept { count: tombstones, waits_for });
+            self.ctx.out.alarm(Alarm::TombstonesKept { count: tombstones, waits_for });
         }
     }
 
@@ -58,8 +59,8 @@ impl Replicator {
             Some(changed) => {
                 self.publish_own(replica, &Flushed::default());
                 // The state hash moved, even where no value did.
-                self.out.notify(Notice::Changed { keys: Vec::new() });
-                self.out.changed(changed);
+                self.ctx.out.notify(Notice::Changed { keys: Vec::new() });
+                self.ctx.out.changed(changed);
             }
         }
     }
@@ -68,7 +69,7 @@ impl Replicator {
     /// out of reach holds the clean-up back anyway.
     fn ask_for_promises(&mut self, replica: &Replica) {
         let versions = self.removal.work.awaited(replica.map());
-        let without = self.promises.without(replica.map(), self.own, &versions);
+        let without = self.promises.without(replica.map(), self.ctx.own, &versions);
         let count = without.len();
         let peers = self.connected(without);
         if peers.len() == count {

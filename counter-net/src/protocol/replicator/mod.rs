@@ -4,9 +4,7 @@
 //! [`Replicator`] that connect several parts lie in the folder of their task. A method that needs
 //! only one part belongs to that part.
 
-mod outbox;
 mod readers;
-mod timers;
 
 use std::time::Duration;
 
@@ -14,6 +12,7 @@ use counter_core::{Replica, ReplicaId, Version, VersionVector};
 
 use crate::protocol::acks::Acks;
 use crate::protocol::config::ProtocolConfig;
+use crate::protocol::context::{Context, Timer};
 use crate::protocol::gossip::{Gaps, Publisher};
 use crate::protocol::input::{Input, NodeId};
 use crate::protocol::membership::{Announcer, Bootstrap, Dialling, Members, NotReady, Numbering};
@@ -22,30 +21,16 @@ use crate::protocol::pull::{CatchUp, Commits, OpenRequests, Peers, Pulls};
 use crate::protocol::removal::Removal;
 use crate::protocol::retirement::Retirement;
 use crate::protocol::stability::{Confirmations, Promises, Snapshots};
-use crate::protocol::wire::Sequence;
-use outbox::Outbox;
-pub(super) use timers::Timer;
-use timers::Timers;
+use crate::protocol::stats::Sizes;
 
 /// The protocol of one node. See the [module](crate::protocol) for how to drive it.
 #[derive(Debug)]
 pub struct Replicator {
-    pub(super) config: ProtocolConfig,
-    /// The replica that this node writes as.
-    pub(super) own: ReplicaId,
-    pub(super) started: Duration,
-    /// The greatest time that was ever handed in.
-    pub(super) now: Duration,
-    /// The source of jitter and of random peers.
-    pub(super) rng: fastrand::Rng,
-    /// The outputs to carry out, and the counts.
-    pub(super) out: Outbox,
-    pub(super) timers: Timers,
+    /// What all machines share, and how they act.
+    pub(super) ctx: Context,
 
     /// Paces flushes, and tracks which own cells went out.
     pub(super) publisher: Publisher,
-    /// Makes every gossip message unlike the ones before it.
-    pub(super) sequence: Sequence,
     /// Deltas that came before their predecessors.
     pub(super) gaps: Gaps,
 
@@ -94,13 +79,6 @@ impl Replicator {
     pub fn new(config: ProtocolConfig, replica: &Replica, seed: u64, now: Duration) -> Self {
         let own = replica.id();
         let mut machine = Self {
-            own,
-            started: now,
-            now,
-            rng: fastrand::Rng::with_seed(seed),
-            out: Outbox::default(),
-            timers: Timers::default(),
-            sequence: Sequence::default(),
             members: Members::new(own, replica.region().to_owned(), &config),
             peers: Peers::default(),
             pulls: Pulls::new(
@@ -125,10 +103,10 @@ impl Replicator {
             removal: Removal::default(),
             numbering: Numbering::default(),
             status: Status::default(),
-            config,
+            ctx: Context::new(config, replica, seed, now),
         };
-        machine.timers.set(Timer::Ready, now + machine.config.ready_within);
-        machine.timers.set(Timer::Retire, now);
+        machine.ctx.timers.set(Timer::Ready, now + machine.ctx.config.ready_within);
+        machine.ctx.timers.set(Timer::Retire, now);
         machine.set_next_round();
         machine
     }
@@ -152,13 +130,13 @@ impl Replicator {
     /// Takes one input. `replica` must be the one that the machine was made for. The time never
     /// goes back: a smaller `now` counts as the last one.
     pub fn handle(&mut self, replica: &mut Replica, input: Input, now: Duration) {
-        self.now = self.now.max(now);
+        self.ctx.now = self.ctx.now.max(now);
         // No output holds a key now: they were drained after the last input.
-        if replica.has_garbage() && self.out.is_empty() {
+        if replica.has_garbage() && self.ctx.out.is_empty() {
             replica.give_back();
         }
         if let Some(node) = input.speaker() {
-            self.members.hear(node, self.now);
+            self.members.hear(node, self.ctx.now);
         }
         match input {
             Input::LocalChange => self.on_local_change(replica),
@@ -186,7 +164,7 @@ impl Replicator {
             Input::Leave { for_good } => self.on_leave(replica, for_good),
             Input::Timer => {}
         }
-        while let Some(timer) = self.timers.take_due(self.now) {
+        while let Some(timer) = self.ctx.timers.take_due(self.ctx.now) {
             self.on_timer(replica, timer);
         }
         self.serve_deferred(replica);
@@ -261,26 +239,29 @@ impl Replicator {
         };
         if status != self.status {
             self.status = status;
-            self.out.notify(Notice::Synced);
+            self.ctx.out.notify(Notice::Synced);
         }
         if self.members.take_changed() {
             self.confirmations.look_again();
-            self.out.notify(Notice::MembersChanged);
+            self.ctx.out.notify(Notice::MembersChanged);
         }
-        let stats = &mut self.out.stats;
-        (stats.gap_entries, stats.gap_bytes) = (self.gaps.entries(), self.gaps.bytes());
-        stats.waits = self.acks.len();
-        (stats.pulls_in_flight, stats.staged_cells) = (self.pulls.len(), self.pulls.staged_cells());
+        self.ctx.out.set_sizes(Sizes {
+            gap_entries: self.gaps.entries(),
+            gap_bytes: self.gaps.bytes(),
+            pulls_in_flight: self.pulls.len(),
+            staged_cells: self.pulls.staged_cells(),
+            waits: self.acks.len(),
+        });
     }
 
     /// The next thing to do, or `None`. Drain it after every `handle`.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.out.pop()
+        self.ctx.out.pop()
     }
 
     /// The latest time to call `handle` with [`Input::Timer`], on the clock of `now`. It may lie in
     /// the past.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        self.timers.next()
+        self.ctx.timers.next()
     }
 }

@@ -14,12 +14,12 @@ use crate::protocol::stats::Stats;
 impl Replicator {
     /// This node.
     pub fn node(&self) -> NodeId {
-        NodeId(self.own.node)
+        NodeId(self.ctx.own.node)
     }
 
     /// The settings.
     pub fn config(&self) -> &ProtocolConfig {
-        &self.config
+        &self.ctx.config
     }
 
     /// Every node known, this one included, in the order of their ids. Nodes that left or whose
@@ -37,7 +37,7 @@ impl Replicator {
             live: entry.is_live(),
             left: entry.has_left(),
             synced: entry.synced,
-            last_heard: if entry.replica == self.own {
+            last_heard: if entry.replica == self.ctx.own {
                 Duration::ZERO
             } else {
                 now.saturating_sub(entry.last_word)
@@ -94,12 +94,12 @@ impl Replicator {
     }
 
     fn has_handed_over(&self, replica: &Replica) -> bool {
-        let own = replica.map().seen_of(self.own);
+        let own = replica.map().seen_of(self.ctx.own);
         !replica.has_pending()
             && self
                 .peers
                 .iter()
-                .all(|(_, source)| source.failures() > 0 || source.holds(self.own) >= own)
+                .all(|(_, source)| source.failures() > 0 || source.holds(self.ctx.own) >= own)
     }
 
     /// True if the node is known and announced its leave.
@@ -114,6 +114,6 @@ impl Replicator {
 
     /// The counts so far.
     pub fn stats(&self) -> &Stats {
-        &self.out.stats
+        self.ctx.out.stats()
     }
 }

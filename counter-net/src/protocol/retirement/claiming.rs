@@ -19,7 +19,8 @@ impl Replicator {
     /// minutes. Nothing changed.
     pub fn retire(&mut self, replica: &mut Replica, ended: ReplicaId) -> Result<(), RetireError> {
         self.may_retire(replica, ended)?;
-        let ago = self.members.last_word(ended).map(|last_word| self.now.saturating_sub(last_word));
+        let ago =
+            self.members.last_word(ended).map(|last_word| self.ctx.now.saturating_sub(last_word));
         match ago.filter(|ago| *ago < QUIET) {
             Some(ago) => Err(RetireError::Recent { ago }),
             None => self.force_retire(replica, ended),
@@ -43,7 +44,7 @@ impl Replicator {
     }
 
     fn may_retire(&self, replica: &Replica, ended: ReplicaId) -> Result<(), RetireError> {
-        if ended == self.own {
+        if ended == self.ctx.own {
             return Err(RetireError::Own);
         }
         // If all that claimed it have ended themselves, it may be claimed anew.
@@ -60,7 +61,7 @@ impl Replicator {
     /// here or not. One that left and held more than this node is claimed once that is here. Feed
     /// [`Input::LocalChange`](crate::protocol::Input::LocalChange) afterwards.
     pub fn claim_earlier(&mut self, replica: &mut Replica, earlier: ReplicaId) {
-        if earlier != self.own
+        if earlier != self.ctx.own
             && !replica.map().is_ended(earlier)
             && replica.map().covers_final_of(earlier)
         {
@@ -78,7 +79,11 @@ impl Replicator {
     ) {
         let map = replica.map();
         let covers = have.iter().all(|(writer, version)| map.counted_up_to(writer) >= version);
-        if successor == self.own && from != self.own && covers && self.is_synced() && !self.leaving
+        if successor == self.ctx.own
+            && from != self.ctx.own
+            && covers
+            && self.is_synced()
+            && !self.leaving
         {
             self.claim_node(replica, from);
         }
@@ -90,7 +95,7 @@ impl Replicator {
         let is_before = |incarnation: &ReplicaId| {
             incarnation.node == ended.node
                 && incarnation.incarnation < ended.incarnation
-                && *incarnation != self.own
+                && *incarnation != self.ctx.own
                 && !self.members.is_live(*incarnation)
         };
         let before: Vec<ReplicaId> = replica.map().enrolled().filter(is_before).collect();
@@ -101,7 +106,7 @@ impl Replicator {
         if replica.claim(ended).is_some() {
             self.publish_own(replica, &Flushed::default());
             // No value moved, but the store needs to know.
-            self.out.notify(Notice::Changed { keys: Vec::new() });
+            self.ctx.out.notify(Notice::Changed { keys: Vec::new() });
             self.incarnations_changed(replica);
         }
     }
@@ -110,28 +115,28 @@ impl Replicator {
     /// node's turn.
     pub(super) fn claim_waiting(&mut self, replica: &mut Replica) {
         if self.retirement.is_stale {
-            let later = self.rng.f64();
+            let later = self.ctx.rng.f64();
             let waiting = replica
                 .map()
                 .without_successor()
                 .into_iter()
-                .filter(|incarnation| *incarnation != self.own)
+                .filter(|incarnation| *incarnation != self.ctx.own)
                 .collect();
-            self.retirement.claims.wait_for(waiting, later, self.now);
+            self.retirement.claims.wait_for(waiting, later, self.ctx.now);
             self.claim_own_earlier(replica);
             self.look_for_later(replica);
         }
         if self.retirement.claims.is_empty()
             || !self.is_synced()
-            || replica.map().is_ended(self.own)
+            || replica.map().is_ended(self.ctx.own)
         {
             return;
         }
         let is_first = !self
             .members
             .iter()
-            .any(|(_, entry)| entry.is_live() && entry.synced && entry.replica < self.own);
-        for incarnation in self.retirement.claims.due(is_first, self.now) {
+            .any(|(_, entry)| entry.is_live() && entry.synced && entry.replica < self.ctx.own);
+        for incarnation in self.retirement.claims.due(is_first, self.ctx.now) {
             if replica.map().covers_final_of(incarnation) {
                 self.claim(replica, incarnation);
             }
@@ -147,12 +152,13 @@ impl Replicator {
         if !has_past
             || !self.is_synced()
             || self.numbering.is_open()
-            || replica.map().is_ended(self.own)
+            || replica.map().is_ended(self.ctx.own)
         {
             return;
         }
         let is_earlier = |incarnation: &ReplicaId| {
-            incarnation.node == self.own.node && incarnation.incarnation < self.own.incarnation
+            incarnation.node == self.ctx.own.node
+                && incarnation.incarnation < self.ctx.own.incarnation
         };
         let earlier: Vec<ReplicaId> = replica.map().enrolled().filter(is_earlier).collect();
         for incarnation in earlier
@@ -172,7 +178,7 @@ impl Replicator {
             .map()
             .without_successor()
             .into_iter()
-            .filter(|incarnation| *incarnation != self.own);
+            .filter(|incarnation| *incarnation != self.ctx.own);
         let open: Vec<ReplicaId> =
             open.filter(|incarnation| replica.map().covers_final_of(*incarnation)).collect();
         let is_any = !open.is_empty();

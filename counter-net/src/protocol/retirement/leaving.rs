@@ -5,9 +5,10 @@ use std::time::Duration;
 use counter_core::{Flushed, Replica, ReplicaId, VersionVector};
 
 use super::successor::ASKED_A_STEP;
+use crate::protocol::context::Timer;
 use crate::protocol::input::NodeId;
 use crate::protocol::output::{Notice, Refusal};
-use crate::protocol::replicator::{Replicator, Timer};
+use crate::protocol::replicator::Replicator;
 
 /// Time between two looks whether a member covers the last statement.
 const LEAVE_INTERVAL: Duration = Duration::from_millis(100);
@@ -15,8 +16,8 @@ const LEAVE_INTERVAL: Duration = Duration::from_millis(100);
 impl Replicator {
     /// This replica leaves for good, and another is to be its successor.
     pub(crate) fn want_leave(&mut self, replica: &mut Replica) {
-        self.retirement.leave.want(self.now);
-        self.timers.set(Timer::Retire, self.now);
+        self.retirement.leave.want(self.ctx.now);
+        self.ctx.timers.set(Timer::Retire, self.ctx.now);
         self.state_leave(replica);
     }
 
@@ -28,14 +29,14 @@ impl Replicator {
         };
         let all_known =
             self.peers.iter().all(|(peer, source)| source.failures() > 0 || known(peer));
-        if !self.retirement.leave.is_due(all_known, self.now) {
+        if !self.retirement.leave.is_due(all_known, self.ctx.now) {
             return;
         }
         self.flush(replica);
         replica.leave();
         self.retirement.leave.state(replica.map().version_vector());
         self.publish_own(replica, &Flushed::default());
-        self.out.notify(Notice::Changed { keys: Vec::new() });
+        self.ctx.out.notify(Notice::Changed { keys: Vec::new() });
         for peer in self.peers.nodes().collect::<Vec<_>>() {
             self.tell(replica, peer);
         }
@@ -46,13 +47,13 @@ impl Replicator {
         if !self.retirement.leave.is_wanted() || self.retirement.leave.is_over() {
             return;
         }
-        self.timers.set(Timer::Retire, self.now + LEAVE_INTERVAL);
+        self.ctx.timers.set(Timer::Retire, self.ctx.now + LEAVE_INTERVAL);
         if !self.retirement.leave.has_stated() {
             return self.state_leave(replica);
         }
         let mut peers: Vec<NodeId> =
             self.peers.nodes().filter(|peer| self.may_succeed(replica, *peer)).collect();
-        self.rng.shuffle(&mut peers);
+        self.ctx.rng.shuffle(&mut peers);
         for peer in peers.into_iter().take(ASKED_A_STEP) {
             if !self.awaits(peer, |asked| asked.tells_digest()) {
                 self.ask_digest(replica, peer);
@@ -76,7 +77,9 @@ impl Replicator {
         let nobody = || {
             leave.has_stated() && !self.peers.nodes().any(|peer| self.may_succeed(replica, peer))
         };
-        leave.is_wanted().then(|| leave.is_over() || replica.map().is_ended(self.own) || nobody())
+        leave
+            .is_wanted()
+            .then(|| leave.is_over() || replica.map().is_ended(self.ctx.own) || nobody())
     }
 
     /// True once the last statement is written. Nobody would take what is written afterwards.

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use counter_core::{Flushed, Inheritance, Replica, ReplicaId, Version};
 
+use crate::protocol::context::Timer;
 use crate::protocol::input::NodeId;
 use crate::protocol::output::Notice;
 use crate::protocol::pull::Asked;
-use crate::protocol::replicator::{Replicator, Timer};
+use crate::protocol::replicator::Replicator;
 use crate::protocol::stability::WaitsFor;
+use crate::protocol::stats::Event;
 
 /// Time between two steps, and between two looks whether the next one may be taken.
 const STEP_INTERVAL: Duration = Duration::from_millis(250);
@@ -27,7 +29,7 @@ impl Replicator {
     /// An enrolled replica that this successor waits for, if there is one.
     pub fn waits_for(&self, replica: &Replica) -> Option<ReplicaId> {
         let upto = self.upto(replica, self.retirement.work.as_ref()?)?;
-        replica.map().first_disagreeing(self.own, upto, |member| self.promises.shown(member))
+        replica.map().first_disagreeing(self.ctx.own, upto, |member| self.promises.shown(member))
     }
 
     /// Takes the next step if it may be taken, and comes back while there is work. O(writers) if
@@ -39,7 +41,7 @@ impl Replicator {
             self.promises.want(WaitsFor::Retirement, false);
             return self.pursue_leave(replica);
         }
-        if replica.map().is_ended(self.own) {
+        if replica.map().is_ended(self.ctx.own) {
             // Others take over its work, and this node continues as a new incarnation.
             return;
         }
@@ -55,7 +57,7 @@ impl Replicator {
         self.promises.want(WaitsFor::Retirement, waits);
         if waits || !self.retirement.claims.is_empty() {
             // This comes before the work, which may set an earlier time.
-            self.timers.set(Timer::Retire, self.now + STEP_INTERVAL);
+            self.ctx.timers.set(Timer::Retire, self.ctx.now + STEP_INTERVAL);
         }
         match work {
             Some(work) => self.inherit(replica, work),
@@ -65,7 +67,7 @@ impl Replicator {
         if waits {
             self.publish_own(replica, &Flushed::default());
         }
-        self.out.stats.incarnations_ended = replica.map().ended_count();
+        self.ctx.out.set_ended(replica.map().ended_count());
     }
 
     fn inherit(&mut self, replica: &mut Replica, mut work: Inheritance) {
@@ -88,7 +90,7 @@ impl Replicator {
         }
         if work.is_folded() {
             let bytes = replica.rebase(bytes_max);
-            self.out.stats.retirement_bytes += bytes as u64;
+            self.ctx.out.count_many(Event::RetirementByte, bytes);
             match bytes > 0 {
                 true => self.retirement.work = Some(work),
                 // Incarnations that were claimed during this round are the next round's.
@@ -96,22 +98,22 @@ impl Replicator {
             }
         } else if work.absorbed().is_some() {
             replica.fold(&mut work);
-            self.out.stats.incarnations_folded += work.incarnations().len() as u64;
+            self.ctx.out.count_many(Event::IncarnationFolded, work.incarnations().len());
             self.incarnations_changed(replica);
             self.retirement.work = Some(work);
         } else {
             match replica.absorb(&mut work, bytes_max) {
-                Ok(bytes) => self.out.stats.retirement_bytes += bytes as u64,
-                Err(_) => self.out.stats.retirement_stalled += 1,
+                Ok(bytes) => self.ctx.out.count_many(Event::RetirementByte, bytes),
+                Err(_) => self.ctx.out.count(Event::RetirementStalled),
             }
             self.retirement.work = Some(work);
         }
         if replica.has_pending() {
             // Absorbing a dedup entry may have taken an add back.
-            self.timers.set_by(Timer::Flush, self.publisher.next_flush().max(self.now));
+            self.ctx.timers.set_by(Timer::Flush, self.publisher.next_flush().max(self.ctx.now));
         }
         // The state hash moved and no value did.
-        self.out.notify(Notice::Changed { keys: Vec::new() });
+        self.ctx.out.notify(Notice::Changed { keys: Vec::new() });
     }
 
     /// True if another replica ended in the middle of this work, and this node has not run for long
@@ -130,34 +132,35 @@ impl Replicator {
             .sum();
         let steps = cells * ABSORBED_CELL_BYTES / self.step_bytes();
         let takes = STEP_INTERVAL.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX));
-        self.now < self.started + takes.saturating_mul(RUN_FIRST_FACTOR).min(RUN_FIRST_MAX)
+        self.ctx.now < self.ctx.started + takes.saturating_mul(RUN_FIRST_FACTOR).min(RUN_FIRST_MAX)
     }
 
     /// Drops from the own cells the resets of incarnations that are folded everywhere.
     fn forget_cleared(&mut self, replica: &mut Replica) {
-        let upto = replica.map().record(self.own).map_or(0, |record| record.version);
+        let upto = replica.map().record(self.ctx.own).map_or(0, |record| record.version);
         if !replica.names_folded() {
             self.retirement.forgets = false;
         } else if self.first_without(replica, upto).is_some() {
             self.ask_behind(replica, upto);
         } else {
-            self.out.stats.retirement_bytes += replica.forget_cleared(self.step_bytes()) as u64;
-            self.out.notify(Notice::Changed { keys: Vec::new() });
+            let bytes = replica.forget_cleared(self.step_bytes());
+            self.ctx.out.count_many(Event::RetirementByte, bytes);
+            self.ctx.out.notify(Notice::Changed { keys: Vec::new() });
         }
     }
 
     /// A step's share of the rate, at most what one gossip message carries.
     fn step_bytes(&self) -> usize {
         let share =
-            (self.config.absorption_bytes_per_s as f64 * STEP_INTERVAL.as_secs_f64()) as usize;
-        share.min(self.config.payload_bytes_max / 2).max(1)
+            (self.ctx.config.absorption_bytes_per_s as f64 * STEP_INTERVAL.as_secs_f64()) as usize;
+        share.min(self.ctx.config.payload_bytes_max / 2).max(1)
     }
 
     /// The version that all others must hold before the next step. `None` if it needs nobody.
     fn upto(&self, replica: &Replica, work: &Inheritance) -> Option<Version> {
         match work.is_folded() {
             true => None,
-            false => Some(work.absorbed().unwrap_or(replica.map().record(self.own)?.version)),
+            false => Some(work.absorbed().unwrap_or(replica.map().record(self.ctx.own)?.version)),
         }
     }
 
@@ -165,15 +168,19 @@ impl Replicator {
         // A crash takes this node back to its disk, so its own promise counts no more than
         // another's.
         let map = replica.map();
-        match self.commits.promised().is_some_and(|on_disk| !map.agrees(self.own, upto, on_disk)) {
-            true => Some(self.own),
-            false => self.promises.first_without(map, self.own, upto),
+        match self
+            .commits
+            .promised()
+            .is_some_and(|on_disk| !map.agrees(self.ctx.own, upto, on_disk))
+        {
+            true => Some(self.ctx.own),
+            false => self.promises.first_without(map, self.ctx.own, upto),
         }
     }
 
     /// The connected peers that have not promised `upto` and every record about ended incarnations.
     fn behind(&self, replica: &Replica, upto: Version) -> Vec<NodeId> {
-        let behind = self.promises.behind(replica.map(), self.own, upto);
+        let behind = self.promises.behind(replica.map(), self.ctx.own, upto);
         self.connected(behind)
     }
 
@@ -197,9 +204,9 @@ impl Replicator {
 
     /// Asks some of these peers for their digests, unless they were asked before.
     pub(in crate::protocol) fn ask_digests(&mut self, replica: &Replica, mut peers: Vec<NodeId>) {
-        self.rng.shuffle(&mut peers);
+        self.ctx.rng.shuffle(&mut peers);
         for peer in peers.into_iter().take(ASKED_A_STEP) {
-            let rests = self.peers.get(peer).is_none_or(|source| source.rests(self.now));
+            let rests = self.peers.get(peer).is_none_or(|source| source.rests(self.ctx.now));
             if !rests && !self.awaits(peer, |asked| matches!(asked, Asked::Ask { .. })) {
                 self.ask_digest(replica, peer);
             }
@@ -213,13 +220,13 @@ impl Replicator {
         self.snapshots.forget_folded(replica.map());
         self.promises.forget_ended(replica.map());
         (self.retirement.forgets, self.retirement.is_stale) = (true, true);
-        self.timers.set_by(Timer::Retire, self.now);
+        self.ctx.timers.set_by(Timer::Retire, self.ctx.now);
     }
 
     /// Looks up the work for ended incarnations anew, because records changed or this node may do
     /// more than before.
     pub(crate) fn look_for_ended(&mut self) {
         self.retirement.is_stale = true;
-        self.timers.set_by(Timer::Retire, self.now);
+        self.ctx.timers.set_by(Timer::Retire, self.ctx.now);
     }
 }

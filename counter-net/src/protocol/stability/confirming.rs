@@ -5,16 +5,17 @@ use std::time::Duration;
 use counter_core::{Replica, ReplicaId};
 
 use super::confirmations::{Agreement, Confirmed, View};
+use crate::protocol::context::Timer;
 use crate::protocol::input::NodeId;
 use crate::protocol::output::Refusal;
 use crate::protocol::pull::{Asked, ConnectedPeer};
-use crate::protocol::replicator::{Replicator, Timer};
+use crate::protocol::replicator::Replicator;
 use crate::protocol::stats::Kind;
 use crate::protocol::wire::{ConfirmMessage, Gossip, Request, Response, TargetMessage};
 
 impl Replicator {
     fn view<'a>(&self, replica: &'a Replica) -> View<'a> {
-        let (own, mut live, mut leads) = (self.node(), Vec::new(), true);
+        let (own, mut live, mut leads) = (self.ctx.node(), Vec::new(), true);
         for (node, entry) in
             self.members.iter().filter(|(node, entry)| *node != own && entry.is_live())
         {
@@ -32,7 +33,7 @@ impl Replicator {
 
     /// A number that differs whenever the state moved.
     pub(crate) fn moved(&self, replica: &Replica) -> u64 {
-        replica.map().seen_of(self.own).wrapping_add(self.out.stats.cells_joined)
+        replica.map().seen_of(self.ctx.own).wrapping_add(self.ctx.out.stats().cells_joined)
     }
 
     /// How far the live members have confirmed this node's state. See [`Agreement`].
@@ -40,9 +41,9 @@ impl Replicator {
     /// # Complexity
     /// O(members + writers).
     pub fn agreement(&mut self, replica: &Replica, now: Duration) -> Agreement {
-        self.now = self.now.max(now);
+        self.ctx.now = self.ctx.now.max(now);
         let view = self.view(replica);
-        let mut agreement = self.confirmations.agreement(&view, self.now);
+        let mut agreement = self.confirmations.agreement(&view, self.ctx.now);
         // An earlier release is not asked, so it is not late.
         let is_asked = |incarnation: &ReplicaId| {
             self.peers.get(NodeId(incarnation.node)).is_none_or(|source| source.confirms())
@@ -55,28 +56,25 @@ impl Replicator {
     pub(crate) fn confirm(&mut self, replica: &Replica) {
         if self.leaving
             || self.numbering.is_open()
-            || !self.confirmations.is_due(self.moved(replica), self.now)
+            || !self.confirmations.is_due(self.moved(replica), self.ctx.now)
         {
             return;
         }
         let view = self.view(replica);
-        let step = self.confirmations.poll(&view, self.now, &mut self.rng);
+        let step = self.confirmations.poll(&view, self.ctx.now, &mut self.ctx.rng);
         if let Some(target) = step.target {
             let gossip = Gossip { target: Some(target), ..Gossip::default() };
-            let payload = self.sequence.seal(gossip);
-            if payload.len() <= self.config.payload_bytes_max {
-                self.out.publish(Kind::Confirm, payload);
-            }
+            self.ctx.publish_envelope(Kind::Confirm, gossip);
         }
         if step.spreads {
             let peers = self.confirming_peers();
-            for (peer, bits) in self.confirmations.spread(&view, &peers, self.now) {
+            for (peer, bits) in self.confirmations.spread(&view, &peers, self.ctx.now) {
                 self.send(peer, Asked::Confirm, &Request::confirm(bits));
             }
         }
         match self.confirmations.deadline() {
-            Some(at) => self.timers.set(Timer::Confirm, at),
-            None => self.timers.cancel(Timer::Confirm),
+            Some(at) => self.ctx.timers.set(Timer::Confirm, at),
+            None => self.ctx.timers.cancel(Timer::Confirm),
         }
     }
 
@@ -84,11 +82,11 @@ impl Replicator {
     fn confirming_peers(&mut self) -> Vec<NodeId> {
         let answers = |(peer, source): (NodeId, &ConnectedPeer)| {
             let answers = source.has_answered() && !source.is_silent() && source.confirms();
-            let is_free = answers && !source.rests(self.now);
+            let is_free = answers && !source.rests(self.ctx.now);
             (is_free && !self.awaits(peer, |asked| asked == Asked::Confirm)).then_some(peer)
         };
         let mut peers: Vec<NodeId> = self.peers.iter().filter_map(answers).collect();
-        self.rng.shuffle(&mut peers);
+        self.ctx.rng.shuffle(&mut peers);
         peers
     }
 
@@ -97,7 +95,7 @@ impl Replicator {
         signer: NodeId,
         target: &TargetMessage,
     ) -> Result<(), Refusal> {
-        self.confirmations.take_target(target, Some(signer), self.now)
+        self.confirmations.take_target(target, Some(signer), self.ctx.now)
     }
 
     pub(crate) fn serve_confirm(
@@ -106,7 +104,7 @@ impl Replicator {
         peer: NodeId,
         message: &ConfirmMessage,
     ) -> Result<Response, Refusal> {
-        let (answer, news) = self.confirmations.serve(peer, message, self.now)?;
+        let (answer, news) = self.confirmations.serve(peer, message, self.ctx.now)?;
         self.note_confirmed(replica, news);
         Ok(Response::confirm(answer))
     }
@@ -117,7 +115,7 @@ impl Replicator {
         peer: NodeId,
         answer: &ConfirmMessage,
     ) -> Result<(), Refusal> {
-        let (news, unknown) = self.confirmations.take_answer(peer, answer, self.now)?;
+        let (news, unknown) = self.confirmations.take_answer(peer, answer, self.ctx.now)?;
         self.note_confirmed(replica, news);
         if let Some(whole) = unknown {
             self.send(peer, Asked::Confirm, &Request::confirm(whole));
@@ -136,7 +134,7 @@ impl Replicator {
             let mut heard = source.heard().clone();
             heard.join(&digest);
             let lacks = self.shortfall(replica, &heard);
-            self.peers.hear(node, heard, lacks, self.now);
+            self.peers.hear(node, heard, lacks, self.ctx.now);
         }
     }
 }

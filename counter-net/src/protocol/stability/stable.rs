@@ -5,10 +5,10 @@ use std::time::Duration;
 use counter_core::{Replica, ReplicaId, VersionVector};
 
 use super::snapshots::Stable;
+use crate::protocol::context::Timer;
 use crate::protocol::input::NodeId;
 use crate::protocol::membership::{LAG_CELLS_MAX, Lag, Shortfall};
 use crate::protocol::replicator::Replicator;
-use crate::protocol::replicator::Timer;
 
 /// The most peers asked at a time.
 const QUESTIONS_MAX: usize = 8;
@@ -39,12 +39,12 @@ impl Replicator {
         counter: &str,
         now: Duration,
     ) -> Option<Stable> {
-        self.now = self.now.max(now);
-        if self.snapshots.watch(replica.map(), counter, self.now) {
-            self.timers.set_by(Timer::Stable, self.now);
+        self.ctx.now = self.ctx.now.max(now);
+        if self.snapshots.watch(replica.map(), counter, self.ctx.now) {
+            self.ctx.timers.set_by(Timer::Stable, self.ctx.now);
         }
         self.snapshots.settle(&self.others(replica));
-        self.snapshots.stable(counter, self.now)
+        self.snapshots.stable(counter, self.ctx.now)
     }
 
     /// Every enrolled replica but this one, ascending.
@@ -52,23 +52,23 @@ impl Replicator {
         self.members
             .enrolled(replica.map())
             .into_iter()
-            .filter(|incarnation| *incarnation != self.own)
+            .filter(|incarnation| *incarnation != self.ctx.own)
             .collect()
     }
 
     /// Takes a snapshot if the state has moved and the last one is old enough.
     pub(crate) fn snapshot_if_due(&mut self, replica: &Replica) {
-        self.snapshots.look(replica.map(), self.moved(replica), self.now);
+        self.snapshots.look(replica.map(), self.moved(replica), self.ctx.now);
         if self.snapshots.is_watched()
             && let Some(due) = self.snapshots.due()
         {
-            self.timers.set_by(Timer::Stable, due);
+            self.ctx.timers.set_by(Timer::Stable, due);
         }
     }
 
     /// Asks replicas that lack the latest snapshot for digests.
     pub(crate) fn on_stable(&mut self, replica: &mut Replica) {
-        self.snapshots.unwatch(self.now);
+        self.snapshots.unwatch(self.ctx.now);
         if !self.snapshots.is_watched() || self.leaving {
             return;
         }
@@ -76,15 +76,15 @@ impl Replicator {
         let others = self.others(replica);
         let without = self.snapshots.without_latest(&others);
         self.snapshots.settle(&others);
-        let mut again = self.now + LOOK_INTERVAL;
+        let mut again = self.ctx.now + LOOK_INTERVAL;
         if !without.is_empty() {
-            if self.now >= self.snapshots.next_question() {
-                self.snapshots.asked(self.now);
+            if self.ctx.now >= self.snapshots.next_question() {
+                self.snapshots.asked(self.ctx.now);
                 self.ask_some(replica, &without);
             }
             again = self.snapshots.next_question();
         }
-        self.timers.set_by(Timer::Stable, again);
+        self.ctx.timers.set_by(Timer::Stable, again);
     }
 
     fn ask_some(&mut self, replica: &mut Replica, without: &[ReplicaId]) {
@@ -93,11 +93,11 @@ impl Replicator {
             let answers = self
                 .peers
                 .get(node)
-                .is_some_and(|source| source.has_answered() && !source.rests(self.now));
+                .is_some_and(|source| source.has_answered() && !source.rests(self.ctx.now));
             (answers && !self.awaits(node, |asked| asked.tells_digest())).then_some(node)
         };
         let mut peers: Vec<NodeId> = without.iter().filter_map(at_hand).collect();
-        self.rng.shuffle(&mut peers);
+        self.ctx.rng.shuffle(&mut peers);
         for peer in peers.into_iter().take(QUESTIONS_MAX) {
             self.compare(replica, peer);
         }
@@ -140,7 +140,7 @@ impl Replicator {
         }
         Shortfall {
             cells: replica.map().cells_since(digest, LAG_CELLS_MAX),
-            time: self.snapshots.behind_for(digest, self.now),
+            time: self.snapshots.behind_for(digest, self.ctx.now),
         }
     }
 }
