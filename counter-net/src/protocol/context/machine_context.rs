@@ -9,7 +9,7 @@ use super::timers::Timers;
 use crate::protocol::config::ProtocolConfig;
 use crate::protocol::input::NodeId;
 use crate::protocol::stats::Kind;
-use crate::protocol::wire::Gossip;
+use crate::protocol::wire::GossipMessage;
 
 /// Settings, identity, time and randomness, and the way to act.
 ///
@@ -54,7 +54,7 @@ impl Context {
     }
 
     /// Publishes an envelope, unless it is longer than a payload may be.
-    pub(crate) fn publish_envelope(&mut self, kind: Kind, gossip: Gossip) {
+    pub(crate) fn publish_envelope(&mut self, kind: Kind, gossip: GossipMessage) {
         self.out.publish_envelope(kind, gossip, self.config.payload_bytes_max);
     }
 }

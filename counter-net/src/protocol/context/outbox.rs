@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::protocol::input::NodeId;
 use crate::protocol::output::{Alarm, Notice, Output, Refusal, Verdict};
 use crate::protocol::stats::{Event, Kind, Sizes, Stats};
-use crate::protocol::wire::{self, Gossip, Sequence};
+use crate::protocol::wire::{self, GossipMessage, Sequence};
 
 /// The queue of outputs, which counts each as it is put in. Each input adds a bounded number, and
 /// the driver drains the queue after each input.
@@ -45,7 +45,7 @@ impl Outbox {
     }
 
     /// Publishes an envelope. One that is longer than `bytes_max` is dropped.
-    pub(crate) fn publish_envelope(&mut self, kind: Kind, gossip: Gossip, bytes_max: usize) {
+    pub(crate) fn publish_envelope(&mut self, kind: Kind, gossip: GossipMessage, bytes_max: usize) {
         let payload = self.sequence.seal(gossip);
         if payload.len() <= bytes_max {
             self.publish(kind, payload);

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use counter_core::{CounterMap, Delta, ReplicaId, Version, VersionVector};
 
-use super::peers::Peers;
 use crate::protocol::input::NodeId;
+use crate::protocol::peers::Peers;
 
 /// The longest that parts wait once the node has caught up. 10 s, as long as one request may take.
 /// A peer that names what nobody brings holds nothing up for longer.
@@ -28,7 +28,7 @@ const STEP_CELLS_MAX: usize = 100_000;
 ///
 /// Invariant: `upto` names what the parts complete beside the state, and nothing else.
 #[derive(Debug, Default)]
-pub(crate) struct CatchUp {
+pub(super) struct CatchUp {
     /// False if the node started with nothing and has not caught up yet.
     holds: bool,
     /// In the order in which they came.
@@ -46,7 +46,7 @@ pub(crate) struct CatchUp {
 
 impl CatchUp {
     /// Holds parts back if the state has another writer than `own`, up to about `cells_max` cells.
-    pub(crate) fn new(map: &CounterMap, own: ReplicaId, cells_max: usize) -> Self {
+    pub(super) fn new(map: &CounterMap, own: ReplicaId, cells_max: usize) -> Self {
         let holds = map.replicas().any(|writer| writer != own);
         Self { holds, cells_max, ..Self::default() }
     }
@@ -76,12 +76,12 @@ impl CatchUp {
     }
 
     /// The version of a writer that is held, here or in the state.
-    pub(crate) fn seen_of(&self, map: &CounterMap, writer: ReplicaId) -> Version {
+    pub(super) fn seen_of(&self, map: &CounterMap, writer: ReplicaId) -> Version {
         map.seen_of(writer).max(self.upto.get(writer))
     }
 
     /// The versions that are held, here or in the state.
-    pub(crate) fn seen(&self, map: &CounterMap) -> VersionVector {
+    pub(super) fn seen(&self, map: &CounterMap) -> VersionVector {
         let mut seen = map.version_vector();
         seen.join(&self.upto);
         seen
@@ -125,16 +125,13 @@ impl CatchUp {
         (self.holds, self.cells_max) = (true, before.cells_max.min(STEP_CELLS_MAX));
         before.parts
     }
-
-    /// Drops all parts. From now on parts wait.
-    pub(crate) fn drop_parts(&mut self) {
-        self.take();
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::config::ProtocolConfig;
+    use crate::protocol::context::Context;
     use crate::protocol::membership::Shortfall;
     use counter_core::Replica;
 
@@ -146,7 +143,7 @@ mod tests {
     /// A node that has caught up, and two peers that hold two versions of each writer.
     fn caught_up() -> (CatchUp, CounterMap, Peers, VersionVector) {
         let mut catch_up = CatchUp::new(&CounterMap::new(), OWN, 1000);
-        catch_up.drop_parts();
+        catch_up.take();
         let heard: VersionVector =
             [(ReplicaId::new(2, 1), 2), (ReplicaId::new(3, 1), 2)].into_iter().collect();
         let mut peers = Peers::default();
@@ -180,8 +177,10 @@ mod tests {
     #[test]
     fn half_of_a_lost_peer_waits_for_a_while() {
         let (mut catch_up, map, mut peers, heard) = caught_up();
+        let replica = Replica::new(OWN, "ord").expect("a region");
+        let mut ctx = Context::new(ProtocolConfig::default(), &replica, 1, S);
         catch_up.hold(part(2), (ONE, &heard), S);
-        peers.down(ONE);
+        peers.down(&mut ctx, ONE);
         assert!(!catch_up.is_whole(&map, OWN, &peers, S));
         assert!(catch_up.is_whole(&map, OWN, &peers, S + HOLD_MAX));
     }
@@ -199,7 +198,7 @@ mod tests {
         let mut catch_up = CatchUp::new(&CounterMap::new(), OWN, 1000);
         let heard = VersionVector::new();
         assert!(catch_up.hold(part(2), (ONE, &heard), S).is_some());
-        catch_up.drop_parts();
+        catch_up.take();
         assert!(catch_up.hold(part(2), (ONE, &heard), S).is_none());
     }
 }
