@@ -22,7 +22,8 @@ const RESUMES_MAX: u32 = 2;
 
 /// The pulls in flight, and what they brought and is not whole yet.
 ///
-/// Invariant: each writer is pulled from one peer at a time.
+/// Invariant: each writer is pulled from one peer at a time, and from a second one if the first is
+/// silent.
 #[derive(Debug)]
 pub(crate) struct AntiEntropy {
     pulls: Pulls,
@@ -48,9 +49,9 @@ impl AntiEntropy {
         ctx.timers.set(Timer::Round, ctx.now + interval);
     }
 
-    /// True if `writer` is being pulled from some peer.
-    pub(crate) fn is_pulling(&self, writer: ReplicaId) -> bool {
-        self.pulls.is_claimed(writer)
+    /// True if `writer` is being pulled, and need not be pulled from another peer too.
+    pub(crate) fn is_pulling(&self, ctx: &Context, writer: ReplicaId) -> bool {
+        self.pulls.is_claimed(writer, ctx.now)
     }
 
     /// The pulls in flight, and the cells that they have staged.
@@ -88,7 +89,7 @@ impl AntiEntropy {
                 exchange.ask(node);
                 continue;
             }
-            if let Some(pull) = self.pulls.begin(node, &wanted, &seen) {
+            if let Some(pull) = self.pulls.begin(node, &wanted, &seen, now) {
                 let request = Request::pull(pull.request(own));
                 exchange.ctx.out.count(Event::Pull);
                 exchange.peers.send(exchange.ctx, node, Asked::Pull, &request);
@@ -124,7 +125,7 @@ impl AntiEntropy {
             return Err(Refusal::Malformed);
         }
         let pull = self.pulls.get_mut(peer).ok_or(Refusal::Unasked)?;
-        pull.page(delta, next).inspect_err(|reason| ctx.out.alarm_of(*reason))
+        pull.page(delta, next, ctx.now).inspect_err(|reason| ctx.out.alarm_of(*reason))
     }
 
     /// A pull came to its end.
@@ -169,7 +170,7 @@ impl AntiEntropy {
         peers.begin_repair(peer, ctx.now);
         ctx.out.count(Event::Repair);
         ctx.out.alarm(Alarm::Diverged { peer });
-        let request = Request::pull(self.pulls.begin_repair(peer).request(ctx.own));
+        let request = Request::pull(self.pulls.begin_repair(peer, ctx.now).request(ctx.own));
         peers.send(ctx, peer, Asked::Pull, &request);
     }
 }

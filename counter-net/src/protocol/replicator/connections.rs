@@ -97,7 +97,7 @@ impl Replicator {
     /// known to have it, else one random peer is asked.
     pub(super) fn on_gap(&mut self, replica: &Replica) {
         self.plan(replica);
-        let is_unpulled = |writer| !self.anti_entropy.is_pulling(writer);
+        let is_unpulled = |writer| !self.anti_entropy.is_pulling(&self.ctx, writer);
         if self.gossip.waiting_writers().into_iter().any(is_unpulled)
             && let Some(peer) = self.peers.random_free(&mut self.ctx)
         {

@@ -26,10 +26,12 @@ impl Replicator {
         }
     }
 
-    /// Writes the last statement once every connected peer is recorded, or has had its time.
+    /// Writes the last statement once this node is synced and every connected peer is recorded, or
+    /// the time for that has passed.
     fn state_leave(&mut self, replica: &mut Replica) {
+        let is_synced = self.is_synced();
         let Self { ctx, leave, peers, membership, .. } = self;
-        if !leave.may_state(ctx, replica.map(), peers, membership) {
+        if !leave.may_state(ctx, replica.map(), peers, membership, is_synced) {
             return;
         }
         self.flush(replica);

@@ -164,7 +164,7 @@ impl Replicator {
         let Self { ctx, acks, peers, membership, committed, .. } = self;
         let Some(writer) = acks.poll(ctx, replica, peers, membership, committed) else { return };
         self.plan(replica);
-        if !self.anti_entropy.is_pulling(writer)
+        if !self.anti_entropy.is_pulling(&self.ctx, writer)
             && let Some(peer) = self.peers.free_node_of(&mut self.ctx, writer)
         {
             self.exchange(replica).ask(peer);

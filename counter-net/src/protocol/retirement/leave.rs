@@ -17,6 +17,9 @@ use crate::protocol::peers::Peers;
 /// The longest delay of the last statement for a connected peer that is not recorded yet. The
 /// statement would not name it.
 const UNKNOWN_PEER_PATIENCE: Duration = Duration::from_millis(500);
+/// The longest delay of the last statement for this node's own start. A node that is not synced yet
+/// may know a single peer, and if that one hangs, nobody else may cover the statement.
+const UNSYNCED_PATIENCE: Duration = Duration::from_secs(2);
 /// Time between two looks whether a member covers the last statement.
 const LEAVE_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -31,8 +34,8 @@ enum LeaveStage {
     /// It stays, or the next incarnation of its process continues its cells.
     #[default]
     Stays,
-    /// The last statement is due, at `until` at the latest.
-    Wanted { until: Duration },
+    /// The last statement is due.
+    Wanted { since: Duration },
     /// The last statement is written, and names `held`.
     Stated { held: VersionVector, is_covered: bool, is_claimed: bool },
 }
@@ -41,7 +44,7 @@ impl Leave {
     /// This replica leaves for good, and another is to be its successor.
     pub(crate) fn want(&mut self, ctx: &mut Context) {
         if let LeaveStage::Stays = self.stage {
-            self.stage = LeaveStage::Wanted { until: ctx.now + UNKNOWN_PEER_PATIENCE };
+            self.stage = LeaveStage::Wanted { since: ctx.now };
         }
         ctx.timers.set(Timer::Retire, ctx.now);
     }
@@ -56,23 +59,26 @@ impl Leave {
     }
 
     /// `all_known`: every connected peer is recorded.
-    fn is_due(&self, all_known: bool, now: Duration) -> bool {
-        matches!(self.stage, LeaveStage::Wanted { until } if all_known || now >= until)
+    fn is_due(&self, is_synced: bool, all_known: bool, now: Duration) -> bool {
+        let LeaveStage::Wanted { since } = self.stage else { return false };
+        (is_synced || now >= since + UNSYNCED_PATIENCE)
+            && (all_known || now >= since + UNKNOWN_PEER_PATIENCE)
     }
 
-    /// True if the last statement is to be written now: every connected peer that answers is
-    /// recorded, or has had its time.
+    /// True if the last statement is to be written now: this node is synced and every connected
+    /// peer that answers is recorded, or the time for that has passed.
     pub(crate) fn may_state(
         &self,
         ctx: &Context,
         map: &CounterMap,
         peers: &Peers,
         membership: &Membership,
+        is_synced: bool,
     ) -> bool {
         let is_recorded =
             |node| membership.replica_of(node).is_some_and(|peer| map.seen_of(peer) > 0);
         let all_known = peers.iter().all(|(node, peer)| peer.failures() > 0 || is_recorded(node));
-        self.is_due(all_known, ctx.now)
+        self.is_due(is_synced, all_known, ctx.now)
     }
 
     /// The last statement is written, and names these versions.
@@ -183,10 +189,19 @@ mod tests {
     #[test]
     fn statement_waits_for_unknown_peers() {
         let mut leave = Leave::default();
-        assert!(!leave.is_due(true, Duration::ZERO));
+        assert!(!leave.is_due(true, true, Duration::ZERO));
         leave.want(&mut context());
-        assert!(leave.is_due(true, Duration::ZERO) && !leave.is_due(false, Duration::ZERO));
-        assert!(leave.is_due(false, UNKNOWN_PEER_PATIENCE));
+        assert!(leave.is_due(true, true, Duration::ZERO));
+        assert!(!leave.is_due(true, false, Duration::ZERO));
+        assert!(leave.is_due(true, false, UNKNOWN_PEER_PATIENCE));
+    }
+
+    #[test]
+    fn statement_waits_for_the_sync() {
+        let mut leave = Leave::default();
+        leave.want(&mut context());
+        assert!(!leave.is_due(false, true, UNKNOWN_PEER_PATIENCE));
+        assert!(leave.is_due(false, true, UNSYNCED_PATIENCE));
     }
 
     #[test]
