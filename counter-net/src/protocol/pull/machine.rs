@@ -17,6 +17,8 @@ use crate::protocol::wire::{self, PageMessage, Request};
 
 /// How long this node waits for the first peer's cells before it pulls from other peers too.
 pub(crate) const FIRST_PEER_WAIT: Duration = Duration::from_millis(200);
+/// After a difference, digests probably differ for this long: under load each round finds one.
+const DIFFERS_FOR: Duration = Duration::from_secs(3);
 /// How many failures in a row a pull survives at its peer.
 const RESUMES_MAX: u32 = 2;
 
@@ -28,6 +30,8 @@ const RESUMES_MAX: u32 = 2;
 pub(crate) struct AntiEntropy {
     pulls: Pulls,
     catch_up: CatchUp,
+    /// When a peer's digest last differed from this node's.
+    differed_at: Option<Duration>,
 }
 
 impl AntiEntropy {
@@ -40,7 +44,18 @@ impl AntiEntropy {
                 config.digest_replicas_max,
             ),
             catch_up: CatchUp::new(replica.map(), ctx.own, config.staging_cells_max),
+            differed_at: None,
         }
+    }
+
+    /// A peer's digest differs from this node's.
+    pub(crate) fn differed(&mut self, ctx: &Context) {
+        self.differed_at = Some(ctx.now);
+    }
+
+    /// True if the next digest will probably differ too, as under load.
+    pub(crate) fn is_differing(&self, ctx: &Context) -> bool {
+        self.differed_at.is_some_and(|at| ctx.now < at + DIFFERS_FOR)
     }
 
     /// Sets the time of the next round.
