@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use counter_core::{CounterMap, Replica, ReplicaId, VersionVector};
 
-use super::confirmations::{Agreement, ClusterView, Confirmations, Confirmed};
+use super::confirmations::{ClusterView, Confirmations};
 use super::snapshots::{Snapshots, Stable};
+use super::targets::{Agreement, Confirmed};
 use crate::protocol::context::{Context, Timer};
 use crate::protocol::input::NodeId;
 use crate::protocol::membership::{LAG_CELLS_MAX, Lag, Membership, Shortfall};
