@@ -231,7 +231,7 @@ impl Members {
         };
         let before = self.entries.insert(node, next);
         self.has_changed |=
-            before.is_none_or(|before| shown(&before) != shown(&self.entries[&node]));
+            before.is_none_or(|before| visible(&before) != visible(&self.entries[&node]));
         Merged::Taken
     }
 
@@ -458,7 +458,7 @@ impl MemberEntry {
 }
 
 /// The part of an entry that readers see.
-fn shown(entry: &MemberEntry) -> (ReplicaId, &str, u64, &str, bool, bool) {
+fn visible(entry: &MemberEntry) -> (ReplicaId, &str, u64, &str, bool, bool) {
     (
         entry.replica,
         &entry.region,

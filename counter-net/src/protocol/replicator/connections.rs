@@ -6,7 +6,7 @@ use super::Replicator;
 use crate::protocol::input::NodeId;
 use crate::protocol::peers::{Asked, OpenRequest};
 use crate::protocol::pull::{AntiEntropy, DigestExchange};
-use crate::protocol::stats::Event;
+use crate::protocol::stats::Counted;
 
 impl Replicator {
     /// The machines that a message with this node's digest is made from.
@@ -81,7 +81,7 @@ impl Replicator {
         self.gossip.drop_overdue(&self.ctx);
         self.plan(replica);
         let Some(node) = self.peers.random_free(&mut self.ctx) else { return };
-        self.ctx.out.count(Event::Round);
+        self.ctx.out.count(Counted::Round);
         // Its digest may have come with a request of its own. Only its answer says whether it is
         // synced and waits.
         let has_answered = |node| {
