@@ -1,12 +1,10 @@
 //! Decides which writers are pulled from which peer, and when what they bring takes effect.
 
-use std::time::Duration;
-
 use counter_core::{CounterMap, Cursor, Delta, Replica, ReplicaId, VersionVector};
 use serde_bytes::ByteBuf;
 
 use super::catch_up::CatchUp;
-use super::exchange::DigestExchange;
+use super::exchange::{DigestExchange, FIRST_PEER_WAIT};
 use super::peer_pull::{PulledCells, Pulls};
 use crate::protocol::context::{Context, Timer};
 use crate::protocol::input::NodeId;
@@ -15,8 +13,6 @@ use crate::protocol::peers::{Asked, OpenRequest, Peers};
 use crate::protocol::stats::Counted;
 use crate::protocol::wire::{self, PageMessage, Request};
 
-/// How long this node waits for the first peer's cells before it pulls from other peers too.
-pub(crate) const FIRST_PEER_WAIT: Duration = Duration::from_millis(200);
 /// How many failures in a row a pull survives at its peer.
 const RESUMES_MAX: u32 = 2;
 

@@ -113,8 +113,8 @@ impl Leave {
         }
     }
 
-    /// A member that stays has promised to keep these versions. `is_folded` returns true for writers that no longer
-    /// matter.
+    /// A member that stays has promised to keep these versions. `is_folded` returns true for
+    /// writers that no longer matter.
     pub(crate) fn take_promise(
         &mut self,
         digest: &VersionVector,
