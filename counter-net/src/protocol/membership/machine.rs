@@ -15,7 +15,7 @@ use crate::protocol::context::{Context, Timer};
 use crate::protocol::input::NodeId;
 use crate::protocol::output::{Alarm, Refusal};
 use crate::protocol::peers::Peers;
-use crate::protocol::stats::{Event, Kind};
+use crate::protocol::stats::{Counted, Kind};
 use crate::protocol::wire::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, Announcement, GossipMessage};
 use crate::protocol::wire::{Id, MemberState, NumberAsk, Numbered, Suspicion};
 
@@ -218,7 +218,7 @@ impl Membership {
         if self.is_leaving() {
             return;
         }
-        ctx.out.count(Event::Refutation);
+        ctx.out.count(Counted::Refutation);
         self.members.outbid(version);
         self.announce(ctx, peers);
     }
@@ -345,7 +345,7 @@ impl Membership {
         if peers.vouch_for(node) || !self.suspect(ctx, replica, version) {
             return;
         }
-        ctx.out.count(Event::Suspicion);
+        ctx.out.count(Counted::Suspicion);
         let suspicion = Suspicion { replica: Id(replica), version, by: Id(ctx.own) };
         let message = GossipMessage { suspicion: Some(suspicion), ..GossipMessage::default() };
         ctx.publish_envelope(Kind::GossipPresence, message);

@@ -254,7 +254,7 @@ impl Members {
         };
         let before = self.entries.insert(node, next);
         self.has_changed |=
-            before.is_none_or(|before| shown(&before) != shown(&self.entries[&node]));
+            before.is_none_or(|before| visible(&before) != visible(&self.entries[&node]));
         Merged::Taken
     }
 
@@ -487,7 +487,7 @@ fn slowdown_of(members: usize) -> f64 {
 }
 
 /// The part of an entry that readers see.
-fn shown(entry: &MemberEntry) -> (ReplicaId, &str, u64, &str, bool, bool) {
+fn visible(entry: &MemberEntry) -> (ReplicaId, &str, u64, &str, bool, bool) {
     (
         entry.replica,
         &entry.region,

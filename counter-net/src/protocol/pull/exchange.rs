@@ -1,9 +1,10 @@
 //! Sends this node's digest to peers: in asks, in tells, and in as many parts as it takes.
 
+use std::time::Duration;
+
 use counter_core::{Replica, ReplicaId, StateHash, VersionVector};
 use serde_bytes::ByteBuf;
 
-use super::machine::FIRST_PEER_WAIT;
 use crate::protocol::context::{Context, Timer};
 use crate::protocol::gossip::{Gossip, own_since};
 use crate::protocol::input::NodeId;
@@ -14,6 +15,8 @@ use crate::protocol::retirement::Leave;
 use crate::protocol::wire::{Ask, BucketHashes, Compare, DigestPart, NumberAsk, Request, Tell};
 use crate::protocol::wire::{DigestPiece, Hash, Id, NONE_FOLLOW, cut, is_bucketed, pack_vector};
 
+/// How long this node waits for the first peer's cells before it pulls from other peers too.
+pub(super) const FIRST_PEER_WAIT: Duration = Duration::from_millis(200);
 /// The most peers asked for their digests at a time.
 pub(crate) const ASKED_AT_ONCE_MAX: usize = 8;
 

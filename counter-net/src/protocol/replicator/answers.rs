@@ -10,7 +10,7 @@ use crate::protocol::input::NodeId;
 use crate::protocol::output::{Notice, Refusal};
 use crate::protocol::peers::{Asked, OpenRequest};
 use crate::protocol::promises::committed_part;
-use crate::protocol::stats::{Event, Kind};
+use crate::protocol::stats::{Counted, Kind};
 use crate::protocol::wire::{self, Noted, PageMessage, PeerStatus, Response, StateMessage};
 use crate::protocol::wire::{Refused, unpack_vector};
 
@@ -58,7 +58,7 @@ impl Replicator {
         let Self { ctx, peers, membership, .. } = self;
         match (request.asked, response) {
             (Asked::Compare { seen }, Response { same: Some(same), .. }) => {
-                ctx.out.count(Event::RoundEqual);
+                ctx.out.count(Counted::RoundEqual);
                 self.hear_equal(replica, peer, (incarnation, &behind), seen, same.synced)
             }
             (Asked::Compare { .. } | Asked::Ask { .. }, Response { state: Some(state), .. }) => {
@@ -119,11 +119,11 @@ impl Replicator {
         if behind.is_empty()
             && let Some(incarnation) = self.incarnation_heard(replica, peer, incarnation)
         {
-            self.stability.show_hash(incarnation, asked);
+            self.stability.take_promised_hash(incarnation, asked);
         }
         let seen = replica.map().version_vector();
         if seen.digest_hash() == asked {
-            self.shown(replica, peer, incarnation, &committed_part(&seen, &behind));
+            self.take_promise(replica, peer, incarnation, &committed_part(&seen, &behind));
             self.hear(replica, peer, seen);
         }
         self.peers.set_equal(peer, synced);
@@ -141,7 +141,7 @@ impl Replicator {
         if let Some(digest) =
             self.read_digest(peer, incarnation, (&noted.have, behind), noted.part, None)?
         {
-            self.heard(replica, peer, incarnation, &digest);
+            self.take_digest(replica, peer, incarnation, &digest);
         }
         Ok(())
     }
@@ -182,7 +182,7 @@ impl Replicator {
             if digest.have != replica.map().version_vector() {
                 self.anti_entropy.differed(&self.ctx);
             }
-            self.heard(replica, peer, incarnation, digest);
+            self.take_digest(replica, peer, incarnation, digest);
             self.take_status(peer, answer);
         }
         let joined = match state.delta {

@@ -6,7 +6,7 @@ use super::Replicator;
 use crate::protocol::input::NodeId;
 use crate::protocol::peers::{Asked, OpenRequest};
 use crate::protocol::pull::{AntiEntropy, DigestExchange};
-use crate::protocol::stats::Event;
+use crate::protocol::stats::Counted;
 use crate::protocol::wire::is_bucketed;
 
 impl Replicator {
@@ -88,7 +88,7 @@ impl Replicator {
         self.gossip.drop_overdue(&self.ctx);
         self.plan(replica);
         let Some(node) = self.peers.random_free(&mut self.ctx) else { return };
-        self.ctx.out.count(Event::Round);
+        self.ctx.out.count(Counted::Round);
         match self.has_answered(node) {
             true => self.compare(replica, node),
             false => self.exchange(replica).ask(node),

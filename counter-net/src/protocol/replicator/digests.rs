@@ -59,14 +59,19 @@ impl Replicator {
 
     /// Takes a peer's whole digest. Only its committed part counts as a promise, and all of it may
     /// be pulled.
-    pub(super) fn heard(
+    pub(super) fn take_digest(
         &mut self,
         replica: &Replica,
         peer: NodeId,
         incarnation: Option<u64>,
         digest: &WholeDigest,
     ) {
-        self.shown(replica, peer, incarnation, &committed_part(&digest.have, &digest.behind));
+        self.take_promise(
+            replica,
+            peer,
+            incarnation,
+            &committed_part(&digest.have, &digest.behind),
+        );
         self.hear(replica, peer, digest.have.clone());
     }
 
@@ -92,7 +97,7 @@ impl Replicator {
         else {
             return Ok(());
         };
-        self.heard(replica, peer, incarnation, &whole);
+        self.take_digest(replica, peer, incarnation, &whole);
         if let Some(answer) = whole.answer {
             self.take_status(peer, answer);
             self.plan(replica);
@@ -102,7 +107,7 @@ impl Replicator {
     }
 
     /// Takes the promise of a peer's incarnation: the committed part of its own digest.
-    pub(super) fn shown(
+    pub(super) fn take_promise(
         &mut self,
         replica: &Replica,
         peer: NodeId,
@@ -110,11 +115,11 @@ impl Replicator {
         digest: &VersionVector,
     ) {
         let Some(incarnation) = self.incarnation_heard(replica, peer, incarnation) else { return };
-        self.stability.show(incarnation, digest);
+        self.stability.take_promise(incarnation, digest);
         if self.leave.may_succeed(replica.map(), &self.membership, peer) {
-            self.leave.shown(digest, |writer| replica.map().is_folded(writer));
+            self.leave.take_promise(digest, |writer| replica.map().is_folded(writer));
         }
-        self.promises.show(incarnation, digest);
+        self.promises.promise(incarnation, digest);
     }
 
     /// The enrolled replica that sent a message, if one did.

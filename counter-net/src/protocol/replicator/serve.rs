@@ -243,7 +243,7 @@ impl Replicator {
             return Ok(Served::Deferred(requester));
         }
         if let Some(digest) = &digest {
-            self.heard(replica, peer, incarnation, digest);
+            self.take_digest(replica, peer, incarnation, digest);
         }
         let digest = digest.filter(|_| ask.cells);
         let page = digest.map(|digest| {
@@ -322,7 +322,7 @@ impl Replicator {
         let bytes: (&[u8], &[u8]) = (&tell.have, &tell.uncommitted);
         let digest = self.read_digest(peer, incarnation, bytes, tell.part, None)?;
         if let Some(digest) = &digest {
-            self.heard(replica, peer, incarnation, digest);
+            self.take_digest(replica, peer, incarnation, digest);
         }
         if let Some(bytes) = &tell.delta {
             let delta = wire::decode_delta(bytes)?;
@@ -386,7 +386,7 @@ fn kind_of(request: &Request) -> Kind {
         Request { ask: Some(_), .. } => Kind::Ask,
         Request { pull: Some(_), .. } => Kind::Pull,
         Request { tell: Some(_), .. } => Kind::Tell,
-        Request { ack: Some(_), .. } => Kind::Hold,
+        Request { ack: Some(_), .. } => Kind::Ack,
         Request { confirm: Some(_), .. } => Kind::Confirm,
         Request { digest: Some(_), .. } => Kind::Digest,
         Request { number: Some(_), .. } => Kind::Number,
