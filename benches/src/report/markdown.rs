@@ -8,7 +8,7 @@ use std::fmt::Write;
 use super::Report;
 use super::sentences::sentences;
 use crate::row::{Figure, Row, Unit};
-use crate::table::{amount, need, times, verdict};
+use crate::table::{amount, need, p99, times, verdict};
 
 /// The rows of the long table, in docs/performance.md.
 const TABLE: [&str; 28] = [
@@ -66,10 +66,14 @@ fn line(out: &mut String, row: &Row) {
         if ours.spread > 0.0 { format!(" ±{:.0} %", ours.spread * 100.0) } else { String::new() };
     let required = format!("{} {}", need(row), verdict(row));
     let value = amount(ours.value, row.unit);
+    let p99 = match p99(ours, row.unit) {
+        p99 if p99.is_empty() => p99,
+        p99 => format!(", p99 {p99}"),
+    };
     // Writing into a string cannot fail.
     let _written = writeln!(
         out,
-        "| {} | **{value}**{spread} | {} | {} | {} |",
+        "| {} | **{value}**{spread}{p99} | {} | {} | {} |",
         row.work,
         figures(false),
         figures(true),

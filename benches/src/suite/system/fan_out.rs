@@ -125,10 +125,10 @@ fn fan_out_rows(results: &[(&str, AllRounds)]) -> Vec<Row> {
             Unit::Nanoseconds,
             &runs,
         );
-        row.figures
-            .iter_mut()
-            .zip(results)
-            .for_each(|(figure, (_, results))| figure.value = results.to_all.at(part));
+        row.figures.iter_mut().zip(results).for_each(|(figure, (_, results))| {
+            figure.value = results.to_all.at(part);
+            figure.p99 = (part < 0.99).then(|| results.to_all.at(0.99));
+        });
         row.needs(Need::Better(1.0, node()), "node")
     };
     let runs = |id: &str, work: &str, unit, of: &dyn Fn(&AllRounds) -> Vec<f64>| {

@@ -60,8 +60,8 @@ fn peers(row: Row, figures: &[(&str, f64)]) -> Row {
     figures.iter().fold(row, |row, (name, value)| row.published(name, *value))
 }
 
-/// A row of a quantile of all times. Its spread is that of the same quantile in each fifth of the
-/// run.
+/// A row of a quantile of all times, with the p99 beside it. Its spread is that of the same quantile
+/// in each fifth of the run.
 fn quantile_row(
     id: impl Into<String>,
     work: impl Into<String>,
@@ -70,6 +70,7 @@ fn quantile_row(
 ) -> Row {
     let mut row = Row::runs(id, work, Unit::Nanoseconds, &[("ours", &times.of_fifths(part))]);
     row.figures[0].value = times.at(part);
+    row.figures[0].p99 = (part < 0.99).then(|| times.at(0.99));
     row
 }
 
