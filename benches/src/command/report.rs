@@ -17,15 +17,18 @@ const FOLDER: &str = "target/report";
 
 /// The workloads with processes, in the order of the report. `traffic` is not here, because it runs
 /// beside the instruction counts.
-const SYSTEM_PARTS: [&str; 11] = [
+const SYSTEM_PARTS: [&str; 14] = [
     "latency",
     "fresh",
     "recovery",
     "redis",
     "adds",
     "durable",
+    "load",
     "fanout",
+    "crowd",
     "million",
+    "disk",
     "hosts",
     "far",
     "simulated",
@@ -130,6 +133,9 @@ async fn part(name: &str, quick: bool) -> Measured<system::Part> {
         "durable" => system::durable(quick).await,
         "recovery" => system::recovery(quick).await,
         "million" => system::million().await,
+        "disk" => system::million_on_disk(quick).await,
+        "load" => system::durable_load(quick).await,
+        "crowd" => system::crowd(quick).await,
         "hosts" => system::hosts(quick).await,
         "far" => system::far(quick).await,
         #[cfg(feature = "sim")]
