@@ -163,7 +163,7 @@ impl Replicator {
     fn fetch_awaited(&mut self, replica: &mut Replica) {
         let Some(writer) = self.acks.take_fetch(self.now) else { return };
         self.plan(replica);
-        if self.pulls.is_claimed(writer) {
+        if self.pulls.is_claimed(writer, self.now) {
             return;
         }
         let node = NodeId(writer.node);

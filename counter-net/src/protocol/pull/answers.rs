@@ -258,7 +258,8 @@ impl Replicator {
             return Err(Refusal::Malformed);
         }
         let Some(pull) = self.pulls.get_mut(peer) else { return Err(Refusal::Unasked) };
-        let progress = pull.page(delta, next).inspect_err(|reason| self.out.alarm_of(*reason))?;
+        let progress =
+            pull.page(delta, next, self.now).inspect_err(|reason| self.out.alarm_of(*reason))?;
         let repair = pull.repair;
         if repair {
             self.repair(replica, progress.ready)?
@@ -294,7 +295,7 @@ impl Replicator {
         self.peers.begin_repair(peer, self.now);
         self.out.stats.repairs += 1;
         self.out.alarm(Alarm::Diverged { peer });
-        let request = Request::pull(self.pulls.begin_repair(peer).request(self.own));
+        let request = Request::pull(self.pulls.begin_repair(peer, self.now).request(self.own));
         self.send(peer, Asked::Pull, &request);
     }
 }

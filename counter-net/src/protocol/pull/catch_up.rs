@@ -17,8 +17,11 @@ use counter_core::{CounterMap, Delta, ReplicaId, Version, VersionVector};
 use super::peers::Peers;
 use crate::protocol::input::NodeId;
 
-/// The longest that parts wait once the node has caught up. 10 s, as long as one request may take.
-/// A peer that names what nobody brings holds nothing up for longer.
+/// The longest that parts wait for the next one once the node has caught up. 2 s, several round
+/// trips of a wide link: a hung peer must not hold up a leaver, which waits for 5 s.
+const NEXT_PART_MAX: Duration = Duration::from_secs(2);
+/// The longest that parts wait at all once the node has caught up. 10 s, as long as one request may
+/// take. A peer that names what nobody brings holds nothing up for longer.
 const HOLD_MAX: Duration = Duration::from_secs(10);
 /// The most cells that wait once the node has caught up. 100,000, which take up to 50 ms to join: a
 /// node that serves must not stand still for longer.
@@ -40,8 +43,8 @@ pub(crate) struct CatchUp {
     missing: BTreeMap<NodeId, VersionVector>,
     /// All that some peer held is here.
     has_whole: bool,
-    /// When the first part came.
-    since: Option<Duration>,
+    /// When the first part and the last one came.
+    held: Option<(Duration, Duration)>,
 }
 
 impl CatchUp {
@@ -66,7 +69,7 @@ impl CatchUp {
         self.cells += delta.cell_count();
         self.parts.push(delta);
         self.missing.entry(peer).or_insert_with(|| heard.clone());
-        self.since.get_or_insert(now);
+        self.held = Some((self.held.map_or(now, |(first, _)| first), now));
         None
     }
 
@@ -97,7 +100,7 @@ impl CatchUp {
         peers: &Peers,
         now: Duration,
     ) -> bool {
-        let Some(since) = self.since else { return false };
+        let Some((first, last)) = self.held else { return false };
         for (peer, digest) in std::mem::take(&mut self.missing) {
             let Some(source) = peers.get(peer).filter(|source| !source.has_failed()) else {
                 continue;
@@ -115,7 +118,9 @@ impl CatchUp {
                 self.missing.insert(peer, missing);
             }
         }
-        (self.missing.is_empty() && self.has_whole) || now >= since + HOLD_MAX
+        (self.missing.is_empty() && self.has_whole)
+            || now >= last + NEXT_PART_MAX
+            || now >= first + HOLD_MAX
     }
 
     /// Takes out all parts, in the order in which they came. From now on parts wait, but for no
@@ -183,6 +188,18 @@ mod tests {
         catch_up.hold(part(2), (ONE, &heard), S);
         peers.down(ONE);
         assert!(!catch_up.is_whole(&map, OWN, &peers, S));
+        assert!(catch_up.is_whole(&map, OWN, &peers, S + NEXT_PART_MAX));
+    }
+
+    #[test]
+    fn parts_that_come_one_by_one_wait_no_longer_than_the_bound() {
+        let (mut catch_up, map, mut peers, heard) = caught_up();
+        catch_up.hold(part(2), (ONE, &heard), S);
+        peers.down(ONE);
+        for seconds in 2..11 {
+            catch_up.hold(part(2), (OTHER, &heard), seconds * S);
+            assert!(!catch_up.is_whole(&map, OWN, &peers, seconds * S));
+        }
         assert!(catch_up.is_whole(&map, OWN, &peers, S + HOLD_MAX));
     }
 

@@ -2,10 +2,13 @@
 //! until its last.
 //!
 //! Work is divided by writer, never by version interval, and a writer is pulled from one peer at a
-//! time. A pull takes the quietest writers first, and only as many at once as leave busy ones for
-//! other peers. The rest comes with the next pull.
+//! time. If that peer is silent for two seconds, its writers may be pulled from a second peer
+//! beside it: a hung peer must not hold up what others have. A pull takes the quietest writers
+//! first, and only as many at once as leave busy ones for other peers. The rest comes with the next
+//! pull.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use counter_core::{Delta, ReplicaId, Staging, Version, VersionVector};
 use serde_bytes::ByteBuf;
@@ -17,6 +20,9 @@ use crate::protocol::wire::{Id, pack_ids, pack_vector};
 
 /// A pull takes writers until they have this many versions to bring, which is about a page or two.
 const VERSIONS_A_PULL: Version = 8192;
+/// How long a pull's peer may be silent before a second peer is asked for the same writers. Several
+/// round trips of a wide link, and well below the time that a leave may take.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
 
 /// One pull from one peer.
 #[derive(Debug)]
@@ -30,6 +36,8 @@ pub(crate) struct Pull {
     /// last page, because a span begins where its first page did.
     have: VersionVector,
     cursor: Option<Vec<u8>>,
+    /// When it began, or when the last page came.
+    heard: Duration,
     staging: Staging,
     /// True for a repair, which compares cell by cell.
     pub repair: bool,
@@ -60,7 +68,9 @@ impl Pull {
         &mut self,
         delta: Delta,
         next: Option<Vec<u8>>,
+        now: Duration,
     ) -> Result<Progress, Refusal> {
+        self.heard = now;
         // A page without cells that promises more, or a cursor that stands still, would continue
         // for ever.
         if next.is_some() && (delta.is_empty() || next == self.cursor) {
@@ -111,24 +121,31 @@ impl Pulls {
         self.active.len() < self.pulls_max && !self.active.contains_key(&peer)
     }
 
-    /// True if `writer` is being pulled from some peer.
-    pub(crate) fn is_claimed(&self, writer: ReplicaId) -> bool {
-        self.active.values().any(|pull| {
+    /// True if `writer` is being pulled, and need not be pulled from another peer too.
+    pub(crate) fn is_claimed(&self, writer: ReplicaId, now: Duration) -> bool {
+        let has_it = |pull: &&Pull| {
             pull.writers.as_ref().is_some_and(|writers| writers.binary_search(&writer).is_ok())
-        })
+        };
+        let mut pulls = self.active.values().filter(has_it);
+        match (pulls.next(), pulls.next()) {
+            (None, _) => false,
+            (Some(only), None) => now < only.heard + SILENCE_MAX,
+            (Some(_), Some(_)) => true,
+        }
     }
 
-    /// Begins a pull of some of the `wanted` writers (nearest first) that are not pulled yet.
+    /// Begins a pull of some of the `wanted` writers (nearest first) that are not claimed yet.
     /// `None` if there are none.
     pub(crate) fn begin(
         &mut self,
         peer: NodeId,
         wanted: &[(Version, ReplicaId)],
         seen: &VersionVector,
+        now: Duration,
     ) -> Option<&Pull> {
         let (mut writers, mut versions) = (Vec::new(), 0_u64);
         let mut promised = VersionVector::new();
-        for (behind, writer) in wanted.iter().filter(|(_, writer)| !self.is_claimed(*writer)) {
+        for (behind, writer) in wanted.iter().filter(|(_, writer)| !self.is_claimed(*writer, now)) {
             versions = versions.saturating_add(*behind);
             if (versions > VERSIONS_A_PULL && !writers.is_empty())
                 || writers.len() == self.writers_max
@@ -143,20 +160,20 @@ impl Pulls {
         }
         writers.sort_unstable();
         let have = writers.iter().map(|writer| (*writer, seen.get(*writer))).collect();
-        Some(self.insert(peer, Some(writers), have, promised))
+        Some(self.insert(peer, (Some(writers), promised), have, now))
     }
 
     /// Begins a full pull that compares cell by cell.
-    pub(crate) fn begin_repair(&mut self, peer: NodeId) -> &Pull {
-        self.insert(peer, None, VersionVector::new(), VersionVector::new())
+    pub(crate) fn begin_repair(&mut self, peer: NodeId, now: Duration) -> &Pull {
+        self.insert(peer, (None, VersionVector::new()), VersionVector::new(), now)
     }
 
     fn insert(
         &mut self,
         peer: NodeId,
-        writers: Option<Vec<ReplicaId>>,
+        (writers, promised): (Option<Vec<ReplicaId>>, VersionVector),
         have: VersionVector,
-        promised: VersionVector,
+        now: Duration,
     ) -> &Pull {
         let repair = writers.is_none();
         let pull = Pull {
@@ -164,6 +181,7 @@ impl Pulls {
             promised,
             have,
             cursor: None,
+            heard: now,
             staging: Staging::new(self.staging_cells_max),
             repair,
         };
@@ -191,5 +209,33 @@ impl Pulls {
 
     pub(crate) fn staged_cells(&self) -> usize {
         self.active.values().map(Pull::staged_cells).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silent_peer_shares_its_writers_with_one_more() {
+        let mut pulls = Pulls::new(8, 100, 100);
+        let (writer, seen) = (ReplicaId::new(1, 1), VersionVector::new());
+        let wanted = [(1, writer)];
+        let mut begins = |peer, now| pulls.begin(NodeId(peer), &wanted, &seen, now).is_some();
+        assert!(begins(1, Duration::ZERO));
+        assert!(!begins(2, SILENCE_MAX - Duration::from_millis(1)));
+        assert!(begins(2, SILENCE_MAX));
+        assert!(!begins(3, SILENCE_MAX * 3), "two pulls of a writer are enough");
+    }
+
+    #[test]
+    fn page_keeps_the_writers_with_their_peer() {
+        let mut pulls = Pulls::new(8, 100, 100);
+        let (writer, seen) = (ReplicaId::new(1, 1), VersionVector::new());
+        let _ = pulls.begin(NodeId(1), &[(1, writer)], &seen, Duration::ZERO);
+        let pull = pulls.get_mut(NodeId(1)).expect("it began");
+        assert!(pull.page(Delta::default(), None, SILENCE_MAX).is_ok());
+        assert!(pulls.is_claimed(writer, SILENCE_MAX));
+        assert!(!pulls.is_claimed(writer, SILENCE_MAX * 2));
     }
 }

@@ -197,7 +197,8 @@ impl Replicator {
     /// known to have it, else one random peer is asked.
     pub(crate) fn on_gap(&mut self, replica: &mut Replica) {
         self.plan(replica);
-        let unclaimed = self.gaps.writers().iter().any(|writer| !self.pulls.is_claimed(*writer));
+        let unclaimed =
+            self.gaps.writers().iter().any(|writer| !self.pulls.is_claimed(*writer, self.now));
         if unclaimed && let Some(peer) = self.random_peer() {
             self.gaps.asked(self.now);
             self.ask(replica, peer);
@@ -231,7 +232,7 @@ impl Replicator {
                 self.ask(replica, peer);
                 continue;
             }
-            if let Some(pull) = self.pulls.begin(peer, &wanted, &seen) {
+            if let Some(pull) = self.pulls.begin(peer, &wanted, &seen, self.now) {
                 let request = Request::pull(pull.request(self.own));
                 self.out.stats.pulls += 1;
                 self.send(peer, Asked::Pull, &request);

@@ -12,6 +12,9 @@ use counter_core::{ReplicaId, VersionVector};
 /// The longest delay of the last statement for a connected peer that is not recorded yet. The
 /// statement would not name it.
 const UNKNOWN_PEER_PATIENCE: Duration = Duration::from_millis(500);
+/// The longest delay of the last statement for this node's own start. A node that is not synced yet
+/// may know a single peer, and if that one hangs, nobody else may cover the statement.
+const UNSYNCED_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A replica's own leave.
 #[derive(Debug, Default)]
@@ -24,8 +27,8 @@ enum Stage {
     /// It stays, or the next incarnation of its process continues its cells.
     #[default]
     Stays,
-    /// The last statement is due, at `until` at the latest.
-    Wanted { until: Duration },
+    /// The last statement is due.
+    Wanted { since: Duration },
     /// The last statement is written, and names `held`.
     Stated { held: VersionVector, is_covered: bool, is_claimed: bool },
 }
@@ -33,14 +36,16 @@ enum Stage {
 impl Leave {
     pub(super) fn want(&mut self, now: Duration) {
         if let Stage::Stays = self.stage {
-            self.stage = Stage::Wanted { until: now + UNKNOWN_PEER_PATIENCE };
+            self.stage = Stage::Wanted { since: now };
         }
     }
 
     /// True if the last statement is to be written now. `all_known`: every connected peer is
     /// recorded.
-    pub(super) fn is_due(&self, all_known: bool, now: Duration) -> bool {
-        matches!(self.stage, Stage::Wanted { until } if all_known || now >= until)
+    pub(super) fn is_due(&self, is_synced: bool, all_known: bool, now: Duration) -> bool {
+        let Stage::Wanted { since } = self.stage else { return false };
+        (is_synced || now >= since + UNSYNCED_PATIENCE)
+            && (all_known || now >= since + UNKNOWN_PEER_PATIENCE)
     }
 
     /// The last statement is written, and names these versions.
@@ -117,10 +122,19 @@ mod tests {
     #[test]
     fn statement_waits_for_unknown_peers() {
         let mut leave = Leave::default();
-        assert!(!leave.is_due(true, Duration::ZERO));
+        assert!(!leave.is_due(true, true, Duration::ZERO));
         leave.want(Duration::ZERO);
-        assert!(leave.is_due(true, Duration::ZERO) && !leave.is_due(false, Duration::ZERO));
-        assert!(leave.is_due(false, UNKNOWN_PEER_PATIENCE));
+        assert!(leave.is_due(true, true, Duration::ZERO));
+        assert!(!leave.is_due(true, false, Duration::ZERO));
+        assert!(leave.is_due(true, false, UNKNOWN_PEER_PATIENCE));
+    }
+
+    #[test]
+    fn statement_waits_for_the_sync() {
+        let mut leave = Leave::default();
+        leave.want(Duration::ZERO);
+        assert!(!leave.is_due(false, true, UNKNOWN_PEER_PATIENCE));
+        assert!(leave.is_due(false, true, UNSYNCED_PATIENCE));
     }
 
     #[test]

@@ -20,7 +20,8 @@ impl Replicator {
         self.state_leave(replica);
     }
 
-    /// Writes the last statement once every connected peer is recorded, or has had its time.
+    /// Writes the last statement once this node is synced and every connected peer is recorded, or
+    /// the time for that has passed.
     fn state_leave(&mut self, replica: &mut Replica) {
         let known = |peer: NodeId| {
             let entry = self.members.get(peer);
@@ -28,7 +29,7 @@ impl Replicator {
         };
         let all_known =
             self.peers.iter().all(|(peer, source)| source.failures() > 0 || known(peer));
-        if !self.retirement.leave.is_due(all_known, self.now) {
+        if !self.retirement.leave.is_due(self.is_synced(), all_known, self.now) {
             return;
         }
         self.flush(replica);
