@@ -140,6 +140,21 @@ fn expired_counters_leave_nothing() {
 }
 
 #[test]
+fn windows_are_exact_and_leave_nothing() {
+    play_all(&Mix::WINDOWS, 200);
+}
+
+#[test]
+fn windows_are_exact_while_nodes_crash() {
+    play_all(&Mix::WINDOWS_AND_CRASHES, 100);
+}
+
+#[test]
+fn windows_are_exact_while_nodes_end() {
+    play_all(&Mix::WINDOWS_AND_LEAVES, 200);
+}
+
+#[test]
 fn expiries_are_exact_while_nodes_crash() {
     play_all(&Mix::EXPIRIES_AND_CRASHES, 100);
 }

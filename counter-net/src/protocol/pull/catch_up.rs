@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use counter_core::{CounterMap, Delta, ReplicaId, Version, VersionVector};
 
-use super::peers::Peers;
 use crate::protocol::input::NodeId;
+use crate::protocol::peers::Peers;
 
 /// The longest that parts wait for the next one once the node has caught up. 2 s, several round
 /// trips of a wide link: a hung peer must not hold up a leaver, which waits for 5 s.
@@ -31,7 +31,7 @@ const STEP_CELLS_MAX: usize = 100_000;
 ///
 /// Invariant: `upto` names what the parts complete beside the state, and nothing else.
 #[derive(Debug, Default)]
-pub(crate) struct CatchUp {
+pub(super) struct CatchUp {
     /// False if the node started with nothing and has not caught up yet.
     holds: bool,
     /// In the order in which they came.
@@ -49,7 +49,7 @@ pub(crate) struct CatchUp {
 
 impl CatchUp {
     /// Holds parts back if the state has another writer than `own`, up to about `cells_max` cells.
-    pub(crate) fn new(map: &CounterMap, own: ReplicaId, cells_max: usize) -> Self {
+    pub(super) fn new(map: &CounterMap, own: ReplicaId, cells_max: usize) -> Self {
         let holds = map.replicas().any(|writer| writer != own);
         Self { holds, cells_max, ..Self::default() }
     }
@@ -79,12 +79,12 @@ impl CatchUp {
     }
 
     /// The version of a writer that is held, here or in the state.
-    pub(crate) fn seen_of(&self, map: &CounterMap, writer: ReplicaId) -> Version {
+    pub(super) fn seen_of(&self, map: &CounterMap, writer: ReplicaId) -> Version {
         map.seen_of(writer).max(self.upto.get(writer))
     }
 
     /// The versions that are held, here or in the state.
-    pub(crate) fn seen(&self, map: &CounterMap) -> VersionVector {
+    pub(super) fn seen(&self, map: &CounterMap) -> VersionVector {
         let mut seen = map.version_vector();
         seen.join(&self.upto);
         seen
@@ -130,16 +130,13 @@ impl CatchUp {
         (self.holds, self.cells_max) = (true, before.cells_max.min(STEP_CELLS_MAX));
         before.parts
     }
-
-    /// Drops all parts. From now on parts wait.
-    pub(crate) fn drop_parts(&mut self) {
-        self.take();
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::config::ProtocolConfig;
+    use crate::protocol::context::Context;
     use crate::protocol::membership::Shortfall;
     use counter_core::Replica;
 
@@ -151,7 +148,7 @@ mod tests {
     /// A node that has caught up, and two peers that hold two versions of each writer.
     fn caught_up() -> (CatchUp, CounterMap, Peers, VersionVector) {
         let mut catch_up = CatchUp::new(&CounterMap::new(), OWN, 1000);
-        catch_up.drop_parts();
+        catch_up.take();
         let heard: VersionVector =
             [(ReplicaId::new(2, 1), 2), (ReplicaId::new(3, 1), 2)].into_iter().collect();
         let mut peers = Peers::default();
@@ -160,6 +157,11 @@ mod tests {
             peers.hear(peer, heard.clone(), Shortfall::default(), S);
         }
         (catch_up, CounterMap::new(), peers, heard)
+    }
+
+    fn context() -> Context {
+        let replica = Replica::new(OWN, "ord").expect("a region");
+        Context::new(ProtocolConfig::default(), &replica, 1, S)
     }
 
     /// All that a writer has: its record and a cell.
@@ -186,7 +188,7 @@ mod tests {
     fn half_of_a_lost_peer_waits_for_a_while() {
         let (mut catch_up, map, mut peers, heard) = caught_up();
         catch_up.hold(part(2), (ONE, &heard), S);
-        peers.down(ONE);
+        peers.down(&mut context(), ONE);
         assert!(!catch_up.is_whole(&map, OWN, &peers, S));
         assert!(catch_up.is_whole(&map, OWN, &peers, S + NEXT_PART_MAX));
     }
@@ -195,7 +197,7 @@ mod tests {
     fn parts_that_come_one_by_one_wait_no_longer_than_the_bound() {
         let (mut catch_up, map, mut peers, heard) = caught_up();
         catch_up.hold(part(2), (ONE, &heard), S);
-        peers.down(ONE);
+        peers.down(&mut context(), ONE);
         for seconds in 2..11 {
             catch_up.hold(part(2), (OTHER, &heard), seconds * S);
             assert!(!catch_up.is_whole(&map, OWN, &peers, seconds * S));
@@ -216,7 +218,7 @@ mod tests {
         let mut catch_up = CatchUp::new(&CounterMap::new(), OWN, 1000);
         let heard = VersionVector::new();
         assert!(catch_up.hold(part(2), (ONE, &heard), S).is_some());
-        catch_up.drop_parts();
+        catch_up.take();
         assert!(catch_up.hold(part(2), (ONE, &heard), S).is_none());
     }
 }

@@ -59,6 +59,12 @@ impl Stage<'_> {
                 stage.sim.is_converged() && hosts.iter().all(|host| stage.is_without_expired(*host))
             })?;
         }
+        if self.leaves_no_traces() && self.mix.visit > 0 {
+            self.wait("without a bucket of a window", |stage| {
+                hosts.iter().for_each(|host| stage.sim.give_back(*host));
+                stage.sim.is_converged() && !hosts.iter().any(|host| stage.sim.has_buckets(*host))
+            })?;
+        }
         if self.leaves_no_traces() {
             self.remove_all(&hosts)?;
         }
