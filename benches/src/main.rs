@@ -18,6 +18,7 @@ const USAGE: &str = "benches COMMAND [--quick]
   load      three nodes with directories under durable adds with ids, in batches of 50 over sockets
   recovery  a node killed and started again from its directory, until it is synced and exact
   simulated clusters of many nodes, loss and partitions in virtual time (with --features sim)
+  many      a click at all of 800 simulated nodes (with --features sim; minutes)
   fanout    one node, 1,000 WebSocket clients, beside node's ws and a bare loop of writes
   crowd     one node, 10,000 WebSocket clients, beside the same; 10,000 idle ones; some that never read
   hosts     three nodes, each in a network namespace: clicks under loss, and after a pulled cable (as root)

@@ -17,7 +17,7 @@ const FOLDER: &str = "target/report";
 
 /// The workloads with processes, in the order of the report. `traffic` is not here, because it runs
 /// beside the instruction counts.
-const SYSTEM_PARTS: [&str; 14] = [
+const SYSTEM_PARTS: [&str; 15] = [
     "latency",
     "fresh",
     "recovery",
@@ -32,6 +32,7 @@ const SYSTEM_PARTS: [&str; 14] = [
     "hosts",
     "far",
     "simulated",
+    "many",
 ];
 
 /// A progress bar on standard error, with the workload that runs now and the time since the start.
@@ -140,8 +141,10 @@ async fn part(name: &str, quick: bool) -> Measured<system::Part> {
         "far" => system::far(quick).await,
         #[cfg(feature = "sim")]
         "simulated" => system::simulated(quick).await,
+        #[cfg(feature = "sim")]
+        "many" => system::many(quick),
         #[cfg(not(feature = "sim"))]
-        "simulated" => Err(Failure("skipped; build with --features sim".into())),
+        "simulated" | "many" => Err(Failure("skipped; build with --features sim".into())),
         "fanout" => system::fan_out(quick).await,
         _ => system::traffic(quick).await,
     }

@@ -82,6 +82,8 @@ pub(super) fn run(name: &str, file: Option<&str>, flags: Flags) -> Option<Result
             "far" => system::far(quick).await,
             #[cfg(feature = "sim")]
             "simulated" => system::simulated(quick).await,
+            #[cfg(feature = "sim")]
+            "many" => system::many(quick),
             "fanout" => system::fan_out(quick).await,
             "crowd" => system::crowd(quick).await,
             _ => return None,

@@ -53,8 +53,8 @@ const SECTIONS: [(&str, &str, &str); 11] = [
 ];
 
 const HOW_TO_READ: &str = "Bars begin at ours: to the right ours is better, to the left worse, as far as the powers of ten between the two; \
-    the last number says how many times better ours is. ± is half the distance of the quartiles of interleaved rounds, and the small time after it is what 99 of 100 stayed within \
-    (p99; with fewer than 100 rounds, the slowest). Answers are asserted: \
+    the last number says how many times better ours is. ± is half the distance of the quartiles of interleaved rounds, and p99 the time \
+    that 99 of 100 stayed within (with fewer than 100 rounds, the slowest). Answers are asserted: \
     who is wrong is shown as wrong. * published or measured elsewhere, not in this run: it decides nothing.";
 
 /// The page.

@@ -75,7 +75,10 @@ fn line(out: &mut String, row: &Row, figure: &Figure, span: &Span) {
     } else {
         "<b class=\"bad\">wrong</b>".into()
     };
-    let p99 = micro(p99(figure, row.unit));
+    let p99 = match p99(figure, row.unit) {
+        p99 if p99.is_empty() => p99,
+        p99 => micro(format!("p99 {p99}")),
+    };
     let star = if figure.published { "*" } else { "" };
     let alone = row.figures.len() == 1;
     let track = match ratio {

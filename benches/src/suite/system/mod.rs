@@ -13,7 +13,7 @@ pub use fan_out::{crowd, fan_out};
 pub use far::far;
 pub use hosts::hosts;
 #[cfg(feature = "sim")]
-pub use simulated::simulated;
+pub use simulated::{many, simulated};
 
 use std::time::Duration;
 

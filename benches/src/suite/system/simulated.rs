@@ -3,7 +3,7 @@
 
 use super::{Part, peers, quantile_row, quantile_rows};
 use crate::plot::Curve;
-use crate::row::{Need, Row};
+use crate::row::Need;
 use crate::system::{self, MANY, MANY_LATENCY, MANY_LOSS, Measured};
 
 /// Clusters of 3 to 30 nodes (to 100 in a full run), ten nodes under loss, and ten nodes after a
@@ -43,15 +43,21 @@ pub async fn simulated(quick: bool) -> Measured<Part> {
     part.rows.extend([p50, p99, healed_p50, healed_p99.needs(Need::AtMost(5e9), "")]);
     part.curves.push(Curve::new("sim.loss.histogram", "ours", lossy.histogram()));
     part.curves.push(Curve::new("sim.partition.histogram", "ours", healed.histogram()));
-    let (many_p50, many_p99) = many(if quick { 20 } else { 100 })?;
-    part.rows.extend([many_p50, many_p99]);
     Ok(part)
 }
 
 /// A click at all nodes of a cluster as large as one whose figure is published.
-fn many(clicks: usize) -> Measured<(Row, Row)> {
+///
+/// # Errors
+/// As [`simulated`].
+pub fn many(quick: bool) -> Measured<Part> {
     let (latency, percent) = (MANY_LATENCY.as_millis(), MANY_LOSS * 100.0);
     let work = format!("click at all of {MANY} nodes, {latency} ms links, {percent:.0} % lost");
-    let (p50, p99) = quantile_rows("sim.many", &work, &system::clicks_at_many(clicks)?);
-    Ok((p50, peers(p99.needs(Need::AtMost(1e9), ""), &[("Corrosion", 1e9)])))
+    if quick {
+        let skipped = format!("{work}: left out of a quick run; `report` without --quick has it");
+        return Ok(Part { skipped: vec![skipped], ..Part::default() });
+    }
+    let times = system::clicks_at_many(50)?;
+    let (p50, p99) = quantile_rows("sim.many", &work, &times);
+    Ok(Part::of(vec![p50, peers(p99.needs(Need::AtMost(1e9), ""), &[("Corrosion", 1e9)])]))
 }
