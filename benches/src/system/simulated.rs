@@ -115,8 +115,10 @@ pub fn clicks_at_many(clicks: usize) -> Measured<Quantiles> {
     for click in 0..clicks {
         // A step that meets every node before it meets one twice.
         sim.add(click * 7 % MANY, "clicks", 1);
-        times.push(sim.run_until_converged(AGREED_WITHIN).map_err(failure)?);
+        times.push(sim.run_until(AGREED_WITHIN, Sim::is_converged).map_err(failure)?);
     }
+    // Comparing all nodes with plain integers takes longer than a click, so it is done once.
+    sim.check().map_err(failure)?;
     Ok(Quantiles::new(times))
 }
 
