@@ -59,22 +59,17 @@
 //! `examples/crdts.rs`. `laws` adds the module `laws`, which checks the laws of any lattice on
 //! samples.
 
-mod batch;
 mod codec;
 #[cfg(feature = "crdts")]
 mod crdts_traits;
 mod dedup;
 mod error;
-mod expiry;
 mod incarnation;
 mod lattice;
 mod pending;
-mod removal;
 mod replica;
 mod replica_id;
-mod window;
 
-pub use batch::{BATCH_ADDS_MAX, BatchAdd, BatchRefused};
 pub use codec::{DECODE_FACTOR, FORMAT};
 #[cfg(feature = "crdts")]
 pub use crdts_traits::{ApplyError, MergeError};
@@ -98,7 +93,8 @@ pub use lattice::state_hash::StateHash;
 pub use lattice::versions::vector::{Version, VersionVector};
 pub use pending::block::Wake;
 pub use pending::handle::CounterHandle;
-pub use removal::{Cleanup, Shown};
-pub use replica::{Flushed, Replica};
+pub use replica::{
+    BATCH_ADDS_MAX, BatchAdd, BatchRefused, Cleanup, ExpiredBuckets, Flushed, Replica, Shown,
+    WindowWidth,
+};
 pub use replica_id::{ParseReplicaIdError, ReplicaId};
-pub use window::{ExpiredBuckets, WindowWidth};

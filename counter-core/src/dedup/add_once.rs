@@ -1,10 +1,8 @@
 //! Adding once: a replica applies an add whose id it does not know, and takes a copy back if
 //! another replica had applied the same add.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
 use crate::dedup::entry::{
@@ -33,20 +31,6 @@ pub enum Once {
     /// number or beyond. The add was almost certainly applied: count it as done and do not send it
     /// again.
     CannotTell,
-}
-
-/// The clients that send adds here and have no forgotten entry yet. When one of their entries is
-/// dropped, its numbers are remembered.
-#[derive(Debug, Default)]
-pub(crate) struct Clients(HashSet<Box<[u8]>, RandomState>);
-
-impl Clients {
-    /// Admits a client while there is room beside `others`.
-    fn admit(&mut self, client: &[u8], others: usize, max: usize) {
-        if self.0.len() + others < max && !self.0.contains(client) {
-            self.0.insert(client.into());
-        }
-    }
 }
 
 /// A successor's decision about a copy that it absorbs.
@@ -158,7 +142,7 @@ impl Replica {
         let EntryBody::Client(chunk) = &entry.body else { return };
         let (own, client) = (self.id(), client_of(&entry.name));
         let held = self.map().forgotten(own, client);
-        if held.is_none() && !self.clients_mut().0.remove(client) {
+        if held.is_none() && !self.clients_mut().remove(client) {
             return;
         }
         let before = held.unwrap_or_default();

@@ -11,10 +11,10 @@
 //!   that ended.
 
 mod add_once;
+pub(crate) mod clients;
 pub(crate) mod entry;
 pub(crate) mod table;
 
-pub(crate) use add_once::Clients;
 pub use add_once::Once;
 pub use entry::{ID_BYTES_MAX, ID_CHUNK};
 pub use table::{CLIENTS_MAX, DEDUP_ENTRIES_MAX};

@@ -11,7 +11,7 @@ use crate::error::WriteError;
 use crate::lattice::counter_map::CounterMap;
 use crate::lattice::keys::KeyId;
 use crate::lattice::versions::vector::{Version, VersionVector};
-use crate::replica::Replica;
+use crate::replica::state::Replica;
 use crate::replica_id::ReplicaId;
 
 /// The most origins, and the most tombstones, ended per step.

@@ -11,7 +11,7 @@ use crate::error::WriteError;
 use crate::lattice::amounts::AMOUNT_MAX;
 use crate::lattice::counter_map::CounterMap;
 use crate::lattice::keys::names::is_name;
-use crate::replica::Replica;
+use crate::replica::state::Replica;
 
 /// The most adds in one batch: some ten milliseconds of work, during which the replica does nothing
 /// else. Their amounts add up to less than 2^46. A cell keeps 2^60 of room above the total from

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::error::WriteError;
 use crate::lattice::keys::KeyId;
-use crate::replica::Replica;
+use crate::replica::state::Replica;
 
 /// How long until a counter that has ended is looked at again, in milliseconds. Until then other
 /// writers may have dropped their cells, or resets and absorbed incarnations may be settled.
@@ -142,12 +142,12 @@ impl Replica {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::BatchAdd;
     use crate::dedup::Once;
     use crate::lattice::counter_map::CounterMap;
     use crate::lattice::delta::Delta;
     use crate::lattice::versions::vector::VersionVector;
-    use crate::removal::{Cleanup, Shown};
+    use crate::replica::batch::BatchAdd;
+    use crate::replica::removal::{Cleanup, Shown};
     use crate::replica_id::ReplicaId;
 
     const START: u64 = 1_700_000_000_000;

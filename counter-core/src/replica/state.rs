@@ -1,10 +1,7 @@
 //! A replica: a map and the one writer that writes here. Any thread adds, and a flush turns the
 //! adds into cells.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
-use crate::dedup::Clients;
+use crate::dedup::clients::Clients;
 use crate::error::{JoinError, WriteError};
 use crate::lattice::amounts::{Amounts, NEARLY_FULL};
 use crate::lattice::counter_map::{CounterMap, CounterPage, Joined};
@@ -13,19 +10,14 @@ use crate::lattice::keys::KeyId;
 use crate::lattice::keys::names::is_name;
 use crate::lattice::state_hash::StateHash;
 use crate::lattice::versions::vector::Version;
-use crate::pending::block::{Block, DirtySet, Wake};
-use crate::pending::by_name::{LocalAdds, Side};
+use crate::pending::block::Wake;
+use crate::pending::by_name::Side;
 use crate::pending::handle::CounterHandle;
-use crate::pending::slot::{BLOCK_SLOTS, Fullness, SlotIndex};
-use crate::pending::sync::{Ordering, fence};
+use crate::pending::handle_table::HandleTable;
+use crate::pending::slot::Fullness;
+use crate::replica::bucket::{BucketName, WindowWidth};
+use crate::replica::unflushed::Unflushed;
 use crate::replica_id::ReplicaId;
-use crate::window::{BucketName, WindowWidth};
-
-/// No handle.
-const NO_HANDLE: u32 = u32::MAX;
-
-/// The key of a free handle.
-const NO_KEY: KeyId = KeyId(u32::MAX);
 
 /// Reclaim at 1,024 dead keys, if these are half of all.
 const DEAD_MIN: usize = 1_024;
@@ -57,33 +49,16 @@ pub struct Replica {
     id: ReplicaId,
     region: String,
     map: CounterMap,
-    blocks: Vec<Arc<Block>>,
-    dirty: Arc<DirtySet>,
-    /// The key of each handle, in the order in which they were made; `NO_KEY` for a free one.
-    keys: Vec<KeyId>,
-    /// The handles that are free for other counters.
-    free: Vec<u32>,
+    /// The handles, with the adds that are pending.
+    handles: HandleTable,
     /// The dead keys that the last reclaim kept.
     dead_kept: usize,
-    /// The handle of each counter, by the number of its name in the map; NO_HANDLE if it has none.
-    handles: Vec<u32>,
-    /// Amounts added by name, from the thread that owns the replica. It covers the handles up to
-    /// the last one that was added to by name.
-    local: LocalAdds,
-    /// Adds with an id, which are written at once.
+    /// Changes that were written at once, such as adds with an id.
     unflushed: Unflushed,
     /// The clients whose adds with an id came here.
     clients: Clients,
-    wake: Wake,
-    pub(crate) bucket_name: BucketName,
-}
-
-/// Changes that were written outside a flush, for the next flush to report.
-#[derive(Clone, Debug, Default)]
-struct Unflushed {
-    /// The own version before the first of them; None if there are none.
-    after: Option<Version>,
-    changed: BTreeSet<KeyId>,
+    /// The name of the bucket that was added to last.
+    bucket_name: BucketName,
 }
 
 /// The result of a flush.
@@ -116,21 +91,14 @@ impl Replica {
         if map.record(id).is_none_or(|record| record.region != region) {
             map.set_region(id, region)?;
         }
-        let wake: Wake = Arc::new(|| {});
         Ok(Self {
             id,
             region: region.into(),
             map,
-            blocks: Vec::new(),
-            dirty: Arc::default(),
-            keys: Vec::new(),
-            free: Vec::new(),
+            handles: HandleTable::default(),
             dead_kept: 0,
-            handles: Vec::new(),
-            local: LocalAdds::default(),
             unflushed: Unflushed::default(),
             clients: Clients::default(),
-            wake,
             bucket_name: BucketName::default(),
         })
     }
@@ -168,7 +136,7 @@ impl Replica {
     /// Sets the function that the first add after a flush calls, on its own thread. Handles that
     /// exist keep the one they were made with.
     pub fn set_wake(&mut self, wake: Wake) {
-        self.wake = wake;
+        self.handles.set_wake(wake);
     }
 
     /// The handle that adds to this region of a counter. It is made at the first call and found
@@ -180,8 +148,8 @@ impl Replica {
     /// # Errors
     /// `NameOutOfRange` or `TooManyCounters`. No handle was made.
     pub fn counter(&mut self, counter: &str) -> Result<CounterHandle, WriteError> {
-        let at = self.number(counter)?;
-        Ok(CounterHandle::new(self.blocks[at / BLOCK_SLOTS].clone(), at % BLOCK_SLOTS))
+        let at = self.handle_of(counter)?;
+        Ok(self.handles.shared(at))
     }
 
     /// Adds `amount`, 1 to 2^32, to this region of a counter by its name. Adds before a flush
@@ -194,8 +162,8 @@ impl Replica {
     /// As for [`CounterHandle::add`] and [`counter`](Self::counter). Nothing was added.
     #[inline]
     pub fn add(&mut self, counter: &str, amount: u64) -> Result<(), WriteError> {
-        let at = self.number_with_local(counter)?;
-        self.local.raise(at, Side::Increments, amount)
+        let at = self.covered_handle_of(counter)?;
+        self.handles.raise(at, Side::Increments, amount)
     }
 
     /// Subtracts `amount`, as [`add`](Self::add) adds.
@@ -204,17 +172,30 @@ impl Replica {
     /// As [`add`](Self::add).
     #[inline]
     pub fn subtract(&mut self, counter: &str, amount: u64) -> Result<(), WriteError> {
-        let at = self.number_with_local(counter)?;
-        self.local.raise(at, Side::Decrements, amount)
+        let at = self.covered_handle_of(counter)?;
+        self.handles.raise(at, Side::Decrements, amount)
     }
 
+    /// The handle of a counter, made now if there is none.
     #[inline]
-    fn number(&mut self, counter: &str) -> Result<usize, WriteError> {
+    fn handle_of(&mut self, counter: &str) -> Result<usize, WriteError> {
         match self.find(counter) {
-            Some(at) if self.map.dead_count() == 0 || !self.map.is_dead(self.keys[at]) => Ok(at),
+            Some(at) if !self.is_dead(at) => Ok(at),
             Some(at) => self.revive(counter, at),
             None => self.new_handle(counter),
         }
+    }
+
+    /// The handle of a counter, if it has one.
+    #[inline]
+    fn find(&self, counter: &str) -> Option<usize> {
+        self.handles.of_counter(self.map.counter_number(counter)?)
+    }
+
+    /// True if the counter of a handle had cells and has none any more.
+    #[inline]
+    fn is_dead(&self, at: usize) -> bool {
+        self.map.dead_count() > 0 && self.map.is_dead(self.handles.key(at))
     }
 
     /// Makes a counter anew that has a handle and no cell.
@@ -224,6 +205,13 @@ impl Replica {
         self.map.intern(counter, &self.region).map(|_| at)
     }
 
+    #[cold]
+    fn new_handle(&mut self, counter: &str) -> Result<usize, WriteError> {
+        self.check_not_ended(counter)?;
+        let key = self.map.intern(counter, &self.region)?;
+        Ok(self.make_handle(key))
+    }
+
     fn check_not_ended(&self, counter: &str) -> Result<(), WriteError> {
         match self.map.counter_number(counter) {
             Some(number) if self.map.expiries().has_ended(number) => Err(WriteError::Expired),
@@ -231,64 +219,46 @@ impl Replica {
         }
     }
 
-    /// The number of a counter's handle, if it has one.
-    #[inline]
-    fn find(&self, counter: &str) -> Option<usize> {
-        self.handle_of(self.map.counter_number(counter)?)
+    /// Makes a handle for a key that has none.
+    fn make_handle(&mut self, key: KeyId) -> usize {
+        let full = fullness(&self.map, self.id, key);
+        self.handles.make(key, self.map.counter_of(key), full)
     }
 
-    /// The number of the handle of a counter by the number of its name.
+    /// As [`handle_of`](Self::handle_of), with room for adds by name.
     #[inline]
-    fn handle_of(&self, number: u32) -> Option<usize> {
-        self.handles.get(number as usize).filter(|at| **at != NO_HANDLE).map(|at| *at as usize)
-    }
-
-    /// As [`number`](Self::number), with room for adds by name.
-    #[inline]
-    fn number_with_local(&mut self, counter: &str) -> Result<usize, WriteError> {
-        let at = self.number(counter)?;
-        if at >= self.local.len() {
-            self.grow_local();
+    fn covered_handle_of(&mut self, counter: &str) -> Result<usize, WriteError> {
+        let at = self.handle_of(counter)?;
+        if !self.handles.is_covered(at) {
+            self.cover_handles();
         }
         Ok(at)
     }
 
     #[cold]
-    fn grow_local(&mut self) {
-        for (at, key) in self.keys.iter().enumerate().skip(self.local.len()) {
-            self.local.push();
-            if *key != NO_KEY {
-                let is_ended = self.map.expiries().has_ended(self.map.counter_of(*key));
-                self.local.set_ended(at, is_ended);
-            }
-            self.local.close(at, fullness(&self.map, self.id, *key));
-        }
+    fn cover_handles(&mut self) {
+        let (map, id) = (&self.map, self.id);
+        self.handles
+            .cover(|key| (map.expiries().has_ended(map.counter_of(key)), fullness(map, id, key)));
     }
 
-    #[cold]
-    fn new_handle(&mut self, counter: &str) -> Result<usize, WriteError> {
-        self.check_not_ended(counter)?;
-        let key = self.map.intern(counter, &self.region)?;
-        Ok(self.handle_for(key))
-    }
-
-    /// The number of the handle of a window's bucket, with room for adds by name.
+    /// Adds to a window's bucket.
     #[inline]
-    pub(crate) fn bucket_with_local(
+    pub(super) fn add_to_bucket(
         &mut self,
-        window: &str,
-        width: WindowWidth,
+        (window, width): (&str, WindowWidth),
+        amount: u64,
         now_ms: u64,
-    ) -> Result<usize, WriteError> {
+    ) -> Result<(), WriteError> {
         let number = self.map.counter_number(self.bucket_name.of(window, width, now_ms));
-        let at = match number.and_then(|number| self.handle_of(number)) {
-            Some(at) if self.map.dead_count() == 0 || !self.map.is_dead(self.keys[at]) => at,
+        let at = match number.and_then(|number| self.handles.of_counter(number)) {
+            Some(at) if !self.is_dead(at) => at,
             _ => self.new_bucket(window, width, now_ms)?,
         };
-        if at >= self.local.len() {
-            self.grow_local();
+        if !self.handles.is_covered(at) {
+            self.cover_handles();
         }
-        Ok(at)
+        self.handles.raise(at, Side::Increments, amount)
     }
 
     #[cold]
@@ -303,40 +273,8 @@ impl Replica {
         }
         let bucket = self.bucket_name.of(window, width, now_ms);
         let key = self.map.intern_bucket(bucket, &self.region)?;
-        let handle = self.handle_of(self.map.counter_of(key));
-        Ok(handle.unwrap_or_else(|| self.handle_for(key)))
-    }
-
-    /// Adds to a handle that has room for adds by name.
-    #[inline]
-    pub(crate) fn raise_by_name(
-        &mut self,
-        at: usize,
-        side: Side,
-        amount: u64,
-    ) -> Result<(), WriteError> {
-        self.local.raise(at, side, amount)
-    }
-
-    /// A handle for a key that has none.
-    fn handle_for(&mut self, key: KeyId) -> usize {
-        let number = self.map.counter_of(key) as usize;
-        let at = match self.free.pop() {
-            Some(free) => free as usize,
-            None => {
-                self.keys.push(key);
-                self.keys.len() - 1
-            }
-        };
-        self.keys[at] = key;
-        self.handles.resize(self.handles.len().max(number + 1), NO_HANDLE);
-        self.handles[number] = at as u32;
-        if at / BLOCK_SLOTS == self.blocks.len() {
-            self.blocks.push(Block::new(self.blocks.len(), self.dirty.clone(), self.wake.clone()));
-        }
-        // A loaded map may hold a full cell already.
-        self.blocks[at / BLOCK_SLOTS].close(at % BLOCK_SLOTS, fullness(&self.map, self.id, key));
-        at
+        let handle = self.handles.of_counter(self.map.counter_of(key));
+        Ok(handle.unwrap_or_else(|| self.make_handle(key)))
     }
 
     /// True if [`give_back`](Self::give_back) is worth its cost: half of all keys have no cells.
@@ -353,35 +291,13 @@ impl Replica {
     /// counter, if it is called where [`has_garbage`](Self::has_garbage) returns true.
     pub fn give_back(&mut self) {
         let mut used = vec![false; self.map.key_count()];
-        let is_used = |at: usize| {
-            !self.blocks[at / BLOCK_SLOTS].is_free(SlotIndex::of(at % BLOCK_SLOTS))
-                || self.local.pending(at) != Amounts::default()
-        };
-        let handles = (0..self.keys.len()).filter(|at| is_used(*at)).map(|at| self.keys[at]);
-        handles
-            .chain(self.unflushed.changed.iter().copied())
-            .for_each(|key| used[key.index()] = true);
+        let used_keys = self.handles.used_keys().chain(self.unflushed.keys());
+        used_keys.for_each(|key| used[key.index()] = true);
         let renumbering = self.map.compact(|key| used[key.index()]);
         let new = |KeyId(key): KeyId| renumbering.key(key).map(KeyId);
-        self.unflushed.changed = self.unflushed.changed.iter().copied().filter_map(new).collect();
-        self.handles = Vec::with_capacity(self.map.key_count());
-        for at in 0..self.keys.len() {
-            match new(self.keys[at]) {
-                Some(key) => {
-                    self.keys[at] = key;
-                    let number = self.map.counter_of(key) as usize;
-                    self.handles.resize(self.handles.len().max(number + 1), NO_HANDLE);
-                    self.handles[number] = at as u32;
-                }
-                None if self.keys[at] != NO_KEY => {
-                    self.keys[at] = NO_KEY;
-                    self.blocks[at / BLOCK_SLOTS].reopen(SlotIndex::of(at % BLOCK_SLOTS));
-                    self.local.reopen(at);
-                    self.free.push(at as u32);
-                }
-                None => {}
-            }
-        }
+        let map = &self.map;
+        self.unflushed.renumber(new);
+        self.handles.renumber(new, |key| map.counter_of(key), map.key_count());
         self.dead_kept = self.map.dead_count();
     }
 
@@ -422,16 +338,13 @@ impl Replica {
 
     /// Refuses adds to cells without room for another flush.
     pub(crate) fn close_full(&mut self) {
-        for (at, &key) in self.keys.iter().enumerate() {
-            let full = fullness(&self.map, self.id, key);
-            self.local.close(at, full);
-            self.blocks[at / BLOCK_SLOTS].close(at % BLOCK_SLOTS, full);
-        }
+        let (map, id) = (&self.map, self.id);
+        self.handles.close_full(|key| fullness(map, id, key));
     }
 
     /// True if something was added since the last flush.
     pub fn has_pending(&self) -> bool {
-        !self.local.is_empty() || self.unflushed.after.is_some() || self.dirty.0.any()
+        !self.unflushed.is_empty() || self.handles.has_pending()
     }
 
     /// Makes sure that the next flush takes every add that has returned, as
@@ -444,13 +357,7 @@ impl Replica {
     /// # Complexity
     /// O(counters that have a handle here).
     pub fn hand_over(&self) {
-        fence(Ordering::SeqCst);
-        for at in 0..self.keys.len() {
-            let (block, place) = (&self.blocks[at / BLOCK_SLOTS], SlotIndex::of(at % BLOCK_SLOTS));
-            if block.pending(place) != Amounts::default() {
-                block.report_through(place);
-            }
-        }
+        self.handles.hand_over_all();
     }
 
     /// Writes pending adds as cells, one version for each key.
@@ -461,30 +368,14 @@ impl Replica {
         if self.has_left() {
             return Flushed::default();
         }
-        let unflushed = std::mem::take(&mut self.unflushed);
-        let after = unflushed.after.unwrap_or(self.version());
-        let mut changed: Vec<KeyId> =
-            Vec::with_capacity(unflushed.changed.len() + self.local.dirty_count());
-        changed.extend(unflushed.changed);
-        let Self { map, local, blocks, dirty, keys, id, .. } = self;
-        dirty.0.take(|number| {
-            for number in (number..blocks.len()).step_by(BLOCK_SLOTS) {
-                blocks[number].drain(|slot, amounts| {
-                    let at = number * BLOCK_SLOTS + slot;
-                    changed.push(keys[at]);
-                    // Adds by name go into the same version: a key that moved twice could not be
-                    // cut from this flush.
-                    let full = write(map, *id, keys[at], amounts.plus(local.take(at)));
-                    local.close(at, full);
-                    full
-                });
-            }
-        });
-        local.drain(|at, amounts| {
-            changed.push(keys[at]);
-            let full = write(map, *id, keys[at], amounts);
-            blocks[at / BLOCK_SLOTS].close(at % BLOCK_SLOTS, full);
-            full
+        let (since, written) = self.unflushed.take();
+        let after = since.unwrap_or(self.version());
+        let mut changed = Vec::with_capacity(written.len() + self.handles.dirty_count());
+        changed.extend(written);
+        let Self { map, handles, id, .. } = self;
+        handles.drain(|key, amounts| {
+            changed.push(key);
+            write(map, *id, key, amounts)
         });
         let upto = self.version();
         Flushed { span: (upto > after).then_some(Span { replica: self.id, after, upto }), changed }
@@ -510,20 +401,13 @@ impl Replica {
     /// has the same complexity.
     pub fn counters_after(&self, prefix: &str, after: &str, max: usize) -> CounterPage<'_> {
         self.map.list(prefix, after, max, |number| {
-            let at = self.handle_of(number)?;
-            let (shared, local) = (self.pending_shared(at), self.local.pending(at));
-            let is_pending = shared != Amounts::default() || local != Amounts::default();
-            is_pending.then(|| shared.net() + local.net())
+            let pending = self.handles.pending(self.handles.of_counter(number)?);
+            (pending != Amounts::default()).then(|| pending.net())
         })
     }
 
     fn pending(&self, counter: &str) -> i128 {
-        self.find(counter)
-            .map_or(0, |at| self.pending_shared(at).net() + self.local.pending(at).net())
-    }
-
-    fn pending_shared(&self, at: usize) -> Amounts {
-        self.blocks[at / BLOCK_SLOTS].pending(SlotIndex::of(at % BLOCK_SLOTS))
+        self.find(counter).map_or(0, |at| self.handles.pending(at).net())
     }
 
     /// Resets one region of a counter, pending adds included, see [`CounterMap::reset`]. Returns
@@ -546,7 +430,7 @@ impl Replica {
     /// Makes sure that the next flush takes every add to a counter that has returned.
     pub(crate) fn hand_over_counter(&self, counter: &str) {
         if let Some(at) = self.find(counter) {
-            self.blocks[at / BLOCK_SLOTS].report_through(SlotIndex::of(at % BLOCK_SLOTS));
+            self.handles.hand_over(at);
         }
     }
 
@@ -602,8 +486,7 @@ impl Replica {
         };
         let before = self.version();
         self.map.change_key(self.id, key, by)?;
-        self.unflushed.after.get_or_insert(before);
-        self.unflushed.changed.insert(key);
+        self.unflushed.note(before, key);
         Ok(())
     }
 
@@ -611,29 +494,19 @@ impl Replica {
     pub(crate) fn write_expiry(&mut self, key: KeyId, expires_at: u64) {
         let before = self.version();
         self.map.raise_expiry(self.id, key, expires_at);
-        self.unflushed.after.get_or_insert(before);
-        self.unflushed.changed.insert(key);
+        self.unflushed.note(before, key);
     }
 
     /// Refuses adds to a counter, by its number. Returns true if adds that were let in are pending;
     /// the next flush takes all of them.
     pub(crate) fn end_adds(&mut self, counter: u32) -> bool {
-        let Some(at) = self.handle_of(counter) else { return false };
-        self.local.set_ended(at, true);
-        let (block, place) = (&self.blocks[at / BLOCK_SLOTS], SlotIndex::of(at % BLOCK_SLOTS));
-        block.set_ended(place, true);
-        let is_shared = block.pending(place) != Amounts::default();
-        if is_shared {
-            block.report_through(place);
-        }
-        is_shared || self.local.pending(at) != Amounts::default()
+        self.handles.of_counter(counter).is_some_and(|at| self.handles.end_adds(at))
     }
 
     /// Takes adds to a counter again, by its number.
     pub(crate) fn reopen_adds(&mut self, counter: u32) {
-        if let Some(at) = self.handle_of(counter) {
-            self.local.set_ended(at, false);
-            self.blocks[at / BLOCK_SLOTS].set_ended(SlotIndex::of(at % BLOCK_SLOTS), false);
+        if let Some(at) = self.handles.of_counter(counter) {
+            self.handles.reopen_adds(at);
         }
     }
 
@@ -643,8 +516,7 @@ impl Replica {
         counter: &str,
         amount: i64,
     ) -> Result<KeyId, WriteError> {
-        let at = self.number(counter)?;
-        let key = self.keys[at];
+        let key = self.key_of(counter)?;
         if self.map.expiries().has_ended(self.map.counter_of(key)) {
             return Err(WriteError::Expired);
         }
@@ -657,7 +529,7 @@ impl Replica {
 
     /// The key of a counter here, made now if it is new.
     pub(crate) fn key_of(&mut self, counter: &str) -> Result<KeyId, WriteError> {
-        self.number(counter).map(|at| self.keys[at])
+        self.handle_of(counter).map(|at| self.handles.key(at))
     }
 
     /// Checks that an add by name would be taken.
@@ -666,14 +538,14 @@ impl Replica {
         counter: &str,
         amount: i64,
     ) -> Result<(), WriteError> {
-        let at = self.number_with_local(counter)?;
-        self.local.check(at, Side::of(amount))
+        let at = self.covered_handle_of(counter)?;
+        self.handles.check(at, Side::of(amount))
     }
 
     /// Adds by name what [`check_room_by_name`](Self::check_room_by_name) has accepted.
     pub(crate) fn put_by_name(&mut self, counter: &str, amount: i64) -> Result<(), WriteError> {
-        let at = self.number_with_local(counter)?;
-        self.local.put(at, Side::of(amount), amount.unsigned_abs());
+        let at = self.covered_handle_of(counter)?;
+        self.handles.put(at, Side::of(amount), amount.unsigned_abs());
         Ok(())
     }
 
@@ -710,23 +582,5 @@ impl std::fmt::Debug for Replica {
             .field("region", &self.region)
             .field("version", &self.version())
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hand_over_flushes_unreported_adds() {
-        let mut replica = Replica::new(ReplicaId::new(1, 1), "ord").unwrap();
-        replica.counter("clicks").unwrap();
-        // Another thread added first, and has not reported it yet.
-        replica.blocks[0].preload(0, 5);
-        replica.flush();
-        assert_eq!(replica.map().total("clicks"), 0, "nothing was reported to this flush");
-        replica.hand_over();
-        replica.flush();
-        assert_eq!(replica.map().total("clicks"), 5);
     }
 }
