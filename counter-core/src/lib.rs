@@ -77,7 +77,8 @@ pub use dedup::{CLIENTS_MAX, DEDUP_ENTRIES_MAX, ID_BYTES_MAX, ID_CHUNK, Once};
 pub use error::{DecodeError, JoinError, StagingError, WriteError};
 pub use incarnation::record::Record;
 pub use incarnation::work::Inheritance;
-pub use lattice::amounts::{AMOUNT_MAX, Amounts, CELL_MAX};
+pub use lattice::cell::amounts::{AMOUNT_MAX, Amounts, CELL_MAX};
+pub use lattice::cell::pn_counter::PnCounter;
 pub use lattice::cell::{Cell, Cleared};
 pub use lattice::counter_map::{
     COUNTERS_MAX, CounterMap, CounterPage, Cursor, Joined, Largest, Page, REPLICAS_MAX,
@@ -87,10 +88,9 @@ pub use lattice::keys::KeyId;
 pub use lattice::keys::names::NAME_BYTES_MAX;
 #[cfg(feature = "laws")]
 pub use lattice::laws;
-pub use lattice::pn_counter::PnCounter;
 pub use lattice::staging::Staging;
 pub use lattice::state_hash::StateHash;
-pub use lattice::versions::vector::{Version, VersionVector};
+pub use lattice::versions::{Version, VersionVector};
 pub use pending::block::Wake;
 pub use pending::handle::CounterHandle;
 pub use replica::{

@@ -10,11 +10,11 @@ use crate::codec::{dedup, names, tombstones};
 use crate::dedup::entry::{DedupEntry, EntryBody};
 use crate::error::DecodeError;
 use crate::incarnation::record::Record;
-use crate::lattice::amounts::{Amounts, CELL_MAX};
 use crate::lattice::cell::Extra;
+use crate::lattice::cell::amounts::{Amounts, CELL_MAX};
 use crate::lattice::delta::{Delta, DeltaCell, DeltaPart, Span};
 use crate::lattice::keys::names::NameSlice;
-use crate::lattice::versions::vector::Version;
+use crate::lattice::versions::Version;
 
 const KIND_TABLE: u8 = 0;
 /// Kind of a body: one plain cell of one writer that alone completes its span.

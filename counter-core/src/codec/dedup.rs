@@ -10,9 +10,9 @@ use crate::dedup::entry::{
 };
 use crate::dedup::table::ENTRIES_MAX;
 use crate::error::DecodeError;
-use crate::lattice::amounts::AMOUNT_MAX;
+use crate::lattice::cell::amounts::AMOUNT_MAX;
 use crate::lattice::delta::Span;
-use crate::lattice::versions::vector::Version;
+use crate::lattice::versions::Version;
 use crate::replica_id::ReplicaId;
 
 const KIND_CLIENT: u8 = 0;

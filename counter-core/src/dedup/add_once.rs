@@ -9,11 +9,11 @@ use crate::dedup::entry::{
     Add, AddId, Chunk, DedupEntry, EntryBody, EntryKind, EntrySource, Forgotten, ID_CHUNK,
     IdStatus, Single, chunk_name, client_of,
 };
+use crate::dedup::tables::{KnownCopy, NewEntry};
 use crate::error::WriteError;
-use crate::lattice::amounts::AMOUNT_MAX;
-use crate::lattice::counter_map::KnownCopy;
+use crate::lattice::cell::amounts::AMOUNT_MAX;
 use crate::lattice::keys::KeyId;
-use crate::lattice::versions::vector::Version;
+use crate::lattice::versions::Version;
 use crate::replica::Replica;
 use crate::replica_id::ReplicaId;
 
@@ -97,10 +97,10 @@ impl Replica {
     pub(crate) fn known(&self, id: AddId<'_>, text: &str) -> Option<Once> {
         // This replica takes an add back for a copy that it holds, even if the entry of that copy
         // is forgotten by now.
-        if self.map().holds_own(self.id(), id) {
+        if self.map().dedup().holds_own(self.id(), id) {
             return Some(Once::Repeated);
         }
-        match self.map().look(id, text) {
+        match self.map().dedup().look(id, text) {
             IdStatus::Applied => Some(Once::Repeated),
             IdStatus::CannotTell => Some(Once::CannotTell),
             IdStatus::New => None,
@@ -119,9 +119,10 @@ impl Replica {
     ) -> Result<(), WriteError> {
         self.write_now(key, amount)?;
         let own = self.id();
-        let (is_new, forgotten) = self.map_mut().note_applied(own, id, Add { key: key.0, amount });
+        let (entry, is_new) = self.map().dedup().applied(own, id, Add { key: key.0, amount });
+        let forgotten = self.map_mut().write_entry(own, entry).forgotten;
         if let (AddId::Of { client, .. }, true) = (id, is_new) {
-            self.admit(client.as_bytes(), self.map().dedup_bounds().clients());
+            self.admit(client.as_bytes(), self.map().dedup().bounds().clients());
         }
         if let Some(entry) = forgotten {
             self.forget(&entry);
@@ -130,9 +131,9 @@ impl Replica {
     }
 
     fn admit(&mut self, client: &[u8], max: usize) {
-        let map = self.map();
-        let others = map.forgotten_count();
-        if others == 0 || map.forgotten(self.id(), client).is_none() {
+        let dedup = self.map().dedup();
+        let others = dedup.forgotten_count();
+        if others == 0 || dedup.forgotten(self.id(), client).is_none() {
             self.clients_mut().admit(client, others, max);
         }
     }
@@ -141,7 +142,7 @@ impl Replica {
     fn forget(&mut self, entry: &DedupEntry) {
         let EntryBody::Client(chunk) = &entry.body else { return };
         let (own, client) = (self.id(), client_of(&entry.name));
-        let held = self.map().forgotten(own, client);
+        let held = self.map().dedup().forgotten(own, client);
         if held.is_none() && !self.clients_mut().remove(client) {
             return;
         }
@@ -152,7 +153,7 @@ impl Replica {
             Some(_) => Forgotten { upto: before.upto.max(chunk.last), ..before },
         };
         if held != Some(now) {
-            self.map_mut().note_forgotten(own, client, now);
+            self.map_mut().write_entry(own, NewEntry::forgotten(client, now));
         }
     }
 
@@ -166,7 +167,8 @@ impl Replica {
         for (kind, name) in entries {
             match kind {
                 EntryKind::Client => self.settle_chunk(name, &mut changed),
-                EntryKind::Single if self.map().doubtful(EntryKind::Single, name).is_empty() => {}
+                EntryKind::Single
+                    if self.map().dedup().doubtful(EntryKind::Single, name).is_empty() => {}
                 EntryKind::Single => {
                     if let Ok(text) = std::str::from_utf8(name) {
                         self.settle_id(text, AddId::Single(text), None, &mut changed);
@@ -191,7 +193,7 @@ impl Replica {
 
     fn settle_chunk(&mut self, name: &[u8], changed: &mut Vec<KeyId>) {
         let Ok(client) = std::str::from_utf8(client_of(name)) else { return };
-        for sequence in self.map().doubtful(EntryKind::Client, name) {
+        for sequence in self.map().dedup().doubtful(EntryKind::Client, name) {
             self.settle_id(
                 &format!("{client}:{sequence}"),
                 AddId::Of { client, sequence },
@@ -204,13 +206,7 @@ impl Replica {
     /// Another writer is sure of a client's numbers, though it forgot their entries. Copies of them
     /// that are known here do not stand.
     fn settle_sure(&mut self, client: &[u8], changed: &mut Vec<KeyId>) {
-        let sure = self
-            .map()
-            .replicas()
-            .filter_map(|replica| self.map().forgotten(replica, client))
-            .map(|known| known.sure)
-            .max();
-        let last = sure.unwrap_or(0) / ID_CHUNK;
+        let last = self.map().dedup().sure(client) / ID_CHUNK;
         for chunk in (last.saturating_sub(SURE_CHUNKS_MAX)..=last).rev() {
             self.settle_chunk(&chunk_name(client, chunk * ID_CHUNK), changed);
         }
@@ -223,7 +219,7 @@ impl Replica {
         also: Option<ReplicaId>,
         changed: &mut Vec<KeyId>,
     ) {
-        let known_copies = self.map().known_copies(id, text, also);
+        let known_copies = self.map().dedup().known_copies(id, text, also);
         let mut first = None;
         for known in &known_copies {
             let Some(excess) = self.excess(&known_copies, known, id, &mut first) else { continue };
@@ -240,7 +236,7 @@ impl Replica {
     /// Any other copy waits for its writer, or for that writer's successor. If it were taken back
     /// here, that change could reach a replica that the copy itself never reaches.
     fn answers_for(&self, writer: ReplicaId, id: AddId<'_>) -> bool {
-        writer == self.id() || self.map().has_absorbed(self.id(), writer, id)
+        writer == self.id() || self.map().dedup().has_absorbed(self.id(), writer, id)
     }
 
     /// The amount of a copy that must still be taken back; None if a successor took it back, or if
@@ -273,7 +269,7 @@ impl Replica {
         let loses = taken_back != 0
             || absorbed_elsewhere
             || first.is_some()
-            || self.map().is_sure_beside(writer, id);
+            || self.map().dedup().is_sure_beside(writer, id);
         if !loses {
             *first = Some(writer);
         }
@@ -282,18 +278,20 @@ impl Replica {
 
     fn take_back(&mut self, text: &str, id: AddId<'_>, known: &KnownCopy, excess: i64) -> bool {
         let (own, KnownCopy { writer, add, .. }) = (self.id(), *known);
-        if self.map().has_absorbed(own, writer, id) {
+        if self.map().dedup().has_absorbed(own, writer, id) {
             let fits = self.write_now(KeyId(add.key), -excess).is_ok();
-            if fits {
-                self.map_mut().note_absorbed_taken_back(own, writer, id);
+            let entry = self.map().dedup().absorbed_taken_back(own, writer, id);
+            if let Some(entry) = entry.filter(|_| fits) {
+                self.map_mut().write_entry(own, entry);
             }
             return fits;
         }
-        let by_bit = writer == own && excess == add.amount && self.map().holds_own(own, id);
-        let took = if by_bit { SmallVec::new() } else { self.map().taken_back(writer, text) };
+        let by_bit = writer == own && excess == add.amount && self.map().dedup().holds_own(own, id);
+        let took =
+            if by_bit { SmallVec::new() } else { self.map().dedup().taken_back(writer, text) };
         let mine = took.iter().find(|(by, _)| *by == own).map(|(_, add)| add.amount);
         let now = mine.unwrap_or(0) + excess;
-        let has_room = by_bit || mine.is_some() || self.map().may_take_back(own);
+        let has_room = by_bit || mine.is_some() || self.map().dedup().may_take_back(own);
         // A cell without room keeps the amount. There is nothing else to do.
         if !has_room
             || now.unsigned_abs() > AMOUNT_MAX
@@ -301,12 +299,15 @@ impl Replica {
         {
             return false;
         }
-        match by_bit {
-            true => self.map_mut().note_own_taken_back(own, id),
+        let entry = match by_bit {
+            true => self.map().dedup().own_taken_back(own, id),
             false => {
                 let add = if now == 0 { Add::default() } else { Add { key: add.key, amount: now } };
-                self.map_mut().note_taken_back(own, writer, text, add);
+                Some(NewEntry::taken_back(writer, text, add))
             }
+        };
+        if let Some(entry) = entry {
+            self.map_mut().write_entry(own, entry);
         }
         true
     }
@@ -346,7 +347,7 @@ impl Replica {
                         absorbed.take_back(sequence);
                     }
                 }
-                self.admit(client.as_bytes(), self.map().dedup_bounds().forgotten());
+                self.admit(client.as_bytes(), self.map().dedup().bounds().forgotten());
                 EntryBody::Client(absorbed)
             }
             EntryBody::Single(single) => {
@@ -356,18 +357,21 @@ impl Replica {
                 EntryBody::Single(Single { taken_back: !stands, ..single })
             }
             EntryBody::Forgotten(forgotten) => {
-                let held = self.map().forgotten(own, &name);
+                let held = self.map().dedup().forgotten(own, &name);
                 let now = held.unwrap_or_default().join(forgotten);
                 if held == Some(now) {
                     return 0;
                 }
-                self.map_mut().note_forgotten(own, &name, now);
+                self.map_mut().write_entry(own, NewEntry::forgotten(&name, now));
                 return name.len() + 2 * size_of::<Version>();
             }
             // Passed on with the fold, in one step.
             EntryBody::TakenBack(_) => return 0,
         };
-        self.map_mut().absorb_entry(own, name, source, body)
+        let Some(entry) = self.map().dedup().absorbed(own, name, source, body) else { return 0 };
+        let bytes = entry.absorbed_bytes_max();
+        self.map_mut().write_entry(own, entry);
+        bytes
     }
 
     /// The verdict on a copy of a writer that ended: whether it stands, and how much of it must be
@@ -379,7 +383,7 @@ impl Replica {
         writer: ReplicaId,
         was_taken_back: bool,
     ) -> Verdict {
-        let known_copies = self.map().known_copies(id, text, None);
+        let known_copies = self.map().dedup().known_copies(id, text, None);
         let mut first = None;
         for known in &known_copies {
             let excess = self.excess(&known_copies, known, id, &mut first);
@@ -458,9 +462,12 @@ impl Replica {
     pub(crate) fn fold_entries(&mut self, incarnations: &[ReplicaId]) {
         let own = self.id();
         for incarnation in incarnations {
-            for (writer, text, add) in self.map().took_back_for_others(*incarnation, incarnations) {
+            let (map, dedup) = (self.map(), self.map().dedup());
+            let stays = |writer| !incarnations.contains(&writer) && !map.is_folded(writer);
+            for (writer, text, add) in dedup.took_back_for_others(*incarnation, stays) {
                 let mine = self
                     .map()
+                    .dedup()
                     .taken_back(writer, &text)
                     .iter()
                     .find(|(by, _)| *by == own)
@@ -469,17 +476,18 @@ impl Replica {
                 if sum.unsigned_abs() <= AMOUNT_MAX {
                     let add =
                         if sum == 0 { Add::default() } else { Add { key: add.key, amount: sum } };
-                    self.map_mut().note_taken_back(own, writer, &text, add);
+                    self.map_mut().write_entry(own, NewEntry::taken_back(writer, &text, add));
                 }
             }
         }
-        self.forget_all(self.map().surplus(own, incarnations));
+        let is_folded = |writer| incarnations.contains(&writer) || self.map().is_folded(writer);
+        self.forget_all(self.map().dedup().surplus(own, is_folded));
     }
 
     /// Drops absorbed entries beyond their bound, after the last step absorbed some.
     pub(crate) fn drop_surplus(&mut self) {
         let own = self.id();
-        let surplus = self.map().surplus(own, &[]);
+        let surplus = self.map().dedup().surplus(own, |writer| self.map().is_folded(writer));
         if !surplus.is_empty() {
             self.forget_all(surplus);
             self.map_mut().trim_entries();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::error::WriteError;
-use crate::lattice::versions::vector::Version;
+use crate::lattice::versions::Version;
 use crate::replica_id::ReplicaId;
 
 /// The longest id of an add, in bytes.

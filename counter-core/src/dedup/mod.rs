@@ -14,6 +14,7 @@ mod add_once;
 pub(crate) mod clients;
 pub(crate) mod entry;
 pub(crate) mod table;
+pub(crate) mod tables;
 
 pub use add_once::Once;
 pub use entry::{ID_BYTES_MAX, ID_CHUNK};

@@ -9,9 +9,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::lattice::amounts::Amounts;
+use crate::lattice::cell::amounts::Amounts;
 use crate::lattice::cell::{Cleared, Extra, Origin};
-use crate::lattice::versions::vector::Version;
+use crate::lattice::versions::Version;
 use crate::replica_id::ReplicaId;
 
 /// One held cell of the key.
@@ -45,7 +45,7 @@ impl Baselines {
     pub(crate) fn of<'a>(cells: impl Iterator<Item = HeldCell<'a>>) -> Self {
         let mut baselines = Self::default();
         for (replica, extra) in cells.filter_map(|held| Some((held.replica, held.extra?))) {
-            for &(replica, cleared) in &extra.cleared {
+            for (replica, cleared) in extra.resets.iter() {
                 baselines.cleared.entry(replica).or_default().push(cleared);
             }
             baselines.absorbed.extend(extra.absorbed.iter().map(|item| item.replica));
@@ -163,7 +163,11 @@ mod tests {
     fn cleared(entries: &[(ReplicaId, Version, u64)]) -> Extra {
         let mut extra = Extra::default();
         entries.iter().for_each(|&(replica, version, sum)| {
-            extra.clear(replica, Cleared { version, amounts: amounts(sum) }, Origin::default())
+            extra.resets.clear(
+                replica,
+                Cleared { version, amounts: amounts(sum) },
+                Origin::default(),
+            )
         });
         extra
     }

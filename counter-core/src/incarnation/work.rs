@@ -2,7 +2,7 @@
 //! bytes as the caller allows.
 
 use crate::error::WriteError;
-use crate::lattice::versions::vector::Version;
+use crate::lattice::versions::Version;
 use crate::replica::Replica;
 use crate::replica_id::ReplicaId;
 
@@ -173,7 +173,7 @@ impl Replica {
                     .1
             };
         while let Some(&incarnation) = work.incarnations.get(work.next_entry.0) {
-            let Some(entry) = self.map().next_entry(incarnation, work.next_entry.1) else {
+            let Some(entry) = self.map().dedup().next_entry(incarnation, work.next_entry.1) else {
                 work.next_entry = (work.next_entry.0 + 1, 0);
                 continue;
             };
@@ -192,7 +192,8 @@ impl Replica {
             }
         }
         while let Some(&incarnation) = work.incarnations.get(work.next_cell.0) {
-            let Some((slot, key)) = self.map().keys_from(incarnation, work.next_cell.1).next()
+            let Some((slot, key)) =
+                self.map().cells().keys_from(incarnation, work.next_cell.1).next()
             else {
                 work.next_cell = (work.next_cell.0 + 1, 0);
                 continue;
@@ -201,12 +202,13 @@ impl Replica {
                 self.drop_surplus();
                 return Ok(bytes);
             }
-            bytes += self.map_mut().absorb(id, &work.incarnations, begun, key)?;
+            bytes += self.map_mut().cells_mut().absorb(id, &work.incarnations, begun, key)?;
             work.next_cell.1 = slot + 1;
         }
         while let Some((incarnation, version)) = work.to_take_back.pop() {
             let entry = self
                 .map()
+                .dedup()
                 .next_entry(incarnation, version - 1)
                 .filter(|entry| entry.version == version);
             if bytes >= bytes_max {
@@ -229,13 +231,13 @@ impl Replica {
     /// folded incarnation back. Returns the version after which the round writes cells.
     fn begin(&mut self, work: &mut Inheritance) -> Result<Version, WriteError> {
         let id = self.id();
-        let fitting = self.map().fitting(id, &work.incarnations);
+        let fitting = self.map().cells().fitting(id, &work.incarnations);
         if fitting.is_empty() {
             return Err(WriteError::CellFull);
         }
         work.incarnations = fitting;
         let (incarnations, inherited) =
-            (work.incarnations.clone(), self.map().folded_by(&work.incarnations));
+            (work.incarnations.clone(), self.map().cells().folded_by(&work.incarnations));
         self.map_mut().change_record(id, |record| record.begin_absorbing(incarnations, inherited));
         work.begun = Some(self.version());
         Ok(self.version())
@@ -266,10 +268,11 @@ impl Replica {
         let (mut bytes, mut next) = (0, 0);
         while let Some(slot) = self
             .map()
+            .cells()
             .next_extra(id, next, |extra| !extra.absorbed.is_empty())
             .filter(|_| bytes < bytes_max)
         {
-            bytes += self.map_mut().rebase(id, slot).unwrap_or(0);
+            bytes += self.map_mut().cells_mut().rebase(id, slot).unwrap_or(0);
             next = slot + 1;
         }
         if bytes > 0 {
@@ -287,8 +290,9 @@ impl Replica {
         let map = self.map();
         !self.folded_claims().is_empty()
             || map
+                .cells()
                 .next_extra(self.id(), 0, |extra| {
-                    extra.cleared.iter().any(|(incarnation, _)| map.is_folded(*incarnation))
+                    extra.resets.iter().any(|(incarnation, _)| map.is_folded(incarnation))
                 })
                 .is_some()
     }
@@ -321,13 +325,14 @@ impl Replica {
         loop {
             let map = self.map();
             let names_folded = |extra: &crate::lattice::cell::Extra| {
-                extra.cleared.iter().any(|(incarnation, _)| map.is_folded(*incarnation))
+                extra.resets.iter().any(|(incarnation, _)| map.is_folded(incarnation))
             };
-            let Some(slot) = map.next_extra(id, next, names_folded).filter(|_| bytes < bytes_max)
+            let Some(slot) =
+                map.cells().next_extra(id, next, names_folded).filter(|_| bytes < bytes_max)
             else {
                 return bytes;
             };
-            bytes += self.map_mut().forget_cleared(id, slot).unwrap_or(0);
+            bytes += self.map_mut().cells_mut().forget_cleared(id, slot).unwrap_or(0);
             next = slot + 1;
         }
     }

@@ -5,12 +5,12 @@ use smallvec::{SmallVec, smallvec};
 use crate::codec::dictionary::{Dictionary, KeyNames, KeyRanks};
 use crate::dedup::entry::DedupEntry;
 use crate::incarnation::record::Record;
-use crate::lattice::amounts::Amounts;
 use crate::lattice::cell::Extra;
+use crate::lattice::cell::amounts::Amounts;
 use crate::lattice::keys::Keys;
 use crate::lattice::keys::order::in_order;
-use crate::lattice::tombstones::KeyBytes;
-use crate::lattice::versions::vector::Version;
+use crate::lattice::versions::Version;
+use crate::lattice::writer::tombstones::KeyBytes;
 use crate::replica_id::ReplicaId;
 
 /// An interval of a writer's versions that a delta completes: a replica that holds everything up to
@@ -81,7 +81,7 @@ pub(crate) struct DeltaPart {
 pub(crate) struct Tombstone {
     /// The version at which it was dropped.
     pub(crate) version: Version,
-    /// The names of the cell's key, see [`key_bytes`](crate::lattice::tombstones::key_bytes).
+    /// The names of the cell's key, see [`key_bytes`](crate::lattice::writer::tombstones::key_bytes).
     pub(crate) key: KeyBytes,
 }
 

@@ -10,7 +10,7 @@ use crate::dedup::entry::DedupEntry;
 use crate::incarnation::record::Record;
 use crate::lattice::cell::{Extra, Plain};
 use crate::lattice::keys::Keys;
-use crate::lattice::versions::vector::Version;
+use crate::lattice::versions::Version;
 use crate::replica_id::ReplicaId;
 
 /// The hash of a whole state: XXH3-128 of the canonical bytes of each cell, record, dedup entry and

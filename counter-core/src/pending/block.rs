@@ -11,7 +11,7 @@
 //! cache lines. A million counters that are added to now and then have the base alone.
 
 use crate::error::WriteError;
-use crate::lattice::amounts::{AMOUNT_MAX, Amounts};
+use crate::lattice::cell::amounts::{AMOUNT_MAX, Amounts};
 use crate::pending::bitmap::Bitmap;
 use crate::pending::lane::{LANES, lane};
 use crate::pending::slot::{

@@ -1,7 +1,7 @@
 //! The handles of one replica: which counter each adds to, and what is pending there.
 
 use crate::error::WriteError;
-use crate::lattice::amounts::Amounts;
+use crate::lattice::cell::amounts::Amounts;
 use crate::lattice::keys::KeyId;
 use crate::pending::block::{Block, DirtySet, Wake};
 use crate::pending::by_name::{LocalAdds, Side};

@@ -1,7 +1,7 @@
 //! The slot of one counter in one lane: its pending amounts, and where they lie.
 
 use crate::error::WriteError;
-use crate::lattice::amounts::Amounts;
+use crate::lattice::cell::amounts::Amounts;
 use crate::pending::bitmap::{BITS, WORDS};
 use crate::pending::sync::{AtomicU64, Ordering};
 

@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use crate::dedup::Once;
 use crate::dedup::entry::AddId;
 use crate::error::WriteError;
-use crate::lattice::amounts::AMOUNT_MAX;
+use crate::lattice::cell::amounts::AMOUNT_MAX;
 use crate::lattice::counter_map::CounterMap;
 use crate::lattice::keys::names::is_name;
 use crate::replica::state::Replica;

@@ -37,20 +37,20 @@ impl Replica {
     /// # Ok::<(), WriteError>(())
     /// ```
     pub fn set_expiry_rules(&mut self, rules: impl IntoIterator<Item = (String, Duration)>) {
-        self.map_mut().expiry_rules_mut().set(rules);
+        self.map_mut().cells_mut().expiry_rules_mut().set(rules);
     }
 
     /// Sets the time from which the expiry of new counters is counted, in milliseconds since the
     /// start of 1970. Call it before adds and flushes. Nothing else depends on it.
     #[inline]
     pub fn set_time(&mut self, now_ms: u64) {
-        self.map_mut().expiry_rules_mut().set_time(now_ms);
+        self.map_mut().cells_mut().expiry_rules_mut().set_time(now_ms);
     }
 
     /// True if counters are made with an expiry here, so that [`set_time`](Self::set_time) matters.
     #[inline]
     pub fn has_expiry_rules(&self) -> bool {
-        !self.map().expiry_rules().is_empty()
+        !self.map().cells().expiry_rules().is_empty()
     }
 
     /// Makes sure that a counter ends, in milliseconds since the start of 1970. If it ends later
@@ -65,10 +65,10 @@ impl Replica {
         }
         let key = self.key_of(counter)?;
         let number = self.map().counter_of(key);
-        if self.map().expiries().has_ended(number) {
+        if self.map().cells().expiries().has_ended(number) {
             return Err(WriteError::Expired);
         }
-        if self.map().expiries().latest(number) < expires_at {
+        if self.map().cells().expiries().latest(number) < expires_at {
             self.write_expiry(key, expires_at);
         }
         Ok(())
@@ -77,7 +77,7 @@ impl Replica {
     /// When to call [`expire`](Self::expire) next, in milliseconds since the start of 1970; None
     /// if no counter ends. `now_ms` is the present time. O(1).
     pub fn next_expiry(&self, now_ms: u64) -> Option<u64> {
-        self.map().expiries().next_due(now_ms, RETRY_MS).filter(|_| self.may_expire())
+        self.map().cells().expiries().next_due(now_ms, RETRY_MS).filter(|_| self.may_expire())
     }
 
     /// Ends the counters whose time is over: refuses adds to them and drops the own cells, pending
@@ -93,14 +93,14 @@ impl Replica {
             return Vec::new();
         }
         let (id, mut changed) = (self.id(), Vec::new());
-        for counter in self.map_mut().expiries_mut().take_heard(max) {
-            changed.extend(self.map_mut().spread_expiry(id, counter));
+        for counter in self.map_mut().cells_mut().expiries_mut().take_heard(max) {
+            changed.extend(self.map_mut().cells_mut().spread_expiry(id, counter));
         }
-        let again = self.map_mut().expiries_mut().next_ended(now_ms, RETRIES_MAX);
+        let again = self.map_mut().cells_mut().expiries_mut().next_ended(now_ms, RETRIES_MAX);
         for counter in again {
             changed.extend(self.look_at_ended(counter, now_ms));
         }
-        let due = self.map_mut().expiries_mut().end_due(now_ms, max);
+        let due = self.map_mut().cells_mut().expiries_mut().end_due(now_ms, max);
         let mut is_pending = false;
         for &counter in &due {
             is_pending |= self.end_adds(counter);
@@ -111,7 +111,7 @@ impl Replica {
         for counter in due {
             changed.extend(self.look_at_ended(counter, now_ms));
         }
-        let gone = self.map_mut().expiries_mut().take_gone(max);
+        let gone = self.map_mut().cells_mut().expiries_mut().take_gone(max);
         gone.into_iter().for_each(|counter| self.reopen_adds(counter));
         changed
     }
@@ -123,19 +123,19 @@ impl Replica {
     /// Drops the own cells of an ended counter. If its cells say by now that it goes on, or none of
     /// them has an expiry, it takes adds again.
     fn look_at_ended(&mut self, counter: u32, now_ms: u64) -> Vec<KeyId> {
-        if !self.map().has_cells(counter) {
-            self.map_mut().expiries_mut().bury(counter);
+        if !self.map().cells().has_cells(counter) {
+            self.map_mut().cells_mut().expiries_mut().bury(counter);
             return Vec::new();
         }
-        let at = self.map().expiry_in_cells(counter);
+        let at = self.map().cells().expiry_in_cells(counter);
         if at == 0 || at > now_ms {
-            self.map_mut().expiries_mut().go_on(counter, at);
+            self.map_mut().cells_mut().expiries_mut().go_on(counter, at);
             self.reopen_adds(counter);
             return Vec::new();
         }
         self.end_adds(counter);
         let id = self.id();
-        self.map_mut().drop_own_of(id, counter)
+        self.map_mut().cells_mut().drop_own_of(id, counter)
     }
 }
 
@@ -145,7 +145,7 @@ mod tests {
     use crate::dedup::Once;
     use crate::lattice::counter_map::CounterMap;
     use crate::lattice::delta::Delta;
-    use crate::lattice::versions::vector::VersionVector;
+    use crate::lattice::versions::VersionVector;
     use crate::replica::batch::BatchAdd;
     use crate::replica::removal::{Cleanup, Shown};
     use crate::replica_id::ReplicaId;

@@ -10,7 +10,7 @@
 use crate::error::WriteError;
 use crate::lattice::counter_map::CounterMap;
 use crate::lattice::keys::KeyId;
-use crate::lattice::versions::vector::{Version, VersionVector};
+use crate::lattice::versions::{Version, VersionVector};
 use crate::replica::state::Replica;
 use crate::replica_id::ReplicaId;
 
@@ -37,8 +37,8 @@ pub struct Cleanup {
     heard: Version,
     /// The next value of `heard`, and the versions to wait for.
     hearing: Option<(Version, VersionVector)>,
-    /// Key numbering the fields below use.
-    generation: u64,
+    /// The renumberings of keys that the fields below are as of.
+    renumberings: u64,
     /// The key to look at next.
     next: u32,
     /// The slot of the own cell at which to look for a finished origin next.
@@ -102,14 +102,14 @@ impl Replica {
         }
         let (id, mut asked) = (self.id(), false);
         for key in self.map().keys_of(counter) {
-            asked |= self.map_mut().request_removal(id, key).is_some();
+            asked |= self.map_mut().cells_mut().request_removal(id, key).is_some();
         }
         Ok(asked)
     }
 
     /// True if [`clean_up`](Self::clean_up) may have something to do, now or later.
     pub fn has_traces(&self) -> bool {
-        self.map().has_traces(self.id())
+        self.map().cells().has_traces(self.id())
     }
 
     /// Takes back traces of resets and removals as far as `shown` makes that safe. Looks at
@@ -131,26 +131,27 @@ impl Replica {
         if work.writer != Some(id) {
             *work = Cleanup { writer: Some(id), ..Cleanup::default() };
         }
-        if work.generation != self.map().generation() {
-            (work.generation, work.next, work.ending) = (self.map().generation(), 0, None);
+        if work.renumberings != self.map().renumberings() {
+            (work.renumberings, work.next, work.ending) = (self.map().renumberings(), 0, None);
         }
         let (before, heard) = (self.version(), work.heard);
         self.hear(work, shown);
         self.end_traces(work, &shown.by_all);
-        let keys: Vec<u32> = self.map().unsettled_from(work.next).take(keys_max).collect();
+        let keys: Vec<u32> = self.map().cells().shaped_from(work.next).take(keys_max).collect();
         work.next = if keys.len() < keys_max { 0 } else { keys.last().map_or(0, |last| last + 1) };
         let mut changed = Vec::new();
         for key in keys {
-            if self.map_mut().settle_key(id, key, &shown.by_all) {
+            if self.map_mut().cells_mut().settle_key(id, key, &shown.by_all) {
                 changed.push(KeyId(key));
             }
         }
         if work.ending.is_none() {
             let from = work.next_origin;
-            let (origins, next) = self.map().finished_origins(id, work.heard, from, CANDIDATES_MAX);
+            let (origins, next) =
+                self.map().cells().finished_origins(id, work.heard, from, CANDIDATES_MAX);
             work.next_origin = next;
             work.origins_done |= next == 0;
-            let tombstones = self.map().finished_tombstones(id, work.heard, CANDIDATES_MAX);
+            let tombstones = self.map().cells().finished_tombstones(id, work.heard, CANDIDATES_MAX);
             if !origins.is_empty() || tombstones > 0 {
                 let held = self.map().version_vector();
                 work.ending = Some(Ending { held, origins, tombstones });
@@ -191,7 +192,7 @@ impl Replica {
             work.ending = Some(ending);
             return;
         }
-        self.map_mut().end_origins(id, &ending.origins);
+        self.map_mut().cells_mut().end_origins(id, &ending.origins);
         if ending.tombstones > 0 {
             self.map_mut().change_record(id, |record| record.forget(ending.tombstones));
         }

@@ -2,14 +2,14 @@
 //! adds into cells.
 
 use crate::dedup::clients::Clients;
-use crate::error::{JoinError, WriteError};
-use crate::lattice::amounts::{Amounts, NEARLY_FULL};
-use crate::lattice::counter_map::{CounterMap, CounterPage, Joined};
-use crate::lattice::delta::{Delta, Span};
+use crate::error::WriteError;
+use crate::lattice::cell::amounts::{Amounts, NEARLY_FULL};
+use crate::lattice::counter_map::{CounterMap, CounterPage};
+use crate::lattice::delta::Span;
 use crate::lattice::keys::KeyId;
 use crate::lattice::keys::names::is_name;
 use crate::lattice::state_hash::StateHash;
-use crate::lattice::versions::vector::Version;
+use crate::lattice::versions::Version;
 use crate::pending::block::Wake;
 use crate::pending::by_name::Side;
 use crate::pending::handle::CounterHandle;
@@ -162,8 +162,7 @@ impl Replica {
     /// As for [`CounterHandle::add`] and [`counter`](Self::counter). Nothing was added.
     #[inline]
     pub fn add(&mut self, counter: &str, amount: u64) -> Result<(), WriteError> {
-        let at = self.covered_handle_of(counter)?;
-        self.handles.raise(at, Side::Increments, amount)
+        self.raise(counter, Side::Increments, amount)
     }
 
     /// Subtracts `amount`, as [`add`](Self::add) adds.
@@ -172,12 +171,25 @@ impl Replica {
     /// As [`add`](Self::add).
     #[inline]
     pub fn subtract(&mut self, counter: &str, amount: u64) -> Result<(), WriteError> {
+        self.raise(counter, Side::Decrements, amount)
+    }
+
+    #[inline]
+    fn raise(&mut self, counter: &str, side: Side, amount: u64) -> Result<(), WriteError> {
+        match self.find(counter) {
+            Some(at) if self.is_ready(at) => self.handles.raise(at, side, amount),
+            _ => self.raise_first(counter, side, amount),
+        }
+    }
+
+    /// [`raise`](Self::raise) where the counter has no handle with room for adds by name.
+    #[cold]
+    fn raise_first(&mut self, counter: &str, side: Side, amount: u64) -> Result<(), WriteError> {
         let at = self.covered_handle_of(counter)?;
-        self.handles.raise(at, Side::Decrements, amount)
+        self.handles.raise(at, side, amount)
     }
 
     /// The handle of a counter, made now if there is none.
-    #[inline]
     fn handle_of(&mut self, counter: &str) -> Result<usize, WriteError> {
         match self.find(counter) {
             Some(at) if !self.is_dead(at) => Ok(at),
@@ -214,7 +226,9 @@ impl Replica {
 
     fn check_not_ended(&self, counter: &str) -> Result<(), WriteError> {
         match self.map.counter_number(counter) {
-            Some(number) if self.map.expiries().has_ended(number) => Err(WriteError::Expired),
+            Some(number) if self.map.cells().expiries().has_ended(number) => {
+                Err(WriteError::Expired)
+            }
             _ => Ok(()),
         }
     }
@@ -225,21 +239,26 @@ impl Replica {
         self.handles.make(key, self.map.counter_of(key), full)
     }
 
-    /// As [`handle_of`](Self::handle_of), with room for adds by name.
+    /// True if a handle takes adds by name: its counter lives, and it has room for them.
     #[inline]
+    fn is_ready(&self, at: usize) -> bool {
+        !self.is_dead(at) && self.handles.is_covered(at)
+    }
+
+    /// As [`handle_of`](Self::handle_of), with room for adds by name.
     fn covered_handle_of(&mut self, counter: &str) -> Result<usize, WriteError> {
         let at = self.handle_of(counter)?;
-        if !self.handles.is_covered(at) {
-            self.cover_handles();
-        }
+        self.cover(at);
         Ok(at)
     }
 
-    #[cold]
-    fn cover_handles(&mut self) {
-        let (map, id) = (&self.map, self.id);
-        self.handles
-            .cover(|key| (map.expiries().has_ended(map.counter_of(key)), fullness(map, id, key)));
+    /// Makes room for adds by name at a handle, and at all others.
+    fn cover(&mut self, at: usize) {
+        if !self.handles.is_covered(at) {
+            let (map, id) = (&self.map, self.id);
+            let has_ended = |key| map.cells().expiries().has_ended(map.counter_of(key));
+            self.handles.cover(|key| (has_ended(key), fullness(map, id, key)));
+        }
     }
 
     /// Adds to a window's bucket.
@@ -252,15 +271,13 @@ impl Replica {
     ) -> Result<(), WriteError> {
         let number = self.map.counter_number(self.bucket_name.of(window, width, now_ms));
         let at = match number.and_then(|number| self.handles.of_counter(number)) {
-            Some(at) if !self.is_dead(at) => at,
+            Some(at) if self.is_ready(at) => at,
             _ => self.new_bucket(window, width, now_ms)?,
         };
-        if !self.handles.is_covered(at) {
-            self.cover_handles();
-        }
         self.handles.raise(at, Side::Increments, amount)
     }
 
+    /// The handle of a bucket that has none with room for adds by name.
     #[cold]
     fn new_bucket(
         &mut self,
@@ -274,7 +291,9 @@ impl Replica {
         let bucket = self.bucket_name.of(window, width, now_ms);
         let key = self.map.intern_bucket(bucket, &self.region)?;
         let handle = self.handles.of_counter(self.map.counter_of(key));
-        Ok(handle.unwrap_or_else(|| self.make_handle(key)))
+        let at = handle.unwrap_or_else(|| self.make_handle(key));
+        self.cover(at);
+        Ok(at)
     }
 
     /// True if [`give_back`](Self::give_back) is worth its cost: half of all keys have no cells.
@@ -434,45 +453,6 @@ impl Replica {
         }
     }
 
-    /// Joins a delta, except the part about this replica, because only it writes its cells. If that
-    /// part's span ends beyond the own latest version, [`Joined::own_ahead`] reports it: another
-    /// process writes under the same id.
-    ///
-    /// # Complexity
-    /// As [`CounterMap::join_delta`], and for each dedup entry that it brings a look-up in each
-    /// writer that has entries.
-    ///
-    /// # Errors
-    /// As for [`CounterMap::join_delta`].
-    pub fn join_delta(&mut self, mut delta: Delta) -> Result<Joined, JoinError> {
-        let own_ahead = self.strip_own(&mut delta);
-        let mut joined = self.map.join_delta(&delta)?;
-        joined.own_ahead = own_ahead;
-        self.settle(&mut joined);
-        Ok(joined)
-    }
-
-    /// As [`CounterMap::repair`], except for the delta's part about this replica itself. For
-    /// entries as [`join_delta`](Self::join_delta).
-    ///
-    /// # Errors
-    /// As for [`CounterMap::repair`].
-    pub fn repair(&mut self, mut delta: Delta) -> Result<Joined, JoinError> {
-        let own_ahead = self.strip_own(&mut delta);
-        let mut joined = self.map.repair(&delta)?;
-        joined.own_ahead = own_ahead;
-        self.settle(&mut joined);
-        Ok(joined)
-    }
-
-    fn settle(&mut self, joined: &mut Joined) {
-        if !joined.entries.is_empty() && !self.has_left() {
-            let taken_back = self.take_back_repeats(&joined.entries);
-            joined.own_changed = !taken_back.is_empty();
-            joined.changed.extend(taken_back);
-        }
-    }
-
     pub(crate) fn clients_mut(&mut self) -> &mut Clients {
         &mut self.clients
     }
@@ -493,7 +473,7 @@ impl Replica {
     /// Writes an expiry into the own cell at once, for the next flush to report.
     pub(crate) fn write_expiry(&mut self, key: KeyId, expires_at: u64) {
         let before = self.version();
-        self.map.raise_expiry(self.id, key, expires_at);
+        self.map.cells_mut().raise_expiry(self.id, key, expires_at);
         self.unflushed.note(before, key);
     }
 
@@ -517,7 +497,7 @@ impl Replica {
         amount: i64,
     ) -> Result<KeyId, WriteError> {
         let key = self.key_of(counter)?;
-        if self.map.expiries().has_ended(self.map.counter_of(key)) {
+        if self.map.cells().expiries().has_ended(self.map.counter_of(key)) {
             return Err(WriteError::Expired);
         }
         let Fullness { increments_full, decrements_full } = fullness(&self.map, self.id, key);
@@ -548,15 +528,6 @@ impl Replica {
         self.handles.put(at, Side::of(amount), amount.unsigned_abs());
         Ok(())
     }
-
-    fn strip_own(&self, delta: &mut Delta) -> Option<Version> {
-        if delta.replicas().all(|replica| replica != self.id) {
-            return None;
-        }
-        let own = delta.spans().find(|span| span.replica == self.id);
-        delta.retain(|replica| replica != self.id);
-        own.map(|span| span.upto).filter(|&upto| upto > self.version())
-    }
 }
 
 /// Writes pending amounts into the own cell. They fit: adds are refused from [`NEARLY_FULL`] on.
@@ -568,7 +539,7 @@ fn write(map: &mut CounterMap, id: ReplicaId, key: KeyId, amounts: Amounts) -> F
 
 fn fullness(map: &CounterMap, id: ReplicaId, key: KeyId) -> Fullness {
     // Absorbed amounts will be its own soon.
-    let cell = map.total_of(id, key);
+    let cell = map.cells().total_of(id, key);
     Fullness {
         increments_full: cell.increments > NEARLY_FULL,
         decrements_full: cell.decrements > NEARLY_FULL,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::lattice::keys::KeyId;
-use crate::lattice::versions::vector::Version;
+use crate::lattice::versions::Version;
 
 /// Changes that were written at once, for the next flush to report: one span from before the first
 /// of them, and the keys that they changed.

@@ -106,7 +106,7 @@ impl Replica {
         }
         let (id, mut changed) = (self.id(), Vec::new());
         for number in expired {
-            changed.extend(self.map_mut().drop_own_of(id, number));
+            changed.extend(self.map_mut().cells_mut().drop_own_of(id, number));
         }
         changed
     }
@@ -115,7 +115,7 @@ impl Replica {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lattice::versions::vector::VersionVector;
+    use crate::lattice::versions::VersionVector;
     use crate::replica::removal::{Cleanup, Shown};
     use crate::replica_id::ReplicaId;
 

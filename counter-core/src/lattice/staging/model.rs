@@ -11,7 +11,7 @@ use std::collections::{HashSet, VecDeque};
 use crate::lattice::counter_map::{CounterMap, Cursor};
 use crate::lattice::delta::{Delta, DeltaPart, Span};
 use crate::lattice::staging::Staging;
-use crate::lattice::versions::vector::{Version, VersionVector};
+use crate::lattice::versions::{Version, VersionVector};
 use crate::replica_id::ReplicaId;
 
 const WRITER: ReplicaId = ReplicaId::new(1, 1);

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use crate::lattice::versions::vector::Version;
+use crate::lattice::versions::Version;
 
 /// The names of a key, as a tombstone keeps them: the length of the counter's name in one byte, the
 /// counter's name, the region's name.

@@ -1,22 +1,22 @@
 //! Takes newer cells and records of one writer, and brings everything kept beside them up to date:
 //! values, totals, hash, version order.
 
+use super::expiries::Expiries;
+use super::joined::Joined;
 use super::values::Values;
-use super::{CounterMap, Joined};
 use crate::incarnation::record::Record;
-use crate::lattice::amounts::Amounts;
+use crate::lattice::cell::amounts::Amounts;
 use crate::lattice::cell::{Extra, Plain};
-use crate::lattice::expiries::Expiries;
 use crate::lattice::keys::order::in_order;
 use crate::lattice::keys::{KeyId, Keys};
-use crate::lattice::versions::vector::Version;
+use crate::lattice::versions::Version;
 use crate::lattice::writer::Writer;
 
 /// After this many mispredicted positions, fall back to the index.
 const MISSES_MAX: u32 = 8;
 
 /// Newer cells and records of one writer on their way into the map.
-pub(super) struct Intake<'a> {
+pub(crate) struct Intake<'a> {
     writer: &'a mut Writer,
     keys: &'a mut Keys,
     values: &'a mut Values,
@@ -37,17 +37,16 @@ pub(super) struct Intake<'a> {
     moved: Option<Vec<(Version, u32)>>,
 }
 
-impl CounterMap {
-    /// Begins to take about `cells` cells of the writer at `at`. `in_order` is true if they come in
-    /// the order of their versions. If not, all are newer than those that are held.
-    pub(super) fn intake<'a>(
-        &'a mut self,
-        at: usize,
-        cells: usize,
-        in_order: bool,
+impl<'a> Intake<'a> {
+    /// Begins to take about `cells` cells. `in_order` is true if they come in the order of their
+    /// versions. If not, all are newer than those that are held.
+    pub(super) fn begin(
+        writer: &'a mut Writer,
+        keys: &'a mut Keys,
+        (values, expiries): (&'a mut Values, &'a mut Expiries),
         joined: &'a mut Joined,
-    ) -> Intake<'a> {
-        let writer = &mut self.writers[at];
+        (cells, in_order): (usize, bool),
+    ) -> Self {
         if cells > writer.len() / 4 {
             // After that many changes a fresh hash is cheaper, and it is computed only on request.
             writer.forget_hash();
@@ -59,13 +58,13 @@ impl CounterMap {
             0 => joined.changed = Vec::with_capacity(cells),
             _ => joined.changed.reserve(cells),
         }
-        let is_bare = !writer.has_hash() && !writer.has_extras() && !self.values.has_shaped();
+        let is_bare = !writer.has_hash() && !writer.has_extras() && !values.has_shaped();
         let moved = (!in_order).then(|| Vec::with_capacity(cells));
-        Intake {
+        Self {
             writer,
-            keys: &mut self.keys,
-            values: &mut self.values,
-            expiries: &mut self.expiries,
+            keys,
+            values,
+            expiries,
             joined,
             near: 0,
             misses: 0,
@@ -80,7 +79,7 @@ impl CounterMap {
 impl Intake<'_> {
     /// Replaces one cell by a newer one. [`finish`](Self::finish) follows the last one.
     #[inline]
-    pub(super) fn take(&mut self, key: u32, plain: Plain, extra: Option<&Extra>) {
+    pub(crate) fn take(&mut self, key: u32, plain: Plain, extra: Option<&Extra>) {
         let slot = self.slot(key);
         self.near = slot + 1;
         self.joined.changed.push(KeyId(key));
@@ -164,14 +163,14 @@ impl Intake<'_> {
     }
 
     /// Brings the last total and the version order up to date.
-    pub(super) fn finish(mut self) {
+    pub(crate) fn finish(mut self) {
         self.shift_total();
         if let Some(moved) = self.moved {
             self.writer.order(&in_order(moved));
         }
     }
 
-    pub(super) fn take_record(&mut self, record: &Record) {
+    pub(crate) fn take_record(&mut self, record: &Record) {
         let stood = self.writer.record();
         self.joined.incarnations_changed |= record.speaks_of_incarnations()
             || record.has_left()

@@ -1,7 +1,7 @@
 //! A writer's cells in the order of their versions, linked as a ring. If many changes come in the
 //! order of the cells, the ring only turns.
 
-use crate::lattice::versions::vector::Version;
+use crate::lattice::versions::Version;
 
 /// No slot.
 const NO_SLOT: u32 = u32::MAX;

@@ -1,26 +1,24 @@
-//! One writer's snapshot: its cells, its record, its dedup entries and its tombstones. The cells
-//! are dense, found by key, and walked in version order.
+//! One writer's snapshot: its cells, its record and its tombstones. The cells are dense, found by
+//! key, and walked in version order.
 
 use std::collections::BTreeMap;
 
-use crate::dedup::entry::DedupEntry;
-use crate::dedup::table::{DedupBounds, DedupTable, Put};
 use crate::incarnation::record::Record;
-use crate::lattice::amounts::Amounts;
+use crate::lattice::cell::amounts::Amounts;
 use crate::lattice::cell::{Cell, Extra, Origin, Plain};
 use crate::lattice::keys::{Keys, Renumbering};
-use crate::lattice::slots::Slots;
-use crate::lattice::state_hash::{cell_hash, entry_hash, record_hash, tombstone_hash};
-use crate::lattice::tombstones::{Tombstones, key_bytes};
-use crate::lattice::versions::ring::Ring;
-use crate::lattice::versions::vector::Version;
+use crate::lattice::state_hash::{cell_hash, record_hash, tombstone_hash};
+use crate::lattice::versions::Version;
+use crate::lattice::writer::ring::Ring;
+use crate::lattice::writer::slots::Slots;
+use crate::lattice::writer::tombstones::{Tombstones, key_bytes};
 use crate::replica_id::ReplicaId;
 
 /// Room for this many cells is kept when cells are dropped.
 const ROOM_KEPT: usize = 64;
 
-/// One writer's snapshot: exactly its cells, its record, its dedup entries and its tombstones as of
-/// version `seen`.
+/// One writer's snapshot: exactly its cells, its record and its tombstones as of version `seen`. Its
+/// dedup entries are held beside it, as of the same version.
 ///
 /// 36 bytes a cell, and about 6 of index if its slot differs from its key. A walk back from the
 /// newest cell finds the changes since a version in O(changed).
@@ -33,7 +31,6 @@ pub(crate) struct Writer {
     /// Every change of this writer up to here is held, none after it.
     seen: Version,
     record: Option<Record>,
-    entries: DedupTable,
     /// The cells that it dropped above the version that its record says is forgotten.
     tombstones: Tombstones,
     plain: Vec<Plain>,
@@ -52,7 +49,6 @@ impl Writer {
             id,
             seen: 0,
             record: None,
-            entries: DedupTable::default(),
             tombstones: Tombstones::default(),
             plain: Vec::new(),
             slots: Slots::default(),
@@ -62,15 +58,12 @@ impl Writer {
         }
     }
 
-    /// Takes another id, also where its own cells, its record and its entries name it.
-    pub(crate) fn rename(&mut self, to: ReplicaId, keys: &Keys, bounds: DedupBounds) {
+    /// Takes another id, also where its own cells and its record name it.
+    pub(crate) fn rename(&mut self, to: ReplicaId) {
         let from = std::mem::replace(&mut self.id, to);
         self.extras.values_mut().for_each(|extra| extra.rename(from, to));
         self.record.iter_mut().for_each(|record| record.rename(from, to));
         self.hash = None;
-        for entry in std::mem::take(&mut self.entries).since(0).cloned() {
-            self.put_entry(keys, bounds, entry.renamed(from, to));
-        }
     }
 
     #[inline]
@@ -144,28 +137,7 @@ impl Writer {
         self.record.as_ref().map_or(0, |record| record_hash(scratch, self.id, record))
     }
 
-    /// The dedup entries.
-    #[inline]
-    pub(crate) fn entries(&self) -> &DedupTable {
-        &self.entries
-    }
-
-    /// Takes an entry unless a newer one of its name is held, see [`DedupTable::put`].
-    pub(crate) fn put_entry(&mut self, keys: &Keys, bounds: DedupBounds, entry: DedupEntry) -> Put {
-        let hash = entry_hash(self.id, &entry, keys);
-        self.entries.put(entry, hash, bounds)
-    }
-
-    /// Drops the entries that go with folded writers, see [`DedupTable::trim`].
-    pub(crate) fn trim_entries(
-        &mut self,
-        bounds: DedupBounds,
-        is_folded: impl Fn(ReplicaId) -> bool,
-    ) {
-        self.entries.trim(bounds, is_folded);
-    }
-
-    /// The hash of all that is held of the writer. O(1) while it is kept up to date, else O(cells),
+    /// The hash of the snapshot. O(1) while it is kept up to date, else O(cells),
     /// about 20 ns each.
     pub(crate) fn hash(&mut self, scratch: &mut Vec<u8>, keys: &Keys) -> u128 {
         let hash = self.hash.unwrap_or_else(|| {
@@ -178,7 +150,7 @@ impl Writer {
             })
         });
         self.hash = Some(hash);
-        hash.wrapping_add(self.entries.hash())
+        hash
     }
 
     fn cell_hash(&self, scratch: &mut Vec<u8>, keys: &Keys, slot: u32, plain: Plain) -> u128 {
@@ -308,14 +280,13 @@ impl Writer {
         }
     }
 
-    /// Takes the new numbers of keys, and gives back all spare room. All keys of its cells and
-    /// entries are kept. O(cells).
+    /// Takes the new numbers of keys, and gives back all spare room. All keys of its cells are kept.
+    /// O(cells).
     pub(crate) fn renumber(&mut self, renumbering: &Renumbering) {
         let rank = |key| renumbering.key(key).unwrap_or(key);
         self.plain.shrink_to_fit();
         self.ring.shrink_to(0);
         self.slots.renumber(rank);
-        self.entries.renumber(rank);
     }
 
     /// The origin of a cell that the writer makes now at this key: set if it dropped a cell there

@@ -4,34 +4,33 @@
 //! The protocol decides when. Each step writes single cells, one version each, so every snapshot of
 //! the successor in between is exact.
 
-use super::CounterMap;
+use super::store::Cells;
 use crate::error::WriteError;
 use crate::incarnation::baseline::Baselines;
 use crate::incarnation::record::{Folded, Record};
-use crate::lattice::amounts::{Amounts, CELL_MAX, NEARLY_FULL};
+use crate::lattice::cell::amounts::{Amounts, CELL_MAX, NEARLY_FULL};
 use crate::lattice::cell::{Cleared, Extra, Plain};
 use crate::lattice::delta::{Delta, DeltaCell};
 use crate::lattice::keys::KeyId;
-use crate::lattice::versions::vector::Version;
+use crate::lattice::versions::Version;
 use crate::replica_id::ReplicaId;
 
-impl CounterMap {
-    /// The incarnations that `successor` answers for and may absorb together, ascending.
-    /// O(incarnations * claims).
-    ///
-    /// Each of them comes with all earlier incarnations of its node, because a fold names only a
-    /// node's last one. It also comes with the unfolded incarnations that it claims itself and may
-    /// have absorbed. If another replica answers for a claimed incarnation, it is left to that
-    /// replica. Some may be claimed here without any of their cells.
-    pub fn inheritance(&self, successor: ReplicaId) -> Vec<ReplicaId> {
+impl Cells {
+    /// See [`CounterMap::inheritance`](crate::CounterMap::inheritance).
+    pub(crate) fn inheritance(&self, successor: ReplicaId) -> Vec<ReplicaId> {
         self.self_contained(
             successor,
-            self.claimed().filter(|&incarnation| self.is_for(successor, incarnation)).collect(),
+            self.writers()
+                .ended()
+                .claimed()
+                .filter(|&incarnation| self.is_for(successor, incarnation))
+                .collect(),
         )
     }
 
     fn is_for(&self, successor: ReplicaId, incarnation: ReplicaId) -> bool {
-        !self.is_folded(incarnation) && self.successor_of(incarnation) == Some(successor)
+        !self.writers().ended().is_folded(incarnation)
+            && self.writers().ended().successor_of(incarnation) == Some(successor)
     }
 
     /// The subset of these incarnations that may be absorbed without the others, ascending.
@@ -46,12 +45,13 @@ impl CounterMap {
             for &incarnation in &incarnations {
                 // The earlier incarnations of its node lie right before it, so the last of them
                 // stands for all.
-                let at = self.writer_at(incarnation).unwrap_or_else(|at| at);
+                let at = self.writers().find(incarnation).unwrap_or_else(|at| at);
                 let earlier = at
                     .checked_sub(1)
-                    .map(|at| self.writers[at].id())
+                    .map(|at| self.writers().at(at).id())
                     .filter(|earlier| earlier.node == incarnation.node);
                 let mut claimed = self
+                    .writers()
                     .record(incarnation)
                     .into_iter()
                     .flat_map(Record::claims_and_absorbs)
@@ -108,28 +108,11 @@ impl CounterMap {
         self.self_contained(successor, fitting)
     }
 
-    /// Changes the record of `replica`, if it has one. Returns the version of the change.
-    pub(crate) fn change_record(
-        &mut self,
-        replica: ReplicaId,
-        change: impl FnOnce(&mut Record),
-    ) -> Option<Version> {
-        let at = self.writer_at(replica).ok()?;
-        let writer = &mut self.writers[at];
-        let (version, mut record) = (writer.next_version(), writer.record()?.clone());
-        change(&mut record);
-        record.version = version;
-        writer.set_record(record);
-        writer.hold_up_to(version);
-        self.refresh_incarnations();
-        Some(version)
-    }
-
     /// The folds in the records of these incarnations.
     pub(crate) fn folded_by(&self, incarnations: &[ReplicaId]) -> Vec<Folded> {
         incarnations
             .iter()
-            .filter_map(|incarnation| self.record(*incarnation))
+            .filter_map(|incarnation| self.writers().record(*incarnation))
             .flat_map(|record| record.folds().iter().copied())
             .collect()
     }
@@ -141,7 +124,7 @@ impl CounterMap {
         replica: ReplicaId,
         slot: u32,
     ) -> impl Iterator<Item = (u32, KeyId)> + '_ {
-        let writer = self.writer(replica);
+        let writer = self.writers().get(replica);
         writer.into_iter().flat_map(move |writer| {
             (slot..writer.slots().end).map(|slot| (slot, KeyId(writer.key(slot))))
         })
@@ -154,7 +137,8 @@ impl CounterMap {
         slot: u32,
         wanted: impl Fn(&Extra) -> bool,
     ) -> Option<u32> {
-        self.writer(replica)?
+        self.writers()
+            .get(replica)?
             .extras_from(slot)
             .find(|(_, extra)| wanted(extra))
             .map(|(slot, _)| slot)
@@ -212,29 +196,24 @@ impl CounterMap {
                 // A reset saw a later state, which is lost. Perhaps the cell was dropped in it. The
                 // absorbed cell does not keep its version, so its amounts are named.
                 let cleared = Cleared { version, amounts: held.total() };
-                extra.clear(held.replica, cleared, theirs.origin);
+                extra.resets.clear(held.replica, cleared, theirs.origin);
             }
-            for &(replica, cleared) in &theirs.cleared {
-                extra.clear(replica, cleared, self.origin_of(&baselines, replica, key));
+            for (replica, cleared) in theirs.resets.iter() {
+                extra.resets.clear(replica, cleared, self.origin_of(&baselines, replica, key));
             }
             taken = true;
         }
         if !taken {
             return Ok(0);
         }
-        let at = self.writer_or_new(successor);
-        let slot = match self.writers[at].slot(key, key) {
-            Some(slot) => slot,
-            None => {
-                let slot = self.make_own(at, key);
-                if let Some(new) = self.writers[at].extra(slot) {
-                    extra.origin = new.origin;
-                    extra.expires_at = extra.expires_at.max(new.expires_at);
-                }
-                slot
-            }
-        };
-        extra.absorbed_at = self.writers[at].next_version();
+        let is_new = self.writers().get(successor).is_none_or(|own| own.slot(key, key).is_none());
+        let (at, slot) = self.own_cell(successor, key);
+        let writer = self.writers().at(at);
+        if let Some(new) = writer.extra(slot).filter(|_| is_new) {
+            extra.origin = new.origin;
+            extra.expires_at = extra.expires_at.max(new.expires_at);
+        }
+        extra.absorbed_at = writer.next_version();
         if removes {
             // The request of an ended writer is the successor's now.
             extra.removal = extra.absorbed_at;
@@ -246,8 +225,8 @@ impl CounterMap {
     /// Turns a cell's absorbed amounts into its own. Returns about how many bytes the change costs
     /// each peer; None if the sum passes 2^62.
     pub(crate) fn rebase(&mut self, successor: ReplicaId, slot: u32) -> Option<usize> {
-        let at = self.writer_at(successor).ok()?;
-        let key = self.writers[at].key(slot);
+        let at = self.writers().find(successor).ok()?;
+        let key = self.writers().at(at).key(slot);
         let held = self.held(key).find(|held| held.replica == successor)?;
         let (total, baseline) = (held.total(), Baselines::of(self.held(key)).of_cell(&held));
         if total.increments > CELL_MAX || total.decrements > CELL_MAX {
@@ -256,37 +235,29 @@ impl CounterMap {
         let mut extra = self.extra_of(successor, key);
         if baseline != Amounts::default() {
             // Its own cell names itself as of the version that says so.
-            let version = self.writers[at].next_version();
-            extra.clear(successor, Cleared { version, amounts: baseline }, extra.origin);
+            let version = self.writers().at(at).next_version();
+            extra.resets.clear(successor, Cleared { version, amounts: baseline }, extra.origin);
         }
         (extra.absorbed_at, extra.absorbed) = Default::default();
-        let writer = &mut self.writers[at];
-        let before = writer.plain(slot).version;
-        writer.put(slot, before, total);
-        self.write_extra(at, slot, extra);
+        self.write_cell(at, slot, total, extra);
         Some(self.cell_bytes(successor, slot))
     }
 
     /// Drops from a cell the resets of folded incarnations. Returns about how many bytes the change
     /// costs each peer.
     pub(crate) fn forget_cleared(&mut self, replica: ReplicaId, slot: u32) -> Option<usize> {
-        let at = self.writer_at(replica).ok()?;
-        let mut extra = self.extra_of(replica, self.writers[at].key(slot));
-        extra.cleared.retain(|(incarnation, _)| !self.is_folded(*incarnation));
+        let at = self.writers().find(replica).ok()?;
+        let mut extra = self.extra_of(replica, self.writers().at(at).key(slot));
+        extra.resets.retain(|incarnation, _| !self.writers().ended().is_folded(incarnation));
         self.write_extra(at, slot, extra);
         Some(self.cell_bytes(replica, slot))
     }
 
-    fn extra_of(&self, replica: ReplicaId, key: u32) -> Extra {
-        let writer = self.writer(replica);
-        writer.and_then(|writer| writer.extra(writer.slot(key, key)?)).cloned().unwrap_or_default()
-    }
-
     fn cell_bytes(&self, replica: ReplicaId, slot: u32) -> usize {
-        self.writer(replica).map_or(0, |writer| {
+        self.writers().get(replica).map_or(0, |writer| {
             let (key, Plain { version, amounts }) = (writer.key(slot), writer.plain(slot));
             Delta::cell_bytes_max(
-                self.keys.names(key),
+                self.keys().names(key),
                 DeltaCell { key, version, amounts },
                 writer.extra(slot),
             )
