@@ -38,20 +38,32 @@ impl Replica {
         Ok(joined)
     }
 
+    #[inline(always)]
     fn settle(&mut self, joined: &mut Joined) {
-        if !joined.entries.is_empty() && !self.has_left() {
+        if !joined.entries.is_empty() {
+            self.settle_entries(joined);
+        }
+    }
+
+    #[inline(never)]
+    fn settle_entries(&mut self, joined: &mut Joined) {
+        if !self.has_left() {
             let taken_back = self.take_back_repeats(&joined.entries);
             joined.own_changed = !taken_back.is_empty();
             joined.changed.extend(taken_back);
         }
     }
 
+    /// Takes the part about this replica out of a delta. Returns the end of its span if that lies
+    /// beyond the own latest version.
+    #[inline(always)]
     fn strip_own(&self, delta: &mut Delta) -> Option<Version> {
-        if delta.replicas().all(|replica| replica != self.id()) {
+        let id = self.id();
+        if delta.replicas().all(|replica| replica != id) {
             return None;
         }
-        let own = delta.spans().find(|span| span.replica == self.id());
-        delta.retain(|replica| replica != self.id());
+        let own = delta.spans().find(|span| span.replica == id);
+        delta.retain(|replica| replica != id);
         own.map(|span| span.upto).filter(|&upto| upto > self.version())
     }
 }

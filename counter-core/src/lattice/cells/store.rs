@@ -354,7 +354,7 @@ impl Cells {
 
     /// Takes one newer cell without an extra part, at a key that is not shaped, of a writer that
     /// has no such cells. Everything of the writer up to `upto` is held then.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take_plain(&mut self, at: usize, key: u32, plain: Plain, upto: Version) {
         let writer = self.writers.at_mut(at);
         let slot = match writer.slot(key, key) {
