@@ -51,7 +51,7 @@
 //!
 //! A process that starts again takes a new [`ReplicaId`] and continues from its old map with
 //! [`Replica::with_map`]. It claims its earlier incarnation, absorbs the amounts and folds it, in
-//! the steps of an [`Inheritance`]; then the old incarnation leaves no trace on any replica.
+//! the steps of an [`AbsorbRound`]; then the old incarnation leaves no trace on any replica.
 //!
 //! # Features
 //!
@@ -73,10 +73,10 @@ mod replica_id;
 pub use codec::{DECODE_FACTOR, FORMAT};
 #[cfg(feature = "crdts")]
 pub use crdts_traits::{ApplyError, MergeError};
-pub use dedup::{CLIENTS_MAX, DEDUP_ENTRIES_MAX, ID_BYTES_MAX, ID_CHUNK, Once};
+pub use dedup::{AddOutcome, CLIENTS_MAX, DEDUP_ENTRIES_MAX, ID_BYTES_MAX, ID_CHUNK};
 pub use error::{DecodeError, JoinError, StagingError, WriteError};
 pub use incarnation::record::Record;
-pub use incarnation::work::Inheritance;
+pub use incarnation::work::AbsorbRound;
 pub use lattice::cell::amounts::{AMOUNT_MAX, Amounts, CELL_MAX};
 pub use lattice::cell::pn_counter::PnCounter;
 pub use lattice::cell::{Cell, Cleared};
@@ -94,7 +94,7 @@ pub use lattice::versions::{Version, VersionVector};
 pub use pending::block::Wake;
 pub use pending::handle::CounterHandle;
 pub use replica::{
-    BATCH_ADDS_MAX, BatchAdd, BatchRefused, Cleanup, ExpiredBuckets, Flushed, Replica, Shown,
-    WindowWidth,
+    BATCH_ADDS_MAX, BatchAdd, BatchRefused, Cleanup, ExpiredBuckets, Flushed, ProvenVersions,
+    Replica, WindowWidth,
 };
 pub use replica_id::{ParseReplicaIdError, ReplicaId};

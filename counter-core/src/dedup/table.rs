@@ -122,7 +122,7 @@ struct AbsorbedEntries {
 
 /// The result of putting an entry into a table.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Put {
+pub(crate) struct PutOutcome {
     /// True if it was taken: no entry of its name that is as new was held.
     pub(crate) taken: bool,
     /// The oldest entry of its kind, dropped to make room.
@@ -185,13 +185,13 @@ impl DedupTable {
 
     /// Takes an entry unless a newer one of its name is held. The holder's oldest own entry of that
     /// kind makes room. Absorbed entries are dropped only by [`trim`](Self::trim). O(log entries).
-    pub(crate) fn put(&mut self, entry: DedupEntry, hash: u128, bounds: DedupBounds) -> Put {
+    pub(crate) fn put(&mut self, entry: DedupEntry, hash: u128, bounds: DedupBounds) -> PutOutcome {
         let kind = entry.body.kind();
         let (replaced, in_order) = match entry.source {
             None => self.own[kind as usize].note(&entry),
             Some(source) => self.absorbed[kind as usize % 2].note(&entry, source.replica),
         };
-        let Ok(replaced) = replaced else { return Put::default() };
+        let Ok(replaced) = replaced else { return PutOutcome::default() };
         let (is_own, version, fresh) = (entry.source.is_none(), entry.version, entry.fresh);
         let stood = replaced.and_then(|replaced| in_order.remove(&replaced));
         self.hash =
@@ -221,7 +221,7 @@ impl DedupTable {
             self.forget_name(&oldest);
             oldest
         });
-        Put { taken: true, forgotten }
+        PutOutcome { taken: true, forgotten }
     }
 
     /// Drops the entries about adds that were taken back on behalf of folded writers. Of the

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::dedup::entry::{
-    Add, AddId, Chunk, DedupEntry, EntryBody, EntryKind, EntrySource, Forgotten, IdStatus, Single,
+    Add, ClientChunk, DedupEntry, EntryBody, EntryKind, EntrySource, Forgotten, Single,
 };
-use crate::dedup::table::{DedupBounds, DedupTable, Put};
+use crate::dedup::id::{AddId, IdStatus};
+use crate::dedup::table::{DedupBounds, DedupTable, PutOutcome};
 use crate::lattice::keys::{Keys, Renumbering};
 use crate::lattice::state_hash::entry_hash;
 use crate::lattice::versions::Version;
@@ -95,7 +96,7 @@ impl DedupTables {
     }
 
     /// Takes an entry unless a newer one of its name is held, see [`DedupTable::put`].
-    pub(crate) fn put(&mut self, writer: ReplicaId, entry: DedupEntry, keys: &Keys) -> Put {
+    pub(crate) fn put(&mut self, writer: ReplicaId, entry: DedupEntry, keys: &Keys) -> PutOutcome {
         let hash = entry_hash(writer, &entry, keys);
         self.tables.entry(writer).or_default().put(entry, hash, self.bounds)
     }
@@ -107,7 +108,7 @@ impl DedupTables {
         version: Version,
         NewEntry { name, source, fresh, body }: NewEntry,
         keys: &Keys,
-    ) -> Put {
+    ) -> PutOutcome {
         let fresh = fresh.unwrap_or(version);
         self.put(holder, DedupEntry { version, fresh, name, source, body }, keys)
     }
@@ -389,7 +390,7 @@ impl DedupTables {
                 chunk.apply(sequence, add);
                 EntryBody::Client(chunk)
             }
-            (_, AddId::Of { sequence, .. }) => EntryBody::Client(Chunk::new(sequence, add)),
+            (_, AddId::Of { sequence, .. }) => EntryBody::Client(ClientChunk::new(sequence, add)),
             (_, AddId::Single(_)) => EntryBody::Single(Single { add, taken_back: false }),
         };
         (NewEntry { name: name.as_slice().into(), source: None, fresh: None, body }, is_new)

@@ -26,7 +26,7 @@ use crate::replica_id::ReplicaId;
 /// first.flush();
 /// let mut next = Replica::with_map(ReplicaId::new(1, 2 << 32), "ord", first.map().clone())?;
 /// next.claim(first.id());
-/// let mut work = next.inheritance(None).expect("it is the successor");
+/// let mut work = next.absorb_round(None).expect("it is the successor");
 /// next.absorb(&mut work, usize::MAX)?;
 /// next.fold(&mut work);
 /// next.rebase(usize::MAX);
@@ -35,7 +35,7 @@ use crate::replica_id::ReplicaId;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inheritance {
+pub struct AbsorbRound {
     successor: ReplicaId,
     /// Ascending.
     incarnations: Vec<ReplicaId>,
@@ -53,7 +53,7 @@ pub struct Inheritance {
     folded: bool,
 }
 
-impl Inheritance {
+impl AbsorbRound {
     /// The incarnations of this round, in the order of ids.
     pub fn incarnations(&self) -> &[ReplicaId] {
         &self.incarnations
@@ -122,11 +122,11 @@ impl Replica {
     /// incarnations whose successor this replica is *now*, because another claim may have arrived.
     /// None if there is nothing to do. Call it before each step. A round that was begun under
     /// another id is dropped.
-    pub fn inheritance(&self, under_way: Option<Inheritance>) -> Option<Inheritance> {
+    pub fn absorb_round(&self, under_way: Option<AbsorbRound>) -> Option<AbsorbRound> {
         let successor = self.id();
         under_way.filter(|work| work.begun.is_some() && work.successor == successor).or_else(|| {
-            let incarnations = self.map().inheritance(successor);
-            (!incarnations.is_empty()).then_some(Inheritance {
+            let incarnations = self.map().absorbable_by(successor);
+            (!incarnations.is_empty()).then_some(AbsorbRound {
                 successor,
                 incarnations,
                 next_entry: (0, 0),
@@ -141,7 +141,7 @@ impl Replica {
 
     /// Absorbs cells and dedup entries of the incarnations: about `bytes_max` bytes, and at least
     /// one of them. Returns how many bytes they cost each peer. Call it until
-    /// [`Inheritance::absorbed`] is set. Incarnations whose amounts would leave less than half of a
+    /// [`AbsorbRound::absorbed`] is set. Incarnations whose amounts would leave less than half of a
     /// cell's room are left out of the round, and go on counting on their own.
     ///
     /// # Complexity
@@ -153,7 +153,7 @@ impl Replica {
     /// come near 2^62 since it began. Everything before the amount that does not fit was absorbed.
     pub fn absorb(
         &mut self,
-        work: &mut Inheritance,
+        work: &mut AbsorbRound,
         bytes_max: usize,
     ) -> Result<usize, WriteError> {
         let id = self.id();
@@ -229,7 +229,7 @@ impl Replica {
     /// Records, before the first cell, that these incarnations are being absorbed, so that later
     /// claimants leave them alone. Also takes over their folds, because a late copy could bring a
     /// folded incarnation back. Returns the version after which the round writes cells.
-    fn begin(&mut self, work: &mut Inheritance) -> Result<Version, WriteError> {
+    fn begin(&mut self, work: &mut AbsorbRound) -> Result<Version, WriteError> {
         let id = self.id();
         let fitting = self.map().cells().fitting(id, &work.incarnations);
         if fitting.is_empty() {
@@ -249,7 +249,7 @@ impl Replica {
     ///
     /// # Complexity
     /// O(cells of the incarnations * writers), and O(dedup entries of this replica).
-    pub fn fold(&mut self, work: &mut Inheritance) -> Option<Version> {
+    pub fn fold(&mut self, work: &mut AbsorbRound) -> Option<Version> {
         work.absorbed?;
         work.folded = true;
         let (id, incarnations) = (self.id(), work.incarnations.clone());
@@ -324,7 +324,7 @@ impl Replica {
         }
         loop {
             let map = self.map();
-            let names_folded = |extra: &crate::lattice::cell::Extra| {
+            let names_folded = |extra: &crate::lattice::cell::CellExtra| {
                 extra.resets.iter().any(|(incarnation, _)| map.is_folded(incarnation))
             };
             let Some(slot) =

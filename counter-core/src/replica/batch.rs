@@ -5,8 +5,8 @@ use std::fmt;
 
 use foldhash::fast::RandomState;
 
-use crate::dedup::Once;
-use crate::dedup::entry::AddId;
+use crate::dedup::AddOutcome;
+use crate::dedup::id::AddId;
 use crate::error::WriteError;
 use crate::lattice::cell::amounts::AMOUNT_MAX;
 use crate::lattice::counter_map::CounterMap;
@@ -63,16 +63,16 @@ impl std::error::Error for BatchRefused {}
 
 /// The judgement of an add that is not refused.
 #[derive(Clone, Copy)]
-enum Judged {
+enum JudgedAdd {
     /// Its id is known, so nothing is added.
-    Known(Once),
+    Known(AddOutcome),
     /// There is room for it.
     Fits,
 }
 
 /// What earlier adds of the batch need, while the batch is judged.
 #[derive(Default)]
-struct Needs<'a> {
+struct BatchNeeds<'a> {
     /// Ids that are new.
     ids: HashSet<&'a str, RandomState>,
     /// Counters to create.
@@ -84,7 +84,7 @@ impl Replica {
     ///
     /// Every add is judged before the first is applied: its name, amount and id, the room in its
     /// cell, and the room for new counters. A known id is no error: its result is
-    /// [`Once::Repeated`] or [`Once::CannotTell`], and the others are applied. Two adds may have
+    /// [`AddOutcome::Repeated`] or [`AddOutcome::CannotTell`], and the others are applied. Two adds may have
     /// the same counter, or the same id; the second of two equal ids is a repeat.
     ///
     /// Adds with an id are written at once, like [`add_once`](Self::add_once). The others are
@@ -100,11 +100,11 @@ impl Replica {
     /// O(adds), and for each id as [`add_once`](Self::add_once).
     ///
     /// ```
-    /// use counter_core::{BatchAdd, Once, Replica, ReplicaId, WriteError};
+    /// use counter_core::{BatchAdd, AddOutcome, Replica, ReplicaId, WriteError};
     /// let mut ord = Replica::new(ReplicaId::new(1, 1), "ord")?;
     /// let batch = [BatchAdd::new("clicks", 3), BatchAdd::new("likes", -1).with_id("order:7")];
-    /// assert_eq!(ord.add_many(&batch)?, [Once::Applied, Once::Applied]);
-    /// assert_eq!(ord.add_many(&batch)?, [Once::Applied, Once::Repeated]);
+    /// assert_eq!(ord.add_many(&batch)?, [AddOutcome::Applied, AddOutcome::Applied]);
+    /// assert_eq!(ord.add_many(&batch)?, [AddOutcome::Applied, AddOutcome::Repeated]);
     /// assert_eq!((ord.total("clicks"), ord.total("likes")), (6, -1));
     ///
     /// let refused = ord.add_many(&[batch[0], BatchAdd::new("stars", 0)]).unwrap_err();
@@ -112,21 +112,21 @@ impl Replica {
     /// assert_eq!((ord.total("clicks"), ord.map().counter_count()), (6, 2));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn add_many(&mut self, adds: &[BatchAdd<'_>]) -> Result<Vec<Once>, BatchRefused> {
+    pub fn add_many(&mut self, adds: &[BatchAdd<'_>]) -> Result<Vec<AddOutcome>, BatchRefused> {
         let refused = |(index, error)| BatchRefused { index, error };
-        let mut needs = Needs::default();
+        let mut needs = BatchNeeds::default();
         let judged = adds
             .iter()
             .enumerate()
             .map(|(at, add)| self.judge(at, add, &mut needs).map_err(|error| (at, error)))
-            .collect::<Result<Vec<Judged>, _>>()
+            .collect::<Result<Vec<JudgedAdd>, _>>()
             .map_err(refused)?;
         let applied = adds
             .iter()
             .zip(judged)
             .enumerate()
             .map(|(at, (add, judged))| self.apply(add, judged).map_err(|error| (at, error)))
-            .collect::<Result<Vec<Once>, _>>();
+            .collect::<Result<Vec<AddOutcome>, _>>();
         debug_assert!(applied.is_ok(), "an add that was judged fits: {applied:?}");
         applied.map_err(refused)
     }
@@ -135,8 +135,8 @@ impl Replica {
         &mut self,
         at: usize,
         add: &BatchAdd<'a>,
-        needs: &mut Needs<'a>,
-    ) -> Result<Judged, WriteError> {
+        needs: &mut BatchNeeds<'a>,
+    ) -> Result<JudgedAdd, WriteError> {
         let BatchAdd { counter, amount, id } = *add;
         if at >= BATCH_ADDS_MAX {
             return Err(WriteError::TooManyAdds);
@@ -150,11 +150,11 @@ impl Replica {
         }
         if let Some(text) = id {
             let known = self.known(AddId::read(text)?, text);
-            if let Some(once) = known {
-                return Ok(Judged::Known(once));
+            if let Some(outcome) = known {
+                return Ok(JudgedAdd::Known(outcome));
             }
             if !needs.ids.insert(text) {
-                return Ok(Judged::Known(Once::Repeated));
+                return Ok(JudgedAdd::Known(AddOutcome::Repeated));
             }
         }
         if self.has_left() {
@@ -166,7 +166,7 @@ impl Replica {
             (false, _) => drop(needs.counters.insert(counter)),
         }
         self.check_room_for(needs.counters.len())?;
-        Ok(Judged::Fits)
+        Ok(JudgedAdd::Fits)
     }
 
     /// Checks that so many new counters may be made.
@@ -178,19 +178,21 @@ impl Replica {
         if counters > 0 && is_over { Err(WriteError::TooManyCounters) } else { Ok(()) }
     }
 
-    fn apply(&mut self, add: &BatchAdd<'_>, judged: Judged) -> Result<Once, WriteError> {
+    fn apply(&mut self, add: &BatchAdd<'_>, judged: JudgedAdd) -> Result<AddOutcome, WriteError> {
         let BatchAdd { counter, amount, id } = *add;
         match (judged, id) {
-            (Judged::Known(once), _) => Ok(once),
-            (Judged::Fits, None) => self.put_by_name(counter, amount).map(|()| Once::Applied),
-            (Judged::Fits, Some(text)) => {
+            (JudgedAdd::Known(outcome), _) => Ok(outcome),
+            (JudgedAdd::Fits, None) => {
+                self.put_by_name(counter, amount).map(|()| AddOutcome::Applied)
+            }
+            (JudgedAdd::Fits, Some(text)) => {
                 let id = AddId::read(text)?;
                 // The batch itself may have pushed out the entries around this number.
-                if let Some(once) = self.known(id, text) {
-                    return Ok(once);
+                if let Some(outcome) = self.known(id, text) {
+                    return Ok(outcome);
                 }
                 let key = self.key_of(counter)?;
-                self.add_new(id, key, amount).map(|()| Once::Applied)
+                self.add_new(id, key, amount).map(|()| AddOutcome::Applied)
             }
         }
     }

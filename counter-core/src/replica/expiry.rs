@@ -142,12 +142,12 @@ impl Replica {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dedup::Once;
+    use crate::dedup::AddOutcome;
     use crate::lattice::counter_map::CounterMap;
     use crate::lattice::delta::Delta;
     use crate::lattice::versions::VersionVector;
     use crate::replica::batch::BatchAdd;
-    use crate::replica::removal::{Cleanup, Shown};
+    use crate::replica::removal::{Cleanup, ProvenVersions};
     use crate::replica_id::ReplicaId;
 
     const START: u64 = 1_700_000_000_000;
@@ -182,7 +182,7 @@ mod tests {
             exchange(one, other);
             let held = one.map().version_vector();
             assert_eq!(held, other.map().version_vector());
-            let shown = Shown { by_all: held.clone(), by_any: held };
+            let shown = ProvenVersions { by_all: held.clone(), by_any: held };
             one.clean_up(&mut first, &shown, 100);
             other.clean_up(&mut second, &shown, 100);
         }
@@ -315,7 +315,7 @@ mod tests {
             Replica::with_map(ReplicaId::new(0, 1 << 32), "ord", ord.into_map()).unwrap();
         next.claim(ReplicaId::new(0, 1));
         exchange(&mut next, &mut fra);
-        let mut work = next.inheritance(None).unwrap();
+        let mut work = next.absorb_round(None).unwrap();
         next.absorb(&mut work, usize::MAX).unwrap();
         exchange(&mut next, &mut fra);
         assert_eq!(
@@ -354,7 +354,7 @@ mod tests {
         let mut work = Cleanup::default();
         loop {
             let held = ord.map().version_vector();
-            let shown = Shown { by_all: held.clone(), by_any: held };
+            let shown = ProvenVersions { by_all: held.clone(), by_any: held };
             if ord.clean_up(&mut work, &shown, 1_000).is_none() {
                 break;
             }
@@ -400,10 +400,10 @@ mod tests {
     #[test]
     fn applied_id_is_a_repeat_after_the_end() {
         let mut ord = replica(0);
-        assert_eq!(ord.add_once("a:1", "day:1", 1), Ok(Once::Applied));
+        assert_eq!(ord.add_once("a:1", "day:1", 1), Ok(AddOutcome::Applied));
         ord.flush();
         ord.expire(START + MINUTE, 100);
-        assert_eq!(ord.add_once("a:1", "day:1", 1), Ok(Once::Repeated));
+        assert_eq!(ord.add_once("a:1", "day:1", 1), Ok(AddOutcome::Repeated));
         assert_eq!(ord.total("day:1"), 0);
     }
 }

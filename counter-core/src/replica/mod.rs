@@ -16,6 +16,6 @@ mod window;
 
 pub use batch::{BATCH_ADDS_MAX, BatchAdd, BatchRefused};
 pub use bucket::WindowWidth;
-pub use removal::{Cleanup, Shown};
+pub use removal::{Cleanup, ProvenVersions};
 pub use state::{Flushed, Replica};
 pub use window::ExpiredBuckets;

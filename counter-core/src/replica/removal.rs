@@ -20,7 +20,7 @@ const CANDIDATES_MAX: usize = 10_000;
 /// Versions the enrolled replicas have proved they hold. This replica is one of them, and all of
 /// them are known here. The default is empty: then only steps that need no proof are taken.
 #[derive(Clone, Debug, Default)]
-pub struct Shown {
+pub struct ProvenVersions {
     /// Versions that all of them hold.
     pub by_all: VersionVector,
     /// Versions that at least one of them holds.
@@ -45,12 +45,12 @@ pub struct Cleanup {
     next_origin: u32,
     /// True once a pass has looked at all own cells for finished origins.
     origins_done: bool,
-    ending: Option<Ending>,
+    ending: Option<TraceEnding>,
 }
 
 /// Traces that nothing names any more in the state `held`. They end once all hold that state.
 #[derive(Clone, Debug)]
-struct Ending {
+struct TraceEnding {
     held: VersionVector,
     /// The keys whose cells began anew, with the versions at which they did.
     origins: Vec<(u32, Version)>,
@@ -79,7 +79,7 @@ impl Replica {
     ///
     /// # Examples
     /// ```
-    /// use counter_core::{Cleanup, Replica, ReplicaId, Shown};
+    /// use counter_core::{Cleanup, Replica, ReplicaId, ProvenVersions};
     /// let mut ord = Replica::new(ReplicaId::new(1, 1), "ord")?;
     /// ord.add("clicks", 5)?;
     /// assert!(ord.remove("clicks")?);
@@ -88,7 +88,7 @@ impl Replica {
     /// let mut work = Cleanup::default();
     /// let held = |ord: &Replica| ord.map().version_vector();
     /// while ord
-    ///     .clean_up(&mut work, &Shown { by_all: held(&ord), by_any: held(&ord) }, 100)
+    ///     .clean_up(&mut work, &ProvenVersions { by_all: held(&ord), by_any: held(&ord) }, 100)
     ///     .is_some()
     /// {}
     /// assert_eq!(ord.map().cell_count(), 0);
@@ -121,7 +121,7 @@ impl Replica {
     pub fn clean_up(
         &mut self,
         work: &mut Cleanup,
-        shown: &Shown,
+        shown: &ProvenVersions,
         keys_max: usize,
     ) -> Option<Vec<KeyId>> {
         let id = self.id();
@@ -154,7 +154,7 @@ impl Replica {
             let tombstones = self.map().cells().finished_tombstones(id, work.heard, CANDIDATES_MAX);
             if !origins.is_empty() || tombstones > 0 {
                 let held = self.map().version_vector();
-                work.ending = Some(Ending { held, origins, tombstones });
+                work.ending = Some(TraceEnding { held, origins, tombstones });
                 return Some(changed);
             }
         }
@@ -165,7 +165,7 @@ impl Replica {
     }
 
     /// Moves on the version up to which no reset is under way.
-    fn hear(&self, work: &mut Cleanup, shown: &Shown) {
+    fn hear(&self, work: &mut Cleanup, shown: &ProvenVersions) {
         let upto = shown.by_all.get(self.id());
         if work.hearing.is_none() && upto > work.heard {
             work.hearing = Some((upto, shown.by_any.clone()));

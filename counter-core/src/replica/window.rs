@@ -116,7 +116,7 @@ impl Replica {
 mod tests {
     use super::*;
     use crate::lattice::versions::VersionVector;
-    use crate::replica::removal::{Cleanup, Shown};
+    use crate::replica::removal::{Cleanup, ProvenVersions};
     use crate::replica_id::ReplicaId;
 
     const MINUTE: WindowWidth = WindowWidth::new(6_000, 10).unwrap();
@@ -175,7 +175,7 @@ mod tests {
             ord.drop_expired(&mut expired, now, 100);
             loop {
                 let held = ord.map().version_vector();
-                let shown = Shown { by_all: held.clone(), by_any: held };
+                let shown = ProvenVersions { by_all: held.clone(), by_any: held };
                 if ord.clean_up(&mut work, &shown, 100).is_none() {
                     break;
                 }

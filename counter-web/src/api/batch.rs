@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use counter_net::{AddedBatch, BatchAdd, Once};
+use counter_net::{AddedBatch, BatchAdd, AddOutcome};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -92,9 +92,9 @@ pub(crate) struct Added {
 
 impl Added {
     /// The results of the adds, in order.
-    pub(crate) fn onces(&self) -> impl Iterator<Item = Once> {
+    pub(crate) fn onces(&self) -> impl Iterator<Item = AddOutcome> {
         let results = self.batch.results();
-        self.places.iter().map(|place| place.map_or(Once::Repeated, |at| results[at].once))
+        self.places.iter().map(|place| place.map_or(AddOutcome::Repeated, |at| results[at].once))
     }
 
     pub(crate) fn durable(&self) -> counter_net::Durable {
@@ -137,7 +137,7 @@ pub(crate) fn apply_batch(
         let name = refused.index.and_then(|at| adds.get(at)).map_or("", |add| add.counter);
         ApiError::of_add_to(&app.node, name, refused.error).at(index.unwrap_or(0))
     })?;
-    let applied = adds.iter().zip(batch.results()).filter(|(_, add)| add.once == Once::Applied);
+    let applied = adds.iter().zip(batch.results()).filter(|(_, add)| add.once == AddOutcome::Applied);
     app.counts.adds.many(applied.clone().count());
     app.topics.added_many(applied.map(|(add, _)| add.counter));
     Ok(Added { batch, places })
@@ -182,7 +182,7 @@ pub(crate) async fn add_batch(app: &App, caller: &Caller, body: &[u8]) -> ApiRes
             None => {
                 let view = app.node.view(counter);
                 let own = view.regions.get(&app.region).map_or(0, |region| region.value);
-                (Once::Repeated, view.total, own)
+                (AddOutcome::Repeated, view.total, own)
             }
         };
         AddResultJson {
@@ -191,9 +191,9 @@ pub(crate) async fn add_batch(app: &App, caller: &Caller, body: &[u8]) -> ApiRes
             value: Integer(value),
             id: add.id().map_or_else(|| fresh_id().into(), Cow::Borrowed),
             outcome: match once {
-                Once::Applied => "applied",
-                Once::Repeated => "repeated",
-                Once::CannotTell => "cannot_tell",
+                AddOutcome::Applied => "applied",
+                AddOutcome::Repeated => "repeated",
+                AddOutcome::CannotTell => "cannot_tell",
             },
         }
     });

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use counter_net::{Counter, Durable, NotDurable, Once};
+use counter_net::{Counter, Durable, NotDurable, AddOutcome};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -263,10 +263,10 @@ impl<'a> Client<'a> {
                     for (Object(add), once) in adds.iter().zip(added.onces()) {
                         let id = add.id().unwrap_or_default();
                         match once {
-                            Once::CannotTell => put(ServerMessage::refusal(Some(id), &cannot_tell)),
+                            AddOutcome::CannotTell => put(ServerMessage::refusal(Some(id), &cannot_tell)),
                             once => answered.push(AnsweredAdd {
                                 id: id.to_owned(),
-                                repeated: once == Once::Repeated,
+                                repeated: once == AddOutcome::Repeated,
                             }),
                         }
                     }
@@ -328,7 +328,7 @@ impl<'a> Client<'a> {
         }
         let added = apply_batch(self.app, self.caller, adds, Some(&self.name))?;
         for (Object(add), once) in adds.iter().zip(added.onces()) {
-            if once == Once::Applied {
+            if once == AddOutcome::Applied {
                 batch.note_add(add.counter().unwrap_or(&self.name));
             }
         }
@@ -353,7 +353,7 @@ impl<'a> Client<'a> {
             Some(counter) => counter,
             none => none.insert(self.app.open(&self.name, self.caller)?),
         };
-        let repeated = apply_add(self.app, counter, id, amount)? == Once::Repeated;
+        let repeated = apply_add(self.app, counter, id, amount)? == AddOutcome::Repeated;
         if !repeated {
             batch.note_add(&self.name);
         }

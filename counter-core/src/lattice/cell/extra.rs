@@ -11,7 +11,7 @@ use crate::replica_id::ReplicaId;
 /// The part of a cell that few cells have: traces of a reset, a removal or absorbed incarnations,
 /// an expiry, and fields of later releases.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Extra {
+pub(crate) struct CellExtra {
     pub(crate) resets: Resets,
     /// The version at which the cell absorbed `absorbed`; 0 if it absorbed nothing.
     pub(crate) absorbed_at: Version,
@@ -35,7 +35,7 @@ const FIELD_REMOVAL: u64 = 5;
 const FIELD_ABSORBED_ORIGINS: u64 = 6;
 const FIELD_EXPIRES_AT: u64 = 7;
 
-impl Extra {
+impl CellExtra {
     pub(crate) fn is_empty(&self) -> bool {
         !self.shapes_values() && self.expires_at == 0 && self.unknown.is_empty()
     }
@@ -144,16 +144,16 @@ fn read_absorbed(bytes: &[u8]) -> Result<(Version, AbsorbedTree), DecodeError> {
 mod tests {
     use super::*;
 
-    fn read(bytes: &[u8]) -> Result<Extra, DecodeError> {
+    fn read(bytes: &[u8]) -> Result<CellExtra, DecodeError> {
         let mut reader = Reader::new(bytes);
-        let extra = Extra::read(&mut reader)?;
+        let extra = CellExtra::read(&mut reader)?;
         reader.finish().map(|()| extra)
     }
 
     #[test]
     fn any_expiry_above_0_is_read_back_and_no_other() {
         for expires_at in [1, 127, 128, 1_700_000_000_000, u64::MAX] {
-            let (extra, mut bytes) = (Extra { expires_at, ..Extra::default() }, Vec::new());
+            let (extra, mut bytes) = (CellExtra { expires_at, ..CellExtra::default() }, Vec::new());
             extra.write(&mut bytes);
             assert_eq!(read(&bytes), Ok(extra));
             assert!((1..bytes.len()).all(|upto| read(&bytes[..upto]).is_err()));

@@ -11,8 +11,8 @@ pub(crate) mod pn_counter;
 mod resets;
 mod state;
 
-pub(crate) use extra::Extra;
+pub(crate) use extra::CellExtra;
 pub use resets::Cleared;
 pub(crate) use resets::Origin;
 pub use state::Cell;
-pub(crate) use state::Plain;
+pub(crate) use state::PlainCell;

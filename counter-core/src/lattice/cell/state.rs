@@ -1,7 +1,7 @@
 //! A whole cell: one replica's running totals for one key.
 
 use crate::lattice::cell::amounts::Amounts;
-use crate::lattice::cell::extra::Extra;
+use crate::lattice::cell::extra::CellExtra;
 use crate::lattice::cell::resets::Cleared;
 use crate::lattice::versions::Version;
 use crate::replica_id::ReplicaId;
@@ -15,12 +15,12 @@ pub struct Cell {
     /// Running totals, never increments, so loss, duplication and reordering are harmless.
     pub amounts: Amounts,
     /// The rest of the cell; empty for most.
-    pub(crate) extra: Extra,
+    pub(crate) extra: CellExtra,
 }
 
 /// The part of a cell that every cell has: 24 bytes.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Plain {
+pub(crate) struct PlainCell {
     pub(crate) version: Version,
     pub(crate) amounts: Amounts,
 }

@@ -9,15 +9,15 @@ use crate::error::WriteError;
 use crate::incarnation::baseline::Baselines;
 use crate::incarnation::record::{Folded, Record};
 use crate::lattice::cell::amounts::{Amounts, CELL_MAX, NEARLY_FULL};
-use crate::lattice::cell::{Cleared, Extra, Plain};
+use crate::lattice::cell::{CellExtra, Cleared, PlainCell};
 use crate::lattice::delta::{Delta, DeltaCell};
 use crate::lattice::keys::KeyId;
 use crate::lattice::versions::Version;
 use crate::replica_id::ReplicaId;
 
 impl Cells {
-    /// See [`CounterMap::inheritance`](crate::CounterMap::inheritance).
-    pub(crate) fn inheritance(&self, successor: ReplicaId) -> Vec<ReplicaId> {
+    /// See [`CounterMap::absorbable_by`](crate::CounterMap::absorbable_by).
+    pub(crate) fn absorbable_by(&self, successor: ReplicaId) -> Vec<ReplicaId> {
         self.self_contained(
             successor,
             self.writers()
@@ -135,7 +135,7 @@ impl Cells {
         &self,
         replica: ReplicaId,
         slot: u32,
-        wanted: impl Fn(&Extra) -> bool,
+        wanted: impl Fn(&CellExtra) -> bool,
     ) -> Option<u32> {
         self.writers()
             .get(replica)?
@@ -173,7 +173,7 @@ impl Cells {
             incarnations.binary_search(&held.replica).is_ok()
                 && !baselines.is_absorbed(held.replica)
         }) {
-            let none = Extra::default();
+            let none = CellExtra::default();
             let theirs = held.extra.unwrap_or(&none);
             let fits = own
                 .saturating_plus(extra.absorbed.total())
@@ -255,7 +255,7 @@ impl Cells {
 
     fn cell_bytes(&self, replica: ReplicaId, slot: u32) -> usize {
         self.writers().get(replica).map_or(0, |writer| {
-            let (key, Plain { version, amounts }) = (writer.key(slot), writer.plain(slot));
+            let (key, PlainCell { version, amounts }) = (writer.key(slot), writer.plain(slot));
             Delta::cell_bytes_max(
                 self.keys().names(key),
                 DeltaCell { key, version, amounts },

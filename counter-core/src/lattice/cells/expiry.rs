@@ -1,7 +1,7 @@
 //! Counters that end: the expiry in their cells, and which of them are due.
 
 use super::store::Cells;
-use crate::lattice::cell::Extra;
+use crate::lattice::cell::CellExtra;
 use crate::lattice::keys::KeyId;
 use crate::replica_id::ReplicaId;
 
@@ -34,7 +34,9 @@ impl Cells {
         let at = self.expiry_in_cells(counter);
         let lacks = |key: &u32| {
             let cell = self.writers().get(own).and_then(|writer| writer.amounts(*key));
-            cell.is_some_and(|(_, extra)| extra.is_none_or(|extra: &Extra| extra.expires_at == 0))
+            cell.is_some_and(|(_, extra)| {
+                extra.is_none_or(|extra: &CellExtra| extra.expires_at == 0)
+            })
         };
         let lacking: Vec<u32> = self.keys().of_counter(counter).filter(lacks).collect();
         let raised = lacking.into_iter().map(KeyId).filter(|_| at > 0);

@@ -3,10 +3,10 @@
 
 use super::expiries::Expiries;
 use super::joined::Joined;
-use super::values::Values;
+use super::values::ValueTable;
 use crate::incarnation::record::Record;
 use crate::lattice::cell::amounts::Amounts;
-use crate::lattice::cell::{Extra, Plain};
+use crate::lattice::cell::{CellExtra, PlainCell};
 use crate::lattice::keys::order::in_order;
 use crate::lattice::keys::{KeyId, Keys};
 use crate::lattice::versions::Version;
@@ -19,7 +19,7 @@ const MISSES_MAX: u32 = 8;
 pub(crate) struct Intake<'a> {
     writer: &'a mut Writer,
     keys: &'a mut Keys,
-    values: &'a mut Values,
+    values: &'a mut ValueTable,
     expiries: &'a mut Expiries,
     joined: &'a mut Joined,
     /// The predicted slot of the next cell: right after the last one, because two states mostly
@@ -43,7 +43,7 @@ impl<'a> Intake<'a> {
     pub(super) fn begin(
         writer: &'a mut Writer,
         keys: &'a mut Keys,
-        (values, expiries): (&'a mut Values, &'a mut Expiries),
+        (values, expiries): (&'a mut ValueTable, &'a mut Expiries),
         joined: &'a mut Joined,
         (cells, in_order): (usize, bool),
     ) -> Self {
@@ -79,7 +79,7 @@ impl<'a> Intake<'a> {
 impl Intake<'_> {
     /// Replaces one cell by a newer one. [`finish`](Self::finish) follows the last one.
     #[inline]
-    pub(crate) fn take(&mut self, key: u32, plain: Plain, extra: Option<&Extra>) {
+    pub(crate) fn take(&mut self, key: u32, plain: PlainCell, extra: Option<&CellExtra>) {
         let slot = self.slot(key);
         self.near = slot + 1;
         self.joined.changed.push(KeyId(key));
@@ -109,7 +109,7 @@ impl Intake<'_> {
     }
 
     #[inline]
-    fn put(&mut self, slot: u32, plain: Plain) -> Amounts {
+    fn put(&mut self, slot: u32, plain: PlainCell) -> Amounts {
         match &mut self.moved {
             None => self.writer.put(slot, plain.version, plain.amounts),
             Some(moved) => {
@@ -119,11 +119,17 @@ impl Intake<'_> {
         }
     }
 
-    fn take_with_extra(&mut self, key: u32, slot: u32, plain: Plain, extra: Option<&Extra>) {
+    fn take_with_extra(
+        &mut self,
+        key: u32,
+        slot: u32,
+        plain: PlainCell,
+        extra: Option<&CellExtra>,
+    ) {
         let writer = &mut *self.writer;
         let stood = writer.plain(slot);
         let held = writer.extra(slot);
-        if held.into_iter().chain(extra).any(Extra::shapes_values) {
+        if held.into_iter().chain(extra).any(CellExtra::shapes_values) {
             self.values.mark_shaped(key);
         }
         if held != extra {

@@ -11,7 +11,7 @@ use super::store::Cells;
 use crate::codec::dictionary::KeyNames;
 use crate::incarnation::baseline::{Baselines, HeldCell};
 use crate::lattice::cell::amounts::Amounts;
-use crate::lattice::cell::{Cleared, Extra, Origin};
+use crate::lattice::cell::{CellExtra, Cleared, Origin};
 use crate::lattice::keys::{KeyId, KeySearch};
 use crate::lattice::versions::{Version, VersionVector};
 use crate::lattice::writer::tombstones::{key_bytes, names_of};
@@ -132,7 +132,7 @@ impl Cells {
         true
     }
 
-    fn rewrite_own(&mut self, own: ReplicaId, key: u32, amounts: Amounts, mut extra: Extra) {
+    fn rewrite_own(&mut self, own: ReplicaId, key: u32, amounts: Amounts, mut extra: CellExtra) {
         let Ok(at) = self.writers().find(own) else { return };
         let writer = self.writers().at(at);
         let Some(slot) = writer.slot(key, key) else { return };
@@ -145,7 +145,7 @@ impl Cells {
     }
 
     fn next_step(&self, own: ReplicaId, key: u32, stable: &VersionVector) -> Option<CleanupStep> {
-        let none = Extra::default();
+        let none = CellExtra::default();
         let held: Vec<HeldCell<'_>> = self.held(key).collect();
         let mine = held.iter().find(|held| held.replica == own)?;
         let extra = mine.extra.unwrap_or(&none);
@@ -317,7 +317,7 @@ impl Cells {
                 continue;
             };
             if extra.origin.version == version {
-                let extra = Extra { origin: Origin::default(), ..extra.clone() };
+                let extra = CellExtra { origin: Origin::default(), ..extra.clone() };
                 self.rewrite_own(own, key, amounts, extra);
                 ended += 1;
             }
@@ -331,5 +331,5 @@ enum CleanupStep {
     /// Drops it.
     Drop,
     /// Writes it with these amounts. The version [`NEXT`] stands for that of the change.
-    Rewrite { amounts: Amounts, extra: Extra },
+    Rewrite { amounts: Amounts, extra: CellExtra },
 }

@@ -3,13 +3,13 @@
 use super::expiries::{Expiries, ExpiryRules};
 use super::intake::Intake;
 use super::joined::Joined;
-use super::values::Values;
+use super::values::ValueTable;
 use super::writers::Writers;
 use crate::error::WriteError;
 use crate::incarnation::baseline::{Baselines, HeldCell};
 use crate::incarnation::record::Record;
 use crate::lattice::cell::amounts::{Amounts, CELL_MAX};
-use crate::lattice::cell::{Extra, Plain};
+use crate::lattice::cell::{CellExtra, PlainCell};
 use crate::lattice::keys::{KeyId, Keys, Renumbering};
 use crate::lattice::versions::Version;
 use crate::lattice::writer::Writer;
@@ -24,7 +24,7 @@ use crate::replica_id::ReplicaId;
 #[derive(Clone, Default)]
 pub(crate) struct Cells {
     keys: Keys,
-    values: Values,
+    values: ValueTable,
     writers: Writers,
     /// How long counters that are made here live.
     expiry_rules: ExpiryRules,
@@ -99,7 +99,7 @@ impl Cells {
     pub(crate) fn held(&self, key: u32) -> impl Iterator<Item = HeldCell<'_>> + Clone {
         self.writers.iter().filter_map(move |writer| {
             let slot = writer.slot(key, key)?;
-            let Plain { version, amounts } = writer.plain(slot);
+            let PlainCell { version, amounts } = writer.plain(slot);
             Some(HeldCell { replica: writer.id(), version, amounts, extra: writer.extra(slot) })
         })
     }
@@ -125,7 +125,7 @@ impl Cells {
     }
 
     /// The extra part of a writer's cell at a key; empty if it has no cell there.
-    pub(super) fn extra_of(&self, replica: ReplicaId, key: u32) -> Extra {
+    pub(super) fn extra_of(&self, replica: ReplicaId, key: u32) -> CellExtra {
         let cell = self.writers.get(replica).and_then(|writer| writer.amounts(key));
         cell.and_then(|(_, extra)| extra.cloned()).unwrap_or_default()
     }
@@ -217,7 +217,7 @@ impl Cells {
         };
         let writer = self.writers.at_mut(at);
         let amounts = raised(writer.plain(slot).amounts, by).ok_or(WriteError::CellFull)?;
-        let plain = Plain { version: writer.next_version(), amounts };
+        let plain = PlainCell { version: writer.next_version(), amounts };
         writer.replace(&self.keys, slot, plain);
         writer.hold_up_to(plain.version);
         self.values.cover(key, counter);
@@ -244,7 +244,7 @@ impl Cells {
         let writer = self.writers.at_mut(at);
         let origin = writer.origin_of_new(&self.keys, key).unwrap_or_default();
         let slot = writer.make(key);
-        writer.begin_extra(slot, Extra { origin, expires_at, ..Extra::default() });
+        writer.begin_extra(slot, CellExtra { origin, expires_at, ..CellExtra::default() });
         if origin.is_set() {
             self.values.cover(key, self.keys.counter_of(key));
             self.values.mark_shaped(key);
@@ -272,7 +272,7 @@ impl Cells {
     }
 
     /// Writes the extra part of a cell as its writer. Returns the version of the change.
-    pub(super) fn write_extra(&mut self, at: usize, slot: u32, extra: Extra) -> Version {
+    pub(super) fn write_extra(&mut self, at: usize, slot: u32, extra: CellExtra) -> Version {
         let amounts = self.writers.at(at).plain(slot).amounts;
         self.write_cell(at, slot, amounts, extra)
     }
@@ -284,7 +284,7 @@ impl Cells {
         at: usize,
         slot: u32,
         amounts: Amounts,
-        extra: Extra,
+        extra: CellExtra,
     ) -> Version {
         let writer = self.writers.at_mut(at);
         let (key, version) = (writer.key(slot), writer.next_version());
@@ -355,7 +355,7 @@ impl Cells {
     /// Takes one newer cell without an extra part, at a key that is not shaped, of a writer that
     /// has no such cells. Everything of the writer up to `upto` is held then.
     #[inline(always)]
-    pub(crate) fn take_plain(&mut self, at: usize, key: u32, plain: Plain, upto: Version) {
+    pub(crate) fn take_plain(&mut self, at: usize, key: u32, plain: PlainCell, upto: Version) {
         let writer = self.writers.at_mut(at);
         let slot = match writer.slot(key, key) {
             Some(slot) => slot,
@@ -443,7 +443,7 @@ impl Cells {
     fn recount(&mut self, key: u32) {
         let value = self.shares(key).map(|(_, amounts)| amounts.net()).sum();
         self.values.set(key, self.keys.counter_of(key), value);
-        if !self.held(key).any(|held| held.extra.is_some_and(Extra::shapes_values)) {
+        if !self.held(key).any(|held| held.extra.is_some_and(CellExtra::shapes_values)) {
             self.values.mark_plain(key);
         }
     }

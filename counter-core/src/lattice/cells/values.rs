@@ -6,7 +6,7 @@ use crate::lattice::keys::Renumbering;
 
 /// Values by key and totals by counter. Invariant: each equals the value that its cells give.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Values {
+pub(super) struct ValueTable {
     of_key: Vec<i128>,
     of_counter: Vec<i128>,
     all: i128,
@@ -15,7 +15,7 @@ pub(super) struct Values {
     shaped: BTreeSet<u32>,
 }
 
-impl Values {
+impl ValueTable {
     /// Makes room for a key and its counter.
     #[inline]
     pub(super) fn cover(&mut self, key: u32, counter: u32) {

@@ -1,7 +1,7 @@
 //! Dedup entries in the map: a replica writes them under its next version, and a join takes them.
 
 use crate::dedup::entry::DedupEntry;
-use crate::dedup::table::Put;
+use crate::dedup::table::PutOutcome;
 use crate::dedup::tables::NewEntry;
 use crate::lattice::counter_map::{CounterMap, Joined};
 use crate::lattice::versions::Version;
@@ -14,7 +14,7 @@ impl CounterMap {
     }
 
     /// Writes an entry as `replica`, under its next version.
-    pub(crate) fn write_entry(&mut self, replica: ReplicaId, entry: NewEntry) -> Put {
+    pub(crate) fn write_entry(&mut self, replica: ReplicaId, entry: NewEntry) -> PutOutcome {
         let version = self.cells_mut().begin_change(replica);
         let (cells, dedup) = self.cells_and_dedup();
         dedup.write(replica, version, entry, cells.keys())

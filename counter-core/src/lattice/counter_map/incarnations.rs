@@ -79,8 +79,8 @@ impl CounterMap {
     /// node's last one. It also comes with the unfolded incarnations that it claims itself and may
     /// have absorbed. If another replica answers for a claimed incarnation, it is left to that
     /// replica. Some may be claimed here without any of their cells.
-    pub fn inheritance(&self, successor: ReplicaId) -> Vec<ReplicaId> {
-        self.cells().inheritance(successor)
+    pub fn absorbable_by(&self, successor: ReplicaId) -> Vec<ReplicaId> {
+        self.cells().absorbable_by(successor)
     }
 
     /// True if everything that a leaver held at its end is held here or was folded. Also true for
@@ -184,9 +184,9 @@ mod tests {
         let claims: &[ReplicaId] = &[DEAD];
         let (low, high) = (incarnation(1, 1), incarnation(2, 1));
         let both = map(&[(low, claims, &[]), (high, claims, &[]), (DEAD, &[], &[])]);
-        assert_eq!((both.successor_of(DEAD), both.inheritance(high)), (Some(low), vec![]));
+        assert_eq!((both.successor_of(DEAD), both.absorbable_by(high)), (Some(low), vec![]));
         let begun = map(&[(low, claims, &[]), (high, claims, claims), (DEAD, &[], &[])]);
-        assert_eq!((begun.successor_of(DEAD), begun.inheritance(low)), (Some(high), vec![]));
+        assert_eq!((begun.successor_of(DEAD), begun.absorbable_by(low)), (Some(high), vec![]));
     }
 
     #[test]
@@ -199,7 +199,7 @@ mod tests {
             (DEAD, &[], &[]),
         ]);
         assert_eq!(
-            (map.successor_of(DEAD), map.inheritance(last), map.inheritance(other)),
+            (map.successor_of(DEAD), map.absorbable_by(last), map.absorbable_by(other)),
             (Some(last), vec![low, DEAD], vec![])
         );
     }
@@ -208,9 +208,9 @@ mod tests {
     fn earlier_incarnations_of_a_node_come_first() {
         let (successor, later) = (incarnation(1, 1), incarnation(9, 2));
         let alone = map(&[(successor, &[later], &[]), (later, &[], &[]), (DEAD, &[], &[])]);
-        assert_eq!(alone.inheritance(successor), []);
+        assert_eq!(alone.absorbable_by(successor), []);
         let both = map(&[(successor, &[DEAD, later], &[]), (later, &[], &[]), (DEAD, &[], &[])]);
-        assert_eq!(both.inheritance(successor), [DEAD, later]);
+        assert_eq!(both.absorbable_by(successor), [DEAD, later]);
     }
 
     #[test]
@@ -240,7 +240,7 @@ mod tests {
             successor.map_mut().join(&map);
         }
         successor.claim(ended);
-        let mut work = successor.inheritance(None).unwrap();
+        let mut work = successor.absorb_round(None).unwrap();
         successor.absorb(&mut work, usize::MAX).unwrap();
         successor.fold(&mut work).unwrap();
         assert!(successor.map().is_folded(ended) && !successor.map().is_folded(goes_on));
@@ -271,7 +271,7 @@ mod tests {
         dead.add(DEAD, "clicks", "ord", 5).unwrap();
         successor.map_mut().join(&dead);
         successor.claim(DEAD);
-        let mut work = successor.inheritance(None).unwrap();
+        let mut work = successor.absorb_round(None).unwrap();
         successor.absorb(&mut work, usize::MAX).unwrap();
         successor.fold(&mut work).unwrap();
         let nothing = VersionVector::new();

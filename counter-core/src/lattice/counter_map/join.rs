@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use crate::codec::dictionary::KeyNames;
 use crate::dedup::table::DedupTable;
 use crate::error::JoinError;
-use crate::lattice::cell::Plain;
+use crate::lattice::cell::PlainCell;
 use crate::lattice::counter_map::delta_keys::DeltaKeys;
 use crate::lattice::counter_map::{CounterMap, Joined};
 use crate::lattice::delta::{Delta, DeltaPart};
@@ -230,7 +230,7 @@ impl CounterMap {
         if part.span.after > writer.seen() || cell.version <= writer.seen() || writer.has_extras() {
             return None;
         }
-        let plain = Plain { version: cell.version, amounts: cell.amounts };
+        let plain = PlainCell { version: cell.version, amounts: cell.amounts };
         self.cells_mut().take_plain(at, key, plain, part.span.upto);
         Some(Joined { changed: vec![KeyId(key)], ..Joined::default() })
     }
@@ -280,7 +280,7 @@ impl CounterMap {
             let extra = if part.extras.is_empty() { None } else { part.extra(cell.key) };
             intake.take(
                 keys.key(cell.key),
-                Plain { version: cell.version, amounts: cell.amounts },
+                PlainCell { version: cell.version, amounts: cell.amounts },
                 extra,
             );
         }
@@ -357,7 +357,7 @@ impl CounterMap {
             if offered > held {
                 let extra = Some(&offered.2).filter(|extra| !extra.is_empty());
                 let mut intake = self.cells_mut().intake(at, 1, true, joined);
-                intake.take(key, Plain { version: offered.0, amounts: offered.1 }, extra);
+                intake.take(key, PlainCell { version: offered.0, amounts: offered.1 }, extra);
                 intake.finish();
             }
         }

@@ -416,7 +416,7 @@ mod tests {
         replica.claim(EARLY);
         replica.claim(LATE);
         assert_eq!(replica.map().latest_beside(ReplicaId::new(5, 0)), Some(LATE));
-        let mut work = replica.inheritance(None).unwrap();
+        let mut work = replica.absorb_round(None).unwrap();
         replica.absorb(&mut work, usize::MAX).unwrap();
         replica.fold(&mut work);
         assert!(

@@ -42,11 +42,11 @@ struct State {
     writer: CounterMap,
     sources: [CounterMap; 2],
     receiver: CounterMap,
-    pull: Option<Pull>,
+    pull: Option<ModelPull>,
 }
 
 #[derive(Clone)]
-struct Pull {
+struct ModelPull {
     source: usize,
     have: VersionVector,
     cursor: Option<Cursor>,
@@ -127,7 +127,7 @@ impl State {
         let Some(pull) = &self.pull else {
             for source in 0..2 {
                 let mut state = self.clone();
-                state.pull = Some(Pull {
+                state.pull = Some(ModelPull {
                     source,
                     have: self.receiver.version_vector(),
                     cursor: None,
@@ -141,7 +141,7 @@ impl State {
         let mut dead = self.clone();
         dead.pull = match rule {
             Rule::GoesOnElsewhere | Rule::GoesOnElsewhereUnnoticed => {
-                Some(Pull { source: 1 - pull.source, ..pull.clone() })
+                Some(ModelPull { source: 1 - pull.source, ..pull.clone() })
             }
             _ => None,
         };

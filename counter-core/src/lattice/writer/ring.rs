@@ -8,18 +8,18 @@ const NO_SLOT: u32 = u32::MAX;
 
 /// A cell's neighbours.
 #[derive(Clone, Copy)]
-struct Link {
+struct Neighbours {
     prev: u32,
     next: u32,
 }
 
 /// The link of a cell that has no version yet.
-const UNLINKED: Link = Link { prev: NO_SLOT, next: NO_SLOT };
+const UNLINKED: Neighbours = Neighbours { prev: NO_SLOT, next: NO_SLOT };
 
 /// Slots in version order. 8 bytes a cell.
 #[derive(Clone)]
 pub(crate) struct Ring {
-    links: Vec<Link>,
+    links: Vec<Neighbours>,
     /// The end of the ring; NO_SLOT without cells.
     newest: u32,
 }
@@ -48,10 +48,10 @@ impl Ring {
         if slot == last || self.links[slot as usize].prev == NO_SLOT {
             return;
         }
-        let Link { prev, next } = self.links[slot as usize];
+        let Neighbours { prev, next } = self.links[slot as usize];
         // A ring of one cell points at itself.
         let here = |at: u32| if at == last { slot } else { at };
-        self.links[slot as usize] = Link { prev: here(prev), next: here(next) };
+        self.links[slot as usize] = Neighbours { prev: here(prev), next: here(next) };
         self.links[here(prev) as usize].next = slot;
         self.links[here(next) as usize].prev = slot;
         self.newest = here(self.newest);
@@ -145,7 +145,7 @@ impl Ring {
 
     /// Takes a cell out of the order if it is in it.
     fn unlink(&mut self, slot: u32) {
-        let Link { prev, next } = self.links[slot as usize];
+        let Neighbours { prev, next } = self.links[slot as usize];
         if prev == NO_SLOT {
             return;
         }
@@ -159,7 +159,7 @@ impl Ring {
 
     fn link(&mut self, slot: u32, version: Version, version_of: impl Fn(u32) -> Version) {
         let Some(oldest) = self.oldest() else {
-            self.links[slot as usize] = Link { prev: slot, next: slot };
+            self.links[slot as usize] = Neighbours { prev: slot, next: slot };
             self.newest = slot;
             return;
         };
@@ -179,7 +179,7 @@ impl Ring {
         }
         let next = std::mem::replace(&mut self.links[prev as usize].next, slot);
         self.links[next as usize].prev = slot;
-        self.links[slot as usize] = Link { prev, next };
+        self.links[slot as usize] = Neighbours { prev, next };
     }
 }
 

@@ -8,7 +8,7 @@ use hashbrown::HashTable;
 /// Two maps that met the keys in one order number them alike, and so do their writers. Then a key is
 /// found without an index.
 #[derive(Clone)]
-pub(crate) struct Slots {
+pub(crate) struct CellSlots {
     keys: Vec<u32>,
     /// The slots below this one have the numbers of their keys. They are not in the index.
     straight: u32,
@@ -18,13 +18,13 @@ pub(crate) struct Slots {
     ascending: bool,
 }
 
-impl Default for Slots {
+impl Default for CellSlots {
     fn default() -> Self {
         Self { keys: Vec::new(), straight: 0, index: HashTable::new(), ascending: true }
     }
 }
 
-impl Slots {
+impl CellSlots {
     #[inline]
     pub(crate) fn key(&self, slot: u32) -> u32 {
         self.keys[slot as usize]
@@ -145,7 +145,7 @@ mod tests {
     fn keys_are_found_whatever_was_added_and_removed() {
         let mut random = fastrand::Rng::with_seed(1);
         for round in 0..300 {
-            let (mut slots, mut plain): (Slots, Vec<u32>) = Default::default();
+            let (mut slots, mut plain): (CellSlots, Vec<u32>) = Default::default();
             for _ in 0..200 {
                 // Mostly the next key, so that long runs are straight.
                 let next = plain.len() as u32;

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use crate::incarnation::record::Record;
 use crate::lattice::cell::amounts::Amounts;
-use crate::lattice::cell::{Cell, Extra, Origin, Plain};
+use crate::lattice::cell::{Cell, CellExtra, Origin, PlainCell};
 use crate::lattice::keys::{Keys, Renumbering};
 use crate::lattice::state_hash::{cell_hash, record_hash, tombstone_hash};
 use crate::lattice::versions::Version;
 use crate::lattice::writer::ring::Ring;
-use crate::lattice::writer::slots::Slots;
+use crate::lattice::writer::slots::CellSlots;
 use crate::lattice::writer::tombstones::{Tombstones, key_bytes};
 use crate::replica_id::ReplicaId;
 
@@ -33,11 +33,11 @@ pub(crate) struct Writer {
     record: Option<Record>,
     /// The cells that it dropped above the version that its record says is forgotten.
     tombstones: Tombstones,
-    plain: Vec<Plain>,
-    slots: Slots,
+    plain: Vec<PlainCell>,
+    slots: CellSlots,
     ring: Ring,
     /// The few cells that have more than amounts, by slot.
-    extras: BTreeMap<u32, Extra>,
+    extras: BTreeMap<u32, CellExtra>,
     /// Sum of the hashes of the cells, the record and the tombstones; None when it must be
     /// recomputed.
     hash: Option<u128>,
@@ -51,7 +51,7 @@ impl Writer {
             record: None,
             tombstones: Tombstones::default(),
             plain: Vec::new(),
-            slots: Slots::default(),
+            slots: CellSlots::default(),
             ring: Ring::default(),
             extras: BTreeMap::new(),
             hash: None,
@@ -153,7 +153,7 @@ impl Writer {
         hash
     }
 
-    fn cell_hash(&self, scratch: &mut Vec<u8>, keys: &Keys, slot: u32, plain: Plain) -> u128 {
+    fn cell_hash(&self, scratch: &mut Vec<u8>, keys: &Keys, slot: u32, plain: PlainCell) -> u128 {
         cell_hash(scratch, self.id, keys.names(self.key(slot)), plain, self.extra(slot))
     }
 
@@ -169,7 +169,7 @@ impl Writer {
     }
 
     /// Brings the hash up to date for a cell that is about to change its amounts.
-    pub(crate) fn rehash(&mut self, keys: &Keys, slot: u32, plain: Plain) {
+    pub(crate) fn rehash(&mut self, keys: &Keys, slot: u32, plain: PlainCell) {
         let Some(sum) = self.hash else { return };
         let mut scratch = Vec::with_capacity(96);
         let (new, stood) = (self.cell_hash(&mut scratch, keys, slot, plain), self.plain(slot));
@@ -214,16 +214,16 @@ impl Writer {
     }
 
     #[inline]
-    pub(crate) fn plain(&self, slot: u32) -> Plain {
+    pub(crate) fn plain(&self, slot: u32) -> PlainCell {
         self.plain[slot as usize]
     }
 
-    pub(crate) fn extra(&self, slot: u32) -> Option<&Extra> {
+    pub(crate) fn extra(&self, slot: u32) -> Option<&CellExtra> {
         if self.extras.is_empty() { None } else { self.extras.get(&slot) }
     }
 
     /// The cells from `slot` on that have more than amounts.
-    pub(crate) fn extras_from(&self, slot: u32) -> impl Iterator<Item = (u32, &Extra)> {
+    pub(crate) fn extras_from(&self, slot: u32) -> impl Iterator<Item = (u32, &CellExtra)> {
         self.extras.range(slot..).map(|(slot, extra)| (*slot, extra))
     }
 
@@ -233,19 +233,19 @@ impl Writer {
     }
 
     pub(crate) fn cell(&self, slot: u32) -> Cell {
-        let Plain { version, amounts } = self.plain(slot);
+        let PlainCell { version, amounts } = self.plain(slot);
         Cell { version, amounts, extra: self.extra(slot).cloned().unwrap_or_default() }
     }
 
     /// The amounts and the extra part of `key`; None if this writer has no cell for it.
-    pub(crate) fn amounts(&self, key: u32) -> Option<(Amounts, Option<&Extra>)> {
+    pub(crate) fn amounts(&self, key: u32) -> Option<(Amounts, Option<&CellExtra>)> {
         self.slot(key, key).map(|slot| (self.plain(slot).amounts, self.extra(slot)))
     }
 
     /// Makes a cell for a key that has none, still outside the version order: [`put`](Self::put)
     /// follows.
     pub(crate) fn make(&mut self, key: u32) -> u32 {
-        self.plain.push(Plain::default());
+        self.plain.push(PlainCell::default());
         self.ring.make();
         self.slots.push(key)
     }
@@ -301,7 +301,7 @@ impl Writer {
 
     /// As [`put`](Self::put), and keeps the hash up to date.
     #[inline]
-    pub(crate) fn replace(&mut self, keys: &Keys, slot: u32, plain: Plain) -> Amounts {
+    pub(crate) fn replace(&mut self, keys: &Keys, slot: u32, plain: PlainCell) -> Amounts {
         if self.hash.is_some() {
             self.rehash(keys, slot, plain);
         }
@@ -312,7 +312,8 @@ impl Writer {
     /// writes an older one. Returns the amounts that stood there.
     #[inline]
     pub(crate) fn put(&mut self, slot: u32, version: Version, amounts: Amounts) -> Amounts {
-        let stood = std::mem::replace(&mut self.plain[slot as usize], Plain { version, amounts });
+        let stood =
+            std::mem::replace(&mut self.plain[slot as usize], PlainCell { version, amounts });
         let plain = &self.plain;
         self.ring.put(slot, stood.version, version, |slot| plain[slot as usize].version);
         stood.amounts
@@ -321,7 +322,7 @@ impl Writer {
     /// Writes a cell and leaves the version order as it is: [`order`](Self::order) of all such
     /// cells follows. Returns what stood there.
     #[inline]
-    pub(crate) fn write(&mut self, slot: u32, plain: Plain) -> Plain {
+    pub(crate) fn write(&mut self, slot: u32, plain: PlainCell) -> PlainCell {
         std::mem::replace(&mut self.plain[slot as usize], plain)
     }
 
@@ -333,14 +334,14 @@ impl Writer {
 
     /// Gives a cell that was just [made](Self::make) its extra part, unless that is empty. The cell
     /// is not part of the hash yet.
-    pub(crate) fn begin_extra(&mut self, slot: u32, extra: Extra) {
+    pub(crate) fn begin_extra(&mut self, slot: u32, extra: CellExtra) {
         if !extra.is_empty() {
             self.extras.insert(slot, extra);
         }
     }
 
     /// Replaces the extra part of a cell.
-    pub(crate) fn put_extra(&mut self, slot: u32, extra: Option<Extra>) {
+    pub(crate) fn put_extra(&mut self, slot: u32, extra: Option<CellExtra>) {
         self.hash = None;
         match extra {
             Some(extra) if !extra.is_empty() => drop(self.extras.insert(slot, extra)),
@@ -442,7 +443,7 @@ mod tests {
         }
         for (key, version) in [(6, 12), (9, 11), (5, 10)] {
             let slot = writer.slot(key, key).unwrap_or_else(|| writer.make(key));
-            writer.write(slot, Plain { version, amounts: Amounts::default() });
+            writer.write(slot, PlainCell { version, amounts: Amounts::default() });
         }
         writer.order(&[0, 4, 1]);
         assert_eq!(
@@ -450,8 +451,10 @@ mod tests {
             (vec![7, 8, 5, 9, 6], vec![9, 6])
         );
         for slot in 0..5 {
-            writer
-                .write(slot, Plain { version: 20 - u64::from(slot), amounts: Amounts::default() });
+            writer.write(
+                slot,
+                PlainCell { version: 20 - u64::from(slot), amounts: Amounts::default() },
+            );
         }
         writer.order(&[4, 3, 2, 1, 0]);
         assert_eq!(

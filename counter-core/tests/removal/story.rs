@@ -1,17 +1,12 @@
-//! Removals and resets against an oracle that knows every single add. Replicas exchange late, lost
-//! and repeated deltas and pages. They go away, come back as stale copies, and take back their
-//! traces whenever they may. `REMOVAL_STORIES=100000 REMOVAL_FIRST=0` tells more stories.
+//! A story of adds, resets, removals, lost deltas and stale copies, checked at each step.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use counter_core::{
-    Cleanup, CounterMap, Delta, ExpiredBuckets, Replica, ReplicaId, Shown, Staging, Version,
-    VersionVector, WindowWidth, WriteError,
-};
+use counter_core::{CounterMap, Delta, Staging, VersionVector, WindowWidth, WriteError};
 
-const COUNTERS: [&str; 2] = ["clicks", "likes"];
-const REGIONS: [&str; 2] = ["fra", "ord"];
+use crate::node::{COUNTERS, Key, Node, REGIONS, keys};
+use crate::oracle::{Add, Oracle, Reset, Shed, WindowAdd};
+
 const WINDOW: &str = "logins";
 /// The counter that a rule ends, and how long it lives.
 const EXPIRING: usize = 0;
@@ -20,149 +15,6 @@ const LIFETIME: Duration = Duration::from_secs(40);
 const AHEAD_MAX: u64 = 6_000;
 /// Ten buckets of six seconds.
 const MINUTE: WindowWidth = WindowWidth::new(6_000, 10).unwrap();
-
-type Key = (usize, usize);
-
-struct Node {
-    replica: Replica,
-    work: Cleanup,
-    expired: ExpiredBuckets,
-    digests: BTreeMap<ReplicaId, VersionVector>,
-    caught_up: bool,
-}
-
-impl Node {
-    fn new(number: u64, map: CounterMap, caught_up: bool) -> Self {
-        let region = REGIONS[number as usize % 2];
-        let replica = Replica::with_map(ReplicaId::new(number, 1), region, map).unwrap();
-        let (work, expired) = (Cleanup::default(), ExpiredBuckets::default());
-        Self { replica, work, expired, digests: BTreeMap::new(), caught_up }
-    }
-
-    fn id(&self) -> ReplicaId {
-        self.replica.id()
-    }
-
-    fn seen(&self, writer: ReplicaId) -> Version {
-        self.replica.map().seen_of(writer)
-    }
-
-    /// What every enrolled replica was shown to hold; None if somebody has shown nothing, or names
-    /// a replica that is unknown here.
-    fn shown(&self) -> Option<Shown> {
-        let map = self.replica.map();
-        let (mut by_all, mut by_any) = (map.version_vector(), map.version_vector());
-        for member in map.enrolled().filter(|member| *member != self.id()) {
-            let digest = self.digests.get(&member)?;
-            if digest.iter().any(|(writer, _)| map.seen_of(writer) == 0) {
-                return None;
-            }
-            by_all = by_all.iter().map(|(id, seen)| (id, seen.min(digest.get(id)))).collect();
-            by_any.join(digest);
-        }
-        Some(Shown { by_all, by_any })
-    }
-
-    fn has_cells(&self, key: Key) -> bool {
-        self.replica.map().pn_counter(COUNTERS[key.0], REGIONS[key.1]).cells().len() > 0
-    }
-
-    /// This writer's own amounts at a key, above what it names as cleared itself.
-    fn own(&self, key: Key) -> Option<(u64, u64)> {
-        let counter = self.replica.map().pn_counter(COUNTERS[key.0], REGIONS[key.1]);
-        counter.cells().find(|(writer, _)| *writer == self.id()).map(|(_, cell)| {
-            let named = cell.cleared().iter().find(|(writer, _)| *writer == self.id());
-            let left =
-                cell.amounts.above(named.map_or(Default::default(), |(_, seen)| seen.amounts));
-            (left.increments, left.decrements)
-        })
-    }
-}
-
-fn keys() -> impl Iterator<Item = Key> {
-    (0..COUNTERS.len()).flat_map(|counter| (0..REGIONS.len()).map(move |region| (counter, region)))
-}
-
-struct Add {
-    key: Key,
-    writer: ReplicaId,
-    version: Version,
-    amount: i128,
-}
-
-struct Reset {
-    /// The keys at which there was something to reset.
-    keys: Vec<Key>,
-    by: ReplicaId,
-    version: Version,
-    saw: VersionVector,
-}
-
-/// A writer took adds off its own cell: resets had cleared them, or their counter had expired.
-struct Shed {
-    writer: ReplicaId,
-    version: Version,
-    adds: BTreeSet<usize>,
-}
-
-struct WindowAdd {
-    writer: ReplicaId,
-    version: Version,
-    at_ms: u64,
-    amount: i128,
-}
-
-#[derive(Default)]
-struct Oracle {
-    window_adds: Vec<WindowAdd>,
-    adds: Vec<Add>,
-    resets: Vec<Reset>,
-    sheds: Vec<Shed>,
-}
-
-impl Oracle {
-    fn is_reset(&self, add: &Add, seen: &impl Fn(ReplicaId) -> Version) -> bool {
-        self.resets.iter().any(|reset| {
-            reset.keys.contains(&add.key)
-                && seen(reset.by) >= reset.version
-                && reset.saw.get(add.writer) >= add.version
-        })
-    }
-
-    fn value(&self, key: Key, node: &Node) -> i128 {
-        let seen = |writer| node.seen(writer);
-        let counts = |(at, add): &(usize, &Add)| {
-            add.key == key
-                && seen(add.writer) >= add.version
-                && !self.is_reset(add, &seen)
-                && !self.sheds.iter().any(|shed| {
-                    shed.writer == add.writer
-                        && seen(shed.writer) >= shed.version
-                        && shed.adds.contains(at)
-                })
-        };
-        self.adds.iter().enumerate().filter(counts).map(|(_, add)| add.amount).sum()
-    }
-
-    /// The adds to the window that a node holds and that count at this time.
-    fn window(&self, node: &Node, now_ms: u64) -> i128 {
-        let first = (now_ms / 6_000 - 9) * 6_000;
-        let counts = |add: &&WindowAdd| add.at_ms >= first && node.seen(add.writer) >= add.version;
-        self.window_adds.iter().filter(counts).map(|add| add.amount).sum()
-    }
-
-    /// The adds that count in the end, when everything was heard.
-    fn truth(&self, key: Key) -> i128 {
-        let all = |_| Version::MAX;
-        self.adds
-            .iter()
-            .enumerate()
-            .filter(|(_, add)| add.key == key && !self.is_reset(add, &all))
-            .filter(|(at, _)| !self.sheds.iter().any(|shed| shed.adds.contains(at)))
-            .map(|(_, add)| add.amount)
-            .sum()
-    }
-}
 
 struct Story {
     nodes: Vec<Node>,
@@ -587,7 +439,8 @@ impl Story {
     }
 }
 
-fn tell(seed: u64, windows: Option<fastrand::Rng>, expiries: Option<fastrand::Rng>) {
+/// Tells one story to its end. With dice for them, it has windows or counters that expire too.
+pub(crate) fn tell(seed: u64, windows: Option<fastrand::Rng>, expiries: Option<fastrand::Rng>) {
     let mut story = Story::new(seed);
     (story.windows, story.expiries) = (windows, expiries);
     for step in 0..story.random.usize(20..160) {
@@ -600,153 +453,4 @@ fn tell(seed: u64, windows: Option<fastrand::Rng>, expiries: Option<fastrand::Rn
     story.check_states();
     story.peace();
     story.remove_all();
-}
-
-fn tell_all(tell: impl Fn(u64) + std::panic::RefUnwindSafe) {
-    let of = |name: &str, default| {
-        std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-    };
-    let first: u64 = of("REMOVAL_FIRST", 0);
-    for seed in first..first + of("REMOVAL_STORIES", 300) {
-        let told = std::panic::catch_unwind(|| tell(seed));
-        assert!(told.is_ok(), "seed {seed}");
-    }
-}
-
-#[test]
-fn removals_keep_concurrent_adds_and_leave_nothing() {
-    tell_all(|seed| tell(seed, None, None));
-}
-
-#[test]
-fn windows_among_removals_are_exact_and_leave_nothing() {
-    tell_all(|seed| tell(seed, Some(fastrand::Rng::with_seed(seed)), None));
-}
-
-#[test]
-fn expiries_among_removals_are_exact_and_leave_nothing() {
-    tell_all(|seed| tell(seed, None, Some(fastrand::Rng::with_seed(seed))));
-}
-
-#[test]
-fn windows_and_expiries_among_removals_leave_nothing() {
-    let dice = |seed| Some(fastrand::Rng::with_seed(seed));
-    tell_all(|seed| tell(seed, dice(seed), dice(seed + 1)));
-}
-
-fn alone() -> (Replica, Cleanup) {
-    (Replica::new(ReplicaId::new(1, 1), "ord").unwrap(), Cleanup::default())
-}
-
-/// A replica alone takes back all its traces.
-fn clean_up(replica: &mut Replica, work: &mut Cleanup) {
-    loop {
-        let held = replica.map().version_vector();
-        let shown = Shown { by_all: held.clone(), by_any: held };
-        if replica.clean_up(work, &shown, 1_000).is_none() {
-            return;
-        }
-    }
-}
-
-#[test]
-fn handle_works_after_removal_and_never_for_another_counter() {
-    let (mut replica, mut work) = alone();
-    let kept = replica.counter("kept").unwrap();
-    kept.add(5).unwrap();
-    for round in 0..10 {
-        for at in 0..2_000 {
-            replica.add(&format!("{round}:{at}"), 1).unwrap();
-        }
-        replica.flush();
-        for at in 0..2_000 {
-            assert!(replica.remove(&format!("{round}:{at}")).unwrap());
-        }
-        replica.remove("kept").unwrap();
-        clean_up(&mut replica, &mut work);
-        assert!(replica.has_garbage());
-        replica.give_back();
-        assert_eq!((replica.map().cell_count(), replica.map().total_of_all()), (0, 0));
-        assert!(!replica.map().contains("kept") && replica.map().key_count() == 1);
-        kept.add(3).unwrap();
-        assert_eq!((replica.total("kept"), replica.total(&format!("{round}:0"))), (3, 0));
-        replica.flush();
-        assert!(replica.map().contains("kept"));
-    }
-}
-
-#[test]
-fn removed_counter_is_not_listed_and_makes_room() {
-    let map = CounterMap::with_bounds(2, 10);
-    let mut replica = Replica::with_map(ReplicaId::new(1, 1), "ord", map).unwrap();
-    for name in ["a", "b"] {
-        replica.add(name, 1).unwrap();
-    }
-    replica.flush();
-    assert!(replica.add("c", 1).is_err());
-    assert!(replica.remove("a").unwrap() && !replica.remove("nobody").unwrap());
-    let names = |replica: &Replica| {
-        let page = replica.map().counters_after("", "", 10);
-        page.counters.iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>()
-    };
-    assert_eq!(names(&replica), ["b"], "also while its cells are there");
-    assert!(!replica.map().contains("a"));
-    let mut work = Cleanup::default();
-    clean_up(&mut replica, &mut work);
-    replica.add("c", 1).unwrap();
-    replica.flush();
-    assert_eq!(names(&replica), ["b", "c"]);
-    assert!(replica.add("a", 1).is_err(), "there are two again");
-}
-
-#[test]
-fn state_after_many_removals_is_small() {
-    let (mut replica, mut work) = alone();
-    let mut fresh = Replica::new(ReplicaId::new(1, 1), "ord").unwrap();
-    for at in 0..50_000_u32 {
-        let name = format!("visits of user {at}");
-        replica.add(&name, 1).unwrap();
-        replica.flush();
-        if let Some(before) = at.checked_sub(1_000) {
-            replica.remove(&format!("visits of user {before}")).unwrap();
-        }
-        if at % 500 == 0 {
-            clean_up(&mut replica, &mut work);
-            if replica.has_garbage() {
-                replica.give_back();
-            }
-        }
-        if at >= 49_000 {
-            fresh.add(&name, 1).unwrap();
-        }
-    }
-    clean_up(&mut replica, &mut work);
-    fresh.flush();
-    let bytes = |replica: &Replica| replica.map().encode().len() as f64;
-    assert_eq!(replica.map().cell_count(), 1_000);
-    assert!(bytes(&replica) < 1.5 * bytes(&fresh), "{} {}", bytes(&replica), bytes(&fresh));
-    assert!(replica.map().key_count() < 4_000);
-}
-
-#[test]
-fn removed_counter_of_two_writers_does_not_exist_any_more() {
-    let (mut ord, _) = alone();
-    let mut fra = Replica::new(ReplicaId::new(2, 1), "fra").unwrap();
-    for replica in [&mut ord, &mut fra] {
-        replica.add("likes", 1).unwrap();
-        replica.flush();
-    }
-    ord.join_delta(fra.map().delta_since(&VersionVector::new())).unwrap();
-    let mut work = Cleanup::default();
-    ord.remove("likes").unwrap();
-    assert!(!ord.map().contains("likes"), "right after it");
-    while ord.clean_up(&mut work, &Shown::default(), 100).is_some() {
-        assert!(!ord.map().contains("likes"), "while it cleans up");
-    }
-    assert!(ord.map().counters_after("", "", 10).counters.is_empty());
-    fra.join_delta(ord.map().delta_since(&fra.map().version_vector())).unwrap();
-    assert!(!fra.map().contains("likes"), "where it is heard");
-    // A handle that somebody asks for makes it anew.
-    fra.counter("likes").unwrap();
-    assert!(!ord.map().contains("likes"));
 }
