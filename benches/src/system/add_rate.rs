@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use counter_net::{Discovery, Node};
 
 use super::harness::http::Http;
-use super::harness::process::{Process, cluster_name};
+use super::harness::process::{NodeProcess, cluster_name};
 use super::harness::socket::Socket;
-use super::{Failure, Measured};
+use super::{MeasureFailure, Measured};
 
 /// Connections that add at once.
 pub const CLIENTS: usize = 32;
@@ -35,7 +35,7 @@ pub struct AddRates {
 /// # Errors
 /// A node that does not start, refuses an add, or has a total that differs from the adds.
 pub async fn add_rates(time: Duration) -> Measured<AddRates> {
-    let node = Process::spawn(&cluster_name(), "ord", &[])?;
+    let node = NodeProcess::spawn(&cluster_name(), "ord", &[])?;
     node.until_ready().await?;
     let (slice, mut rates) = (time / SLICES, AddRates::default());
     for _ in 0..SLICES {
@@ -48,7 +48,7 @@ pub async fn add_rates(time: Duration) -> Measured<AddRates> {
 
 /// Runs [`CLIENTS`] clients of one interface for `time`. Returns their adds a second.
 async fn rate_through<F: Future<Output = Measured<u64>> + Send + 'static>(
-    node: &Process,
+    node: &NodeProcess,
     counter: &'static str,
     time: Duration,
     client: fn(SocketAddr, &'static str, Instant) -> F,
@@ -59,12 +59,12 @@ async fn rate_through<F: Future<Output = Measured<u64>> + Send + 'static>(
         (0..CLIENTS).map(|_| tokio::spawn(client(node.http, counter, until))).collect();
     let mut adds = 0;
     for client in clients {
-        adds += client.await.map_err(|error| Failure(error.to_string()))??;
+        adds += client.await.map_err(|error| MeasureFailure(error.to_string()))??;
     }
     let taken = start.elapsed();
     let total = node.total(counter).await? - before;
     if total != adds as i64 {
-        return Err(Failure(format!("wrong: {adds} adds through {counter} came to {total}")));
+        return Err(MeasureFailure(format!("wrong: {adds} adds through {counter} came to {total}")));
     }
     Ok(adds as f64 / taken.as_secs_f64())
 }
@@ -76,7 +76,7 @@ async fn by_http(address: SocketAddr, counter: &'static str, until: Instant) -> 
     while Instant::now() < until {
         let (status, body) = http.post(&path, r#"{"amount":1}"#).await?;
         if status != 200 {
-            return Err(Failure(format!(
+            return Err(MeasureFailure(format!(
                 "an add was answered with {status}: {}",
                 String::from_utf8_lossy(&body)
             )));
@@ -104,8 +104,8 @@ async fn by_handle(time: Duration) -> Measured<f64> {
         .listen("/ip4/127.0.0.1/tcp/0")
         .discover(Discovery::None)
         .start();
-    let node = start.await.map_err(|error| Failure(error.to_string()))?;
-    let counter = node.counter("handle").map_err(|error| Failure(error.to_string()))?;
+    let node = start.await.map_err(|error| MeasureFailure(error.to_string()))?;
+    let counter = node.counter("handle").map_err(|error| MeasureFailure(error.to_string()))?;
     let start = Instant::now();
     let add = {
         let counter = counter.clone();
@@ -124,6 +124,6 @@ async fn by_handle(time: Duration) -> Measured<f64> {
     node.shutdown().await;
     match total == i128::from(adds) {
         true => Ok(adds as f64 / taken.as_secs_f64()),
-        false => Err(Failure(format!("wrong: {adds} adds through handles came to {total}"))),
+        false => Err(MeasureFailure(format!("wrong: {adds} adds through handles came to {total}"))),
     }
 }

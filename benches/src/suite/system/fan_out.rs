@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Part, row};
 use crate::plot::Curve;
 use crate::row::{Need, Row, Unit};
-use crate::system::{self, Crowd, Failure, FanOut, Measured, Quantiles, Server};
+use crate::system::{self, Crowd, MeasureFailure, FanOut, Measured, Quantiles, Server};
 
 /// One node with many clients, beside other servers under the same load, and the cost of idle
 /// clients. The contenders take turns, round by round, so a noisy neighbour slows all of them
@@ -25,9 +25,9 @@ pub async fn fan_out(quick: bool) -> Measured<Part> {
         points.push((clients as f64, Quantiles::new(results.times).at(0.5)));
     }
     let mut contenders = [
-        Contender::new("ours", Server::Ours),
-        Contender::new(NODE, Server::NodeWs),
-        Contender::new(RAW, Server::RawLoop),
+        FanOutContender::new("ours", Server::Ours),
+        FanOutContender::new(NODE, Server::NodeWs),
+        FanOutContender::new(RAW, Server::RawLoop),
     ];
     // Every round starts its own server and clients.
     for _ in 0..rounds {
@@ -70,15 +70,15 @@ const NODE: &str = "node ws, coalesced";
 const RAW: &str = "bound: raw write loop";
 
 /// One server, and the results of its rounds.
-struct Contender {
+struct FanOutContender {
     name: &'static str,
     server: Server,
     rounds: Vec<FanOut>,
     /// A peer takes no further part after its first failure.
-    failure: Option<Failure>,
+    failure: Option<MeasureFailure>,
 }
 
-impl Contender {
+impl FanOutContender {
     fn new(name: &'static str, server: Server) -> Self {
         Self { name, server, rounds: Vec::new(), failure: None }
     }
