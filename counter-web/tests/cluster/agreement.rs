@@ -1,15 +1,12 @@
 //! Clusters of real processes: every node has exact numbers, even one that has just started.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::time::Duration;
 
+use crate::support::http::{add, counter, get, row};
+use crate::support::process::{Node, cluster};
+use crate::support::ws::TestSocket;
+use crate::support::{eventually, http};
 use serde_json::Value;
-use support::http::{add, counter, get, row};
-use support::process::{Node, cluster};
-use support::ws::TestSocket;
-use support::{eventually, http};
 
 const SOON: Duration = Duration::from_secs(10);
 

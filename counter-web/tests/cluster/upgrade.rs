@@ -1,15 +1,12 @@
 //! A rolling upgrade of real processes from an older release, under load.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use support::eventually;
-use support::http::{counter, get, metric, post_json};
-use support::load::Load;
-use support::process::{Node, Runtime, cluster, command, command_of, run_in};
+use crate::support::eventually;
+use crate::support::http::{counter, get, metric, post_json};
+use crate::support::load::Load;
+use crate::support::process::{Node, Runtime, cluster, command, command_of, run_in};
 
 const SOON: Duration = Duration::from_secs(60);
 
