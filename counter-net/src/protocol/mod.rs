@@ -12,11 +12,14 @@
 //! | to change… | go to |
 //! | --- | --- |
 //! | the public surface: settings, inputs, outputs, counts | `config`, `input`, `output`, `stats` |
-//! | how inputs and timers are routed | `replicator` |
-//! | how cells go out and come in | `gossip` |
+//! | which machine gets an input, and what follows from it | `replicator` |
+//! | what machines share: identity, time, outputs, timers | `context` |
+//! | the connected peers, and the requests to them | `peers` |
+//! | how own cells go out, and where early ones wait | `gossip` |
 //! | how lost changes are found and fetched | `pull` |
 //! | who is in the cluster, and when this node has caught up | `membership` |
 //! | waiting until enough replicas hold a change | `acks` |
+//! | what replicas promise to keep, and what is on disk | `promises` |
 //! | what all replicas hold | `stability` |
 //! | how ended incarnations pass to their successors | `retirement` |
 //! | when traces of removals and resets are taken back | `removal` |
@@ -24,10 +27,13 @@
 
 mod acks;
 mod config;
+mod context;
 mod gossip;
 mod input;
 mod membership;
 mod output;
+mod peers;
+mod promises;
 mod pull;
 mod removal;
 mod replicator;

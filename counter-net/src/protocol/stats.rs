@@ -138,7 +138,75 @@ pub struct Stats {
     pub outputs: usize,
 }
 
+/// An event that [`Stats`] counts.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Event {
+    CellJoined,
+    Conflict,
+    Divergence,
+    EndedIgnored,
+    Flush,
+    Gap,
+    GapDropped,
+    IncarnationFolded,
+    Page,
+    Pull,
+    PullFailed,
+    Refutation,
+    Renewal,
+    Repair,
+    RetirementByte,
+    RetirementStalled,
+    Round,
+    RoundEqual,
+    Suspicion,
+    Unpublished,
+}
+
+/// The sizes of the protocol's queues now.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) struct Sizes {
+    pub gap_entries: usize,
+    pub gap_bytes: usize,
+    pub pulls_in_flight: usize,
+    pub staged_cells: usize,
+    pub waits: usize,
+}
+
 impl Stats {
+    pub(super) fn count(&mut self, event: Event, times: u64) {
+        let count = match event {
+            Event::CellJoined => &mut self.cells_joined,
+            Event::Conflict => &mut self.conflicts,
+            Event::Divergence => &mut self.divergences,
+            Event::EndedIgnored => &mut self.ended_ignored,
+            Event::Flush => &mut self.flushes,
+            Event::Gap => &mut self.gaps,
+            Event::GapDropped => &mut self.gaps_dropped,
+            Event::IncarnationFolded => &mut self.incarnations_folded,
+            Event::Page => &mut self.pages,
+            Event::Pull => &mut self.pulls,
+            Event::PullFailed => &mut self.pulls_failed,
+            Event::Refutation => &mut self.refutations,
+            Event::Renewal => &mut self.renewals,
+            Event::Repair => &mut self.repairs,
+            Event::RetirementByte => &mut self.retirement_bytes,
+            Event::RetirementStalled => &mut self.retirement_stalled,
+            Event::Round => &mut self.rounds,
+            Event::RoundEqual => &mut self.rounds_equal,
+            Event::Suspicion => &mut self.suspicions,
+            Event::Unpublished => &mut self.unpublished,
+        };
+        *count += times;
+    }
+
+    pub(super) fn set_sizes(&mut self, sizes: Sizes) {
+        let Sizes { gap_entries, gap_bytes, pulls_in_flight, staged_cells, waits } = sizes;
+        (self.gap_entries, self.gap_bytes) = (gap_entries, gap_bytes);
+        (self.pulls_in_flight, self.staged_cells) = (pulls_in_flight, staged_cells);
+        self.waits = waits;
+    }
+
     pub(super) fn refuse(&mut self, reason: Refusal) {
         *self.refused.entry(reason).or_default() += 1;
     }

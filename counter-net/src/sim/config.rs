@@ -44,6 +44,8 @@ pub struct SimConfig {
     pub counters_max: usize,
     /// How long counters live, by the prefix of their names. The truth does not know of their end.
     pub expiry: Vec<(String, Duration)>,
+    /// Whether nodes drop the expired buckets of windows.
+    pub windows: bool,
     /// Whether nothing is compared with the truth, and blaming a peer is no failure. The test
     /// states itself what nodes must show.
     pub unwatched: bool,
@@ -141,6 +143,7 @@ impl Default for SimConfig {
             dedup_max: DEDUP_ENTRIES_MAX,
             counters_max: COUNTERS_MAX,
             expiry: Vec::new(),
+            windows: false,
             unwatched: false,
         }
     }

@@ -140,6 +140,21 @@ fn expired_counters_leave_nothing() {
 }
 
 #[test]
+fn windows_are_exact_and_leave_nothing() {
+    play_all(&Mix::WINDOWS, 200);
+}
+
+#[test]
+fn windows_are_exact_while_nodes_crash() {
+    play_all(&Mix::WINDOWS_AND_CRASHES, 100);
+}
+
+#[test]
+fn windows_are_exact_while_nodes_end() {
+    play_all(&Mix::WINDOWS_AND_LEAVES, 200);
+}
+
+#[test]
 fn expiries_are_exact_while_nodes_crash() {
     play_all(&Mix::EXPIRIES_AND_CRASHES, 100);
 }
@@ -178,7 +193,11 @@ fn once_wrong_stories_are_right() {
                 2_003_601, 3_000_865, 3_001_635,
             ],
         ),
-        (Mix::ROLLS, &[1_100_598, 2_000_682, 2_002_199, 2_004_482]),
+        (
+            Mix::ROLLS,
+            &[70_788, 72_142, 72_715, 73_099, 84_393, 1_100_598, 2_000_682, 2_002_199, 2_004_482],
+        ),
+        (Mix::NO_OPERATOR, &[72_286]),
         (Mix::NAMED, &[40_510, 201_291, 201_442, 202_186]),
         (Mix::REMOVALS_AND_LEAVES, &[3, 14_809, 15_236, 30_586, 32_307]),
         (Mix::EVERYTHING_ENDS, &[1_859, 14_596, 15_237, 30_011, 32_821]),

@@ -3,11 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use counter_core::{ReplicaId, Version, VersionVector};
+use counter_core::{CounterMap, Replica, ReplicaId, Version, VersionVector};
+use serde_bytes::ByteBuf;
 
 use super::pending::{Copies, PendingAcks, Waited};
 use crate::protocol::config::ProtocolConfig;
+use crate::protocol::context::{Context, Timer};
+use crate::protocol::gossip::own_since;
 use crate::protocol::input::NodeId;
+use crate::protocol::membership::Membership;
+use crate::protocol::output::Notice;
+use crate::protocol::peers::{Asked, Peers};
+use crate::protocol::promises::Committed;
+use crate::protocol::wire::{AckRequest, Id, Request};
 
 /// The least time between two questions to a peer whose last ack fell short.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
@@ -41,40 +49,44 @@ impl Acks {
         }
     }
 
-    /// True if nobody waits.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.pending.is_empty()
-    }
-
     /// How many callers wait.
     pub(crate) fn len(&self) -> usize {
         self.pending.len()
     }
 
-    /// A caller waits for copies of `version`, or of the next flush if that is `None`. False if
-    /// there is no room.
+    /// A caller waits until enough replicas hold what was added here before. Pending amounts belong
+    /// to it too; they get their version with the next flush.
     pub(crate) fn await_copies(
         &mut self,
+        ctx: &mut Context,
+        replica: &Replica,
         id: u64,
         copies: Copies,
-        version: Option<Version>,
-        deadline: Duration,
-    ) -> bool {
-        self.pending.put_copies(id, copies, version, deadline)
+        within: Duration,
+    ) {
+        let version = (!replica.has_pending()).then(|| replica.map().seen_of(ctx.own));
+        if !self.pending.put_copies(id, copies, version, ctx.now.saturating_add(within)) {
+            answer(ctx, [(id, Waited::TooMany)]);
+        }
     }
 
-    /// A caller waits until `versions` are counted here. `None` if they already are, and false if
-    /// there is no room.
+    /// A caller waits until `versions` are counted here.
     pub(crate) fn await_versions(
         &mut self,
+        ctx: &mut Context,
+        map: &CounterMap,
         id: u64,
         versions: &VersionVector,
-        counted: impl Fn(ReplicaId) -> Version,
-        deadline: Duration,
-    ) -> Option<bool> {
-        let lacking: Vec<(ReplicaId, Version)> =
-            versions.iter().filter(|(writer, version)| counted(*writer) < *version).collect();
-        (!lacking.is_empty()).then(|| self.pending.put_versions(id, lacking, deadline))
+        within: Duration,
+    ) {
+        let is_lacking =
+            |(writer, version): &(ReplicaId, Version)| map.counted_up_to(*writer) < *version;
+        let lacking: Vec<(ReplicaId, Version)> = versions.iter().filter(is_lacking).collect();
+        if lacking.is_empty() {
+            answer(ctx, [(id, Waited::Reached)]);
+        } else if !self.pending.put_versions(id, lacking, ctx.now.saturating_add(within)) {
+            answer(ctx, [(id, Waited::TooMany)]);
+        }
     }
 
     /// The caller waits no more.
@@ -87,18 +99,21 @@ impl Acks {
         self.pending.flushed(version);
     }
 
-    /// The newest own version whose copies a caller waits for.
-    pub(crate) fn version_wanted(&self) -> Option<Version> {
-        self.pending.version_wanted()
+    /// The connection to a peer is about to be forgotten. Its ack is kept.
+    pub(crate) fn peer_down(
+        &mut self,
+        ctx: &Context,
+        peers: &Peers,
+        membership: &Membership,
+        peer: NodeId,
+    ) {
+        self.ask_again_at.remove(&peer);
+        if let (Some(connected), Some(replica)) = (peers.get(peer), membership.replica_of(peer)) {
+            self.remember(replica, connected.holds(ctx.own));
+        }
     }
 
-    /// The version that a replica had acknowledged when its connection closed, or 0.
-    pub(crate) fn remembered(&self, replica: ReplicaId) -> Version {
-        self.remembered.get(&replica).copied().unwrap_or(0)
-    }
-
-    /// Keeps a replica's ack beyond its connection.
-    pub(crate) fn remember(&mut self, replica: ReplicaId, version: Version) {
+    fn remember(&mut self, replica: ReplicaId, version: Version) {
         let has_room = self.remembered.len() < self.remembered_max;
         if version > 0 && (has_room || self.remembered.contains_key(&replica)) {
             let newest = self.remembered.entry(replica).or_default();
@@ -106,59 +121,132 @@ impl Acks {
         }
     }
 
-    /// The connection to a peer closed.
-    pub(crate) fn peer_down(&mut self, peer: NodeId) {
-        self.ask_again_at.remove(&peer);
-    }
-
-    /// True unless the peer's last ack fell short a moment ago.
-    pub(crate) fn may_ask(&self, peer: NodeId, now: Duration) -> bool {
-        self.ask_again_at.get(&peer).is_none_or(|at| *at <= now)
-    }
-
-    /// A peer that was asked about the version `asked` acknowledged `version`.
-    pub(crate) fn answered(
+    /// A peer that was asked about the version `asked` holds this replica up to `version`.
+    pub(crate) fn take_ack(
         &mut self,
+        ctx: &Context,
+        peers: &mut Peers,
         peer: NodeId,
         version: Version,
         asked: Version,
-        now: Duration,
     ) {
+        peers.hear_writer(peer, ctx.own, version.min(asked));
         if version < asked {
-            self.ask_again_at.insert(peer, now + ASK_AGAIN);
+            self.ask_again_at.insert(peer, ctx.now + ASK_AGAIN);
         } else {
             self.ask_again_at.remove(&peer);
         }
     }
 
-    /// Takes the callers whose copies are reached or whose time is over. `acked` is the version of
-    /// this replica that each enrolled replica holds, greatest first. O(callers log replicas).
-    pub(crate) fn take_copies(&mut self, acked: &[Version], now: Duration) -> Vec<(u64, Waited)> {
-        self.pending.take_copies(acked, now)
+    /// Answers the callers whose wait is over, and asks peers for the acks that are missing.
+    /// Returns a writer whose versions are to be fetched, because gossip did not bring them.
+    pub(crate) fn poll(
+        &mut self,
+        ctx: &mut Context,
+        replica: &Replica,
+        peers: &mut Peers,
+        membership: &Membership,
+        committed: &Committed,
+    ) -> Option<ReplicaId> {
+        if self.pending.is_empty() {
+            ctx.timers.cancel(Timer::Acks);
+            return None;
+        }
+        let map = replica.map();
+        let version = self.pending.version_wanted().filter(|_| !membership.numbering().is_open());
+        if let Some(version) = version {
+            self.ask_for_acks(ctx, replica, version, peers, membership, committed);
+            let mut acked: Vec<Version> = membership
+                .enrolled(map)
+                .into_iter()
+                .map(|replica| self.acked_by(replica, ctx, peers, membership))
+                .collect();
+            acked.sort_unstable_by(|a, b| b.cmp(a));
+            answer(ctx, self.pending.take_copies(&acked, ctx.now));
+        }
+        answer(ctx, self.pending.take_versions(|writer| map.counted_up_to(writer), ctx.now));
+        let fetch = self.take_fetch(ctx.now);
+        match self.deadline(ctx.now) {
+            Some(at) => ctx.timers.set(Timer::Acks, at),
+            None => ctx.timers.cancel(Timer::Acks),
+        }
+        fetch
     }
 
-    /// Takes the callers whose versions are all counted here or whose time is over. O(awaited
-    /// writers + callers that move).
-    pub(crate) fn take_versions(
-        &mut self,
-        counted: impl Fn(ReplicaId) -> Version,
-        now: Duration,
-    ) -> Vec<(u64, Waited)> {
-        self.pending.take_versions(counted, now)
+    /// Asks every connected peer that is not known to hold `version`, with one question at a time
+    /// for each.
+    fn ask_for_acks(
+        &self,
+        ctx: &mut Context,
+        replica: &Replica,
+        version: Version,
+        peers: &mut Peers,
+        membership: &Membership,
+        committed: &Committed,
+    ) {
+        for node in peers.nodes() {
+            let Some(peer) = peers.get(node) else { continue };
+            let rests = !peer.has_answered() || peer.rests(ctx.now) || !self.may_ask(node, ctx.now);
+            let known = peer.holds(ctx.own);
+            if rests
+                || known >= version
+                || peers.awaits(node, |asked| matches!(asked, Asked::Ack { .. }))
+            {
+                continue;
+            }
+            let is_kept = membership
+                .replica_of(node)
+                .is_some_and(|peer| committed.keeps(replica.map(), peer));
+            let cells = is_kept
+                .then(|| own_since(replica, known).encode())
+                .filter(|bytes| bytes.len() <= ctx.config.ask_bytes_max);
+            let ack = AckRequest { replica: Id(ctx.own), delta: cells.map(ByteBuf::from) };
+            let asked = Asked::Ack { version: replica.map().seen_of(ctx.own) };
+            peers.send(ctx, node, asked, &Request::ack(ack));
+        }
+    }
+
+    /// True unless the peer's last ack fell short a moment ago.
+    fn may_ask(&self, peer: NodeId, now: Duration) -> bool {
+        self.ask_again_at.get(&peer).is_none_or(|at| *at <= now)
+    }
+
+    /// The version of this replica that `incarnation` is known to hold.
+    fn acked_by(
+        &self,
+        incarnation: ReplicaId,
+        ctx: &Context,
+        peers: &Peers,
+        membership: &Membership,
+    ) -> Version {
+        if incarnation == ctx.own {
+            return Version::MAX;
+        }
+        let node = NodeId(incarnation.node);
+        let runs = membership.replica_of(node) == Some(incarnation);
+        let heard = peers.get(node).filter(|_| runs).map_or(0, |peer| peer.holds(ctx.own));
+        heard.max(self.remembered.get(&incarnation).copied().unwrap_or(0))
     }
 
     /// The writer whose versions are to be fetched now. The next fetch waits for its interval.
-    pub(crate) fn take_fetch(&mut self, now: Duration) -> Option<ReplicaId> {
+    fn take_fetch(&mut self, now: Duration) -> Option<ReplicaId> {
         let writer = self.pending.writer_wanted().filter(|_| self.fetch_at <= now)?;
         self.fetch_at = now + FETCH_INTERVAL;
         Some(writer)
     }
 
     /// When to look again. O(callers + peers).
-    pub(crate) fn deadline(&self, now: Duration) -> Option<Duration> {
+    fn deadline(&self, now: Duration) -> Option<Duration> {
         let ask_again = self.ask_again_at.values().copied().filter(|at| *at > now).min();
         let fetch = self.pending.writer_wanted().map(|_| self.fetch_at);
         [self.pending.deadline(), ask_again, fetch].into_iter().flatten().min()
+    }
+}
+
+/// Tells callers that their wait is over.
+fn answer(ctx: &mut Context, answers: impl IntoIterator<Item = (u64, Waited)>) {
+    for (id, how) in answers {
+        ctx.out.notify(Notice::Waited { id, how });
     }
 }
 
@@ -167,39 +255,48 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
+    const WRITER: ReplicaId = ReplicaId::new(1, 1);
+
+    fn context(config: ProtocolConfig) -> (Context, Replica) {
+        let replica = Replica::new(ReplicaId::new(9, 1), "ord").expect("a region");
+        (Context::new(config, &replica, 1, Duration::ZERO), replica)
+    }
 
     #[test]
     fn acks_outlive_connections_and_never_shrink() {
         let mut acks = Acks::new(&ProtocolConfig { heard_replicas_max: 1, ..Default::default() });
-        let (one, two) = (ReplicaId::new(1, 1), ReplicaId::new(2, 1));
-        acks.remember(one, 5);
-        acks.remember(one, 3);
-        acks.remember(two, 9);
-        assert_eq!((acks.remembered(one), acks.remembered(two)), (5, 0), "there is room for one");
+        acks.remember(WRITER, 5);
+        acks.remember(WRITER, 3);
+        acks.remember(ReplicaId::new(2, 1), 9);
+        assert_eq!(acks.remembered, BTreeMap::from([(WRITER, 5)]), "there is room for one");
     }
 
     #[test]
     fn short_ack_is_asked_again_later() {
-        let mut acks = Acks::new(&ProtocolConfig::default());
-        let peer = NodeId(1);
-        acks.answered(peer, 4, 5, MS);
+        let (mut ctx, _) = context(ProtocolConfig::default());
+        let mut acks = Acks::new(&ctx.config);
+        let (mut peers, peer) = (Peers::default(), NodeId(1));
+        ctx.now = MS;
+        acks.take_ack(&ctx, &mut peers, peer, 4, 5);
         assert!(!acks.may_ask(peer, MS) && acks.may_ask(peer, MS + ASK_AGAIN));
         assert_eq!(acks.deadline(MS), Some(MS + ASK_AGAIN));
-        acks.answered(peer, 5, 5, 2 * MS);
-        assert!(acks.may_ask(peer, 2 * MS));
+        acks.take_ack(&ctx, &mut peers, peer, 5, 5);
+        assert!(acks.may_ask(peer, MS));
     }
 
     #[test]
     fn awaited_versions_are_fetched_at_intervals() {
-        let mut acks = Acks::new(&ProtocolConfig::default());
-        let writer = ReplicaId::new(1, 1);
-        let versions: VersionVector = [(writer, 5)].into_iter().collect();
-        assert_eq!(acks.await_versions(1, &versions, |_| 5, 900 * MS), None);
-        assert_eq!(acks.await_versions(1, &versions, |_| 4, 900 * MS), Some(true));
-        assert_eq!(acks.take_fetch(MS), Some(writer));
+        let (mut ctx, replica) = context(ProtocolConfig::default());
+        let mut acks = Acks::new(&ctx.config);
+        let none = VersionVector::new();
+        acks.await_versions(&mut ctx, replica.map(), 1, &none, 900 * MS);
+        assert_eq!(acks.len(), 0, "nothing is missing");
+        let versions: VersionVector = [(WRITER, 5)].into_iter().collect();
+        acks.await_versions(&mut ctx, replica.map(), 1, &versions, 900 * MS);
+        assert_eq!(acks.take_fetch(MS), Some(WRITER));
         assert_eq!(acks.take_fetch(2 * MS), None);
-        assert_eq!(acks.take_fetch(MS + FETCH_INTERVAL), Some(writer));
-        assert_eq!(acks.take_versions(|_| 5, 200 * MS), [(1, Waited::Reached)]);
-        assert!(acks.is_idle());
+        assert_eq!(acks.take_fetch(MS + FETCH_INTERVAL), Some(WRITER));
+        assert_eq!(acks.pending.take_versions(|_| 5, 200 * MS), [(1, Waited::Reached)]);
+        assert_eq!(acks.len(), 0);
     }
 }

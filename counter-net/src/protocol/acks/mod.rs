@@ -4,10 +4,8 @@
 //! arrive here. While callers wait for copies, every connected peer is asked how much it holds, and
 //! its answer is an ack.
 //!
-//! [`Acks`] is the machine. It knows neither messages nor peers' states: `exchange` asks the peers,
-//! hands it their acks, and answers the callers.
+//! [`Acks`] is the machine. It asks the peers, remembers their acks, and answers the callers.
 
-mod exchange;
 mod machine;
 mod pending;
 

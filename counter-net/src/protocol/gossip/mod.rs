@@ -1,13 +1,11 @@
-//! Cells go out to every node, and come in from them.
+//! Own cells go out to every node, and cells that come too early wait.
 //!
-//! A flush turns pending amounts into cells and publishes them. Gossip that arrives is checked and
-//! joined. A delta that comes before its predecessor waits in [`Gaps`].
+//! [`Gossip`] is the machine. It paces flushes, which turn pending amounts into cells, and publishes
+//! each own cell once. A delta that comes before its predecessor waits in its gaps.
 
-mod flush;
 mod gaps;
-mod join;
+mod machine;
 mod publisher;
-mod receive;
 
-pub(super) use gaps::Gaps;
-pub(super) use publisher::{Publisher, own_since};
+pub(super) use machine::Gossip;
+pub(super) use publisher::own_since;

@@ -17,9 +17,9 @@ use std::fmt;
 
 use counter_core::ReplicaId;
 
-use super::members::Members;
+use super::machine::Membership;
 use crate::protocol::input::{NodeId, Search};
-use crate::protocol::pull::Peers;
+use crate::protocol::peers::Peers;
 
 /// The most writers remembered whose cells a bound refused. One is enough to close readiness.
 const REFUSED_MAX: usize = 1024;
@@ -142,7 +142,7 @@ impl Bootstrap {
     }
 
     /// True if a peer answers, or nobody else is expected.
-    pub(crate) fn in_touch(&self, peers: &Peers, members: &Members) -> bool {
+    pub(crate) fn in_touch(&self, peers: &Peers, members: &Membership) -> bool {
         let expects = self.peers_named || self.search.expects_peers() || members.has_others();
         peers.any_answers() || (peers.is_empty() && !expects)
     }
@@ -154,7 +154,7 @@ impl Bootstrap {
 
     /// Updates `synced` and readiness. Call it after every input, because any may bring them
     /// nearer.
-    pub(crate) fn look(&mut self, peers: &Peers, members: &Members) {
+    pub(crate) fn look(&mut self, peers: &Peers, members: &Membership) {
         self.was_answered |= peers.any_answers();
         self.pulling = peers.unresolved();
         self.synced |= peers.any_synced_pulled() || self.is_resolved(peers, members);
@@ -164,7 +164,7 @@ impl Bootstrap {
 
     /// True if nobody is left to wait for: this node is alone, or the answers of unsynced peers are
     /// all there is.
-    fn is_resolved(&self, peers: &Peers, members: &Members) -> bool {
+    fn is_resolved(&self, peers: &Peers, members: &Membership) -> bool {
         let waits = self.search.expects_peers()
             || self.pulling > 0
             || peers.any_waits()

@@ -1,6 +1,6 @@
 //! The table of members: one entry a node, with the greatest statement heard of it.
 //!
-//! Statements form a lattice ordered by (incarnation, version, standing). The greater one holds, so
+//! Statements form a lattice ordered by (incarnation, version, state). The greater one holds, so
 //! every node comes to the same view whatever the order. Only the node itself raises its version. A
 //! statement is passed on with the time that it has left, and one that ended is remembered for one
 //! ttl more. So talking about a node does not keep it alive.
@@ -15,7 +15,7 @@ use super::member::Presence;
 use crate::protocol::config::ProtocolConfig;
 use crate::protocol::input::NodeId;
 use crate::protocol::wire::Id;
-use crate::protocol::wire::{Announcement, RELEASE_BYTES_MAX, Standing};
+use crate::protocol::wire::{Announcement, MemberState, RELEASE_BYTES_MAX};
 
 /// The greatest statement heard of one node.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct MemberEntry {
     pub viewers: u64,
     pub release: String,
     pub version: u64,
-    pub standing: Standing,
+    pub state: MemberState,
     pub synced: bool,
     /// When its last greater version was heard.
     pub heard: Duration,
@@ -36,7 +36,7 @@ pub(crate) struct MemberEntry {
     pub addresses: Vec<ByteBuf>,
     /// When this incarnation was first heard of, and whether from itself.
     pub met: (Duration, bool),
-    /// When the standing ends: a live or suspected node becomes ended, and an ended or left one is
+    /// When the state ends: a live or suspected node becomes ended, and an ended or left one is
     /// forgotten.
     pub until: Duration,
 }
@@ -87,7 +87,7 @@ impl Members {
             viewers: 0,
             release: release.collect(),
             version: 0,
-            standing: Standing::Live,
+            state: MemberState::Live,
             synced: false,
             heard: Duration::ZERO,
             last_word: Duration::ZERO,
@@ -134,7 +134,7 @@ impl Members {
 
     /// This node leaves.
     pub(super) fn set_left(&mut self) {
-        self.own_mut().standing = Standing::Left;
+        self.own_mut().state = MemberState::Left;
         self.has_changed = true;
     }
 
@@ -186,16 +186,16 @@ impl Members {
     /// Takes a statement about any node. `first_hand` if the node itself makes it. O(log members),
     /// and O(members) if the table is full.
     pub(crate) fn merge(&mut self, said: &Announcement, first_hand: bool, now: Duration) -> Merged {
-        let (replica, Some(standing)) = (said.replica(), said.standing()) else {
+        let (replica, Some(state)) = (said.replica(), said.state()) else {
             return Merged::Stale;
         };
         let node = NodeId(replica.node);
         if replica.node == self.own.node {
-            return self.about_self(replica.incarnation, said.version, standing);
+            return self.about_self(replica.incarnation, said.version, state);
         }
         let known = self.entries.get(&node);
-        let rank = |entry: &MemberEntry| (entry.replica.incarnation, entry.version, entry.standing);
-        if known.is_some_and(|entry| rank(entry) >= (replica.incarnation, said.version, standing)) {
+        let rank = |entry: &MemberEntry| (entry.replica.incarnation, entry.version, entry.state);
+        if known.is_some_and(|entry| rank(entry) >= (replica.incarnation, said.version, state)) {
             return Merged::Stale;
         }
         let renewed = known.is_none_or(|entry| {
@@ -221,7 +221,7 @@ impl Members {
             viewers: said.viewers,
             release: said.release.clone(),
             version: said.version,
-            standing,
+            state,
             synced: said.synced,
             heard,
             last_word,
@@ -235,12 +235,12 @@ impl Members {
         Merged::Taken
     }
 
-    fn about_self(&self, incarnation: u64, version: u64, standing: Standing) -> Merged {
+    fn about_self(&self, incarnation: u64, version: u64, state: MemberState) -> Merged {
         let own = self.own();
         match incarnation.cmp(&self.own.incarnation) {
             std::cmp::Ordering::Less => Merged::Stale,
             std::cmp::Ordering::Greater => Merged::AnotherSelf,
-            std::cmp::Ordering::Equal if (version, standing) > (own.version, own.standing) => {
+            std::cmp::Ordering::Equal if (version, state) > (own.version, own.state) => {
                 Merged::Refute
             }
             std::cmp::Ordering::Equal => Merged::Stale,
@@ -261,7 +261,7 @@ impl Members {
         ended.is_some_and(|node| self.entries.remove(&node).is_some())
     }
 
-    /// The node itself said something. That does not prolong its standing.
+    /// The node itself said something. That does not prolong its state.
     pub(crate) fn hear(&mut self, node: NodeId, now: Duration) {
         if let Some(entry) = self.entries.get_mut(&node) {
             entry.last_word = now;
@@ -274,10 +274,10 @@ impl Members {
         let Some(entry) = self.entries.get_mut(&NodeId(replica.node)) else { return false };
         let news = entry.replica == replica
             && entry.version == version
-            && entry.standing == Standing::Live
+            && entry.state == MemberState::Live
             && replica != self.own;
         if news {
-            entry.standing = Standing::Suspected;
+            entry.state = MemberState::Suspected;
             entry.until = entry.until.min(until);
         }
         news
@@ -288,9 +288,9 @@ impl Members {
     pub(crate) fn absolve(&mut self, node: NodeId) {
         let ttl = self.ttl;
         if let Some(entry) =
-            self.entries.get_mut(&node).filter(|entry| entry.standing == Standing::Suspected)
+            self.entries.get_mut(&node).filter(|entry| entry.state == MemberState::Suspected)
         {
-            entry.standing = Standing::Live;
+            entry.state = MemberState::Live;
             entry.until = entry.heard.saturating_add(ttl);
         }
     }
@@ -308,7 +308,7 @@ impl Members {
             return;
         };
         if entry.is_live() {
-            entry.standing = Standing::Ended;
+            entry.state = MemberState::Ended;
             entry.until = now.saturating_add(ttl);
         } else {
             let (replica, last_word) = (entry.replica, entry.last_word);
@@ -433,11 +433,11 @@ impl Members {
 impl MemberEntry {
     /// True if the node counts for presence. A suspected one does until its suspicion is over.
     pub(crate) fn is_live(&self) -> bool {
-        self.standing <= Standing::Suspected
+        self.state <= MemberState::Suspected
     }
 
     pub(crate) fn has_left(&self) -> bool {
-        self.standing == Standing::Left
+        self.state == MemberState::Left
     }
 
     /// The statement as it is passed on at `now`.
@@ -450,7 +450,7 @@ impl MemberEntry {
             release: self.release.clone(),
             version: self.version,
             ttl_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
-            standing: self.standing as u8,
+            state: self.state as u8,
             synced: self.synced,
             addresses: self.addresses.clone(),
         }
@@ -465,6 +465,6 @@ fn shown(entry: &MemberEntry) -> (ReplicaId, &str, u64, &str, bool, bool) {
         entry.viewers,
         &entry.release,
         entry.is_live(),
-        entry.standing == Standing::Left,
+        entry.state == MemberState::Left,
     )
 }

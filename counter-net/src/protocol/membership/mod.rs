@@ -1,25 +1,23 @@
 //! The members of the cluster, and how this node catches up with it.
 //!
-//! Nodes announce themselves, fall silent, are suspected, answer, and leave. [`Members`] holds the
-//! greatest statement heard of each, and [`Dialling`] the members that this node has to reach.
+//! Nodes announce themselves, fall silent, are suspected, answer, and leave. [`Membership`] is the
+//! machine. Its table holds the greatest statement heard of each node, and it knows which members
+//! this node has to dial. The module `numbering` settles the number of an incarnation that no disk
+//! remembers.
 //!
-//! [`Bootstrap`] decides when a node is synced and when it may serve. [`Numbering`] settles the
-//! number of an incarnation that no disk remembers.
+//! [`Bootstrap`] decides when this node is synced and when it may serve.
 
 mod announcer;
 mod bootstrap;
 mod dialling;
+mod machine;
 mod member;
 mod members;
-mod number_exchange;
 mod numbering;
-mod presence;
 
-pub(super) use announcer::Announcer;
 pub(super) use bootstrap::Bootstrap;
 pub use bootstrap::NotReady;
-pub(super) use dialling::Dialling;
+pub(super) use machine::Membership;
 pub(super) use member::{LAG_CELLS_MAX, Shortfall};
 pub use member::{Lag, Member, Presence};
-pub(super) use members::{MemberEntry, Members};
-pub(super) use numbering::Numbering;
+pub(super) use members::MemberEntry;

@@ -4,26 +4,37 @@
 //! back, or two starts may fall into one second. A number at or below a folded one would lose all
 //! that is counted under it. So before anything of this incarnation leaves the node, peers say
 //! which numbers of the node they know, and the incarnation takes a higher one.
-//!
-//! Invariant: while the number is open, nobody else holds anything of this incarnation, so it may
-//! still change. A synced peer's answer settles it. If no peer is synced, the answers of all
-//! connected peers do.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use counter_core::ReplicaId;
+
+use crate::protocol::context::Context;
 use crate::protocol::input::NodeId;
+use crate::protocol::output::Refusal;
+use crate::protocol::peers::Peers;
+use crate::protocol::wire::Numbered;
 
 /// The greatest number that a peer may name. No clock gives a greater one, and there must be room
 /// above it.
-pub(super) const LATEST_MAX: u64 = u64::MAX >> 1;
+const LATEST_MAX: u64 = u64::MAX >> 1;
+/// After this time, a node without synced peers no longer waits for peers that were found and do
+/// not answer. By then a dial has failed or succeeded, and a discovery that says nothing is out of
+/// order.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The state of this incarnation's number: open or settled, and the answers of peers.
+///
+/// Invariant: while the number is open, nobody else holds anything of this incarnation, so it may
+/// still change. A synced peer's answer settles it. If no peer is synced, the answers of all
+/// connected peers do.
 #[derive(Debug, Default)]
 pub(crate) struct Numbering {
     /// No disk remembers the numbers before this one.
     asks: bool,
     is_open: bool,
-    /// The greatest number of this node that a peer named.
+    /// The greatest number of this node that a peer named; 0 for none.
     latest: u64,
     /// A synced peer has answered.
     is_sure: bool,
@@ -34,11 +45,6 @@ impl Numbering {
     /// No disk remembers the numbers before this one, so it is open until peers have answered.
     pub(super) fn open(&mut self) {
         (self.asks, self.is_open) = (true, true);
-    }
-
-    /// The number no longer changes.
-    pub(super) fn close(&mut self) {
-        self.is_open = false;
     }
 
     /// True while the number may still change. Nothing of this incarnation leaves the node
@@ -53,27 +59,53 @@ impl Numbering {
     }
 
     /// A member named a number of this node.
-    pub(crate) fn hear(&mut self, latest: u64) {
+    pub(super) fn hear(&mut self, latest: u64) {
         self.latest = self.latest.max(latest.min(LATEST_MAX));
     }
 
-    /// The greatest number of this node that a peer named; 0 for none.
-    pub(super) fn latest(&self) -> u64 {
-        self.latest
+    /// Takes a peer's answer.
+    ///
+    /// # Errors
+    /// It names a number that cannot be.
+    pub(super) fn take(&mut self, peer: NodeId, said: &Numbered) -> Result<(), Refusal> {
+        if said.latest > LATEST_MAX {
+            return Err(Refusal::Malformed);
+        }
+        self.hear(said.latest);
+        self.answer(peer, said.synced);
+        Ok(())
     }
 
-    /// A peer has answered.
+    /// A peer has answered, or has nothing to say.
     pub(super) fn answer(&mut self, peer: NodeId, is_synced: bool) {
         self.answered.insert(peer);
         self.is_sure |= is_synced;
     }
 
-    /// True once a synced peer has answered.
-    pub(super) fn is_sure(&self) -> bool {
-        self.is_sure
+    /// Settles the number if enough peers have answered, and returns the incarnation under it.
+    /// `expects_peers`: some may turn up that are not connected yet.
+    pub(super) fn settle(
+        &mut self,
+        ctx: &Context,
+        peers: &Peers,
+        expects_peers: bool,
+    ) -> Option<ReplicaId> {
+        if !self.is_open || !self.has_answers(ctx, peers, expects_peers) {
+            return None;
+        }
+        self.is_open = false;
+        let own = ctx.own;
+        let above = ReplicaId::new(own.node, self.latest).follows().incarnation;
+        let is_too_low = self.latest > 0 && own.incarnation < above;
+        let number = above | own.incarnation & u64::from(u32::MAX);
+        Some(if is_too_low { ReplicaId { incarnation: number, ..own } } else { own })
     }
 
-    pub(super) fn has_answered(&self, peer: NodeId) -> bool {
-        self.answered.contains(&peer)
+    fn has_answers(&self, ctx: &Context, peers: &Peers, expects_peers: bool) -> bool {
+        let has_answered = |node| self.answered.contains(&node);
+        let any = peers.iter().any(|(node, _)| has_answered(node));
+        let all = peers.iter().all(|(node, peer)| has_answered(node) || peer.has_failed());
+        let is_patient = expects_peers && ctx.now < ctx.started + PATIENCE;
+        self.is_sure || (any && all && !is_patient)
     }
 }

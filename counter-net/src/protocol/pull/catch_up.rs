@@ -14,11 +14,14 @@ use std::time::Duration;
 
 use counter_core::{CounterMap, Delta, ReplicaId, Version, VersionVector};
 
-use super::peers::Peers;
 use crate::protocol::input::NodeId;
+use crate::protocol::peers::Peers;
 
-/// The longest that parts wait once the node has caught up. 10 s, as long as one request may take.
-/// A peer that names what nobody brings holds nothing up for longer.
+/// The longest that parts wait for the next one once the node has caught up. 2 s, several round
+/// trips of a wide link: a hung peer must not hold up a leaver, which waits for 5 s.
+const NEXT_PART_MAX: Duration = Duration::from_secs(2);
+/// The longest that parts wait at all once the node has caught up. 10 s, as long as one request may
+/// take. A peer that names what nobody brings holds nothing up for longer.
 const HOLD_MAX: Duration = Duration::from_secs(10);
 /// The most cells that wait once the node has caught up. 100,000, which take up to 50 ms to join: a
 /// node that serves must not stand still for longer.
@@ -28,7 +31,7 @@ const STEP_CELLS_MAX: usize = 100_000;
 ///
 /// Invariant: `upto` names what the parts complete beside the state, and nothing else.
 #[derive(Debug, Default)]
-pub(crate) struct CatchUp {
+pub(super) struct CatchUp {
     /// False if the node started with nothing and has not caught up yet.
     holds: bool,
     /// In the order in which they came.
@@ -40,13 +43,13 @@ pub(crate) struct CatchUp {
     missing: BTreeMap<NodeId, VersionVector>,
     /// All that some peer held is here.
     has_whole: bool,
-    /// When the first part came.
-    since: Option<Duration>,
+    /// When the first part and the last one came.
+    held: Option<(Duration, Duration)>,
 }
 
 impl CatchUp {
     /// Holds parts back if the state has another writer than `own`, up to about `cells_max` cells.
-    pub(crate) fn new(map: &CounterMap, own: ReplicaId, cells_max: usize) -> Self {
+    pub(super) fn new(map: &CounterMap, own: ReplicaId, cells_max: usize) -> Self {
         let holds = map.replicas().any(|writer| writer != own);
         Self { holds, cells_max, ..Self::default() }
     }
@@ -66,7 +69,7 @@ impl CatchUp {
         self.cells += delta.cell_count();
         self.parts.push(delta);
         self.missing.entry(peer).or_insert_with(|| heard.clone());
-        self.since.get_or_insert(now);
+        self.held = Some((self.held.map_or(now, |(first, _)| first), now));
         None
     }
 
@@ -76,12 +79,12 @@ impl CatchUp {
     }
 
     /// The version of a writer that is held, here or in the state.
-    pub(crate) fn seen_of(&self, map: &CounterMap, writer: ReplicaId) -> Version {
+    pub(super) fn seen_of(&self, map: &CounterMap, writer: ReplicaId) -> Version {
         map.seen_of(writer).max(self.upto.get(writer))
     }
 
     /// The versions that are held, here or in the state.
-    pub(crate) fn seen(&self, map: &CounterMap) -> VersionVector {
+    pub(super) fn seen(&self, map: &CounterMap) -> VersionVector {
         let mut seen = map.version_vector();
         seen.join(&self.upto);
         seen
@@ -97,7 +100,7 @@ impl CatchUp {
         peers: &Peers,
         now: Duration,
     ) -> bool {
-        let Some(since) = self.since else { return false };
+        let Some((first, last)) = self.held else { return false };
         for (peer, digest) in std::mem::take(&mut self.missing) {
             let Some(source) = peers.get(peer).filter(|source| !source.has_failed()) else {
                 continue;
@@ -115,7 +118,9 @@ impl CatchUp {
                 self.missing.insert(peer, missing);
             }
         }
-        (self.missing.is_empty() && self.has_whole) || now >= since + HOLD_MAX
+        (self.missing.is_empty() && self.has_whole)
+            || now >= last + NEXT_PART_MAX
+            || now >= first + HOLD_MAX
     }
 
     /// Takes out all parts, in the order in which they came. From now on parts wait, but for no
@@ -125,16 +130,13 @@ impl CatchUp {
         (self.holds, self.cells_max) = (true, before.cells_max.min(STEP_CELLS_MAX));
         before.parts
     }
-
-    /// Drops all parts. From now on parts wait.
-    pub(crate) fn drop_parts(&mut self) {
-        self.take();
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::config::ProtocolConfig;
+    use crate::protocol::context::Context;
     use crate::protocol::membership::Shortfall;
     use counter_core::Replica;
 
@@ -146,7 +148,7 @@ mod tests {
     /// A node that has caught up, and two peers that hold two versions of each writer.
     fn caught_up() -> (CatchUp, CounterMap, Peers, VersionVector) {
         let mut catch_up = CatchUp::new(&CounterMap::new(), OWN, 1000);
-        catch_up.drop_parts();
+        catch_up.take();
         let heard: VersionVector =
             [(ReplicaId::new(2, 1), 2), (ReplicaId::new(3, 1), 2)].into_iter().collect();
         let mut peers = Peers::default();
@@ -155,6 +157,11 @@ mod tests {
             peers.hear(peer, heard.clone(), Shortfall::default(), S);
         }
         (catch_up, CounterMap::new(), peers, heard)
+    }
+
+    fn context() -> Context {
+        let replica = Replica::new(OWN, "ord").expect("a region");
+        Context::new(ProtocolConfig::default(), &replica, 1, S)
     }
 
     /// All that a writer has: its record and a cell.
@@ -181,8 +188,20 @@ mod tests {
     fn half_of_a_lost_peer_waits_for_a_while() {
         let (mut catch_up, map, mut peers, heard) = caught_up();
         catch_up.hold(part(2), (ONE, &heard), S);
-        peers.down(ONE);
+        peers.down(&mut context(), ONE);
         assert!(!catch_up.is_whole(&map, OWN, &peers, S));
+        assert!(catch_up.is_whole(&map, OWN, &peers, S + NEXT_PART_MAX));
+    }
+
+    #[test]
+    fn parts_that_come_one_by_one_wait_no_longer_than_the_bound() {
+        let (mut catch_up, map, mut peers, heard) = caught_up();
+        catch_up.hold(part(2), (ONE, &heard), S);
+        peers.down(&mut context(), ONE);
+        for seconds in 2..11 {
+            catch_up.hold(part(2), (OTHER, &heard), seconds * S);
+            assert!(!catch_up.is_whole(&map, OWN, &peers, seconds * S));
+        }
         assert!(catch_up.is_whole(&map, OWN, &peers, S + HOLD_MAX));
     }
 
@@ -199,7 +218,7 @@ mod tests {
         let mut catch_up = CatchUp::new(&CounterMap::new(), OWN, 1000);
         let heard = VersionVector::new();
         assert!(catch_up.hold(part(2), (ONE, &heard), S).is_some());
-        catch_up.drop_parts();
+        catch_up.take();
         assert!(catch_up.hold(part(2), (ONE, &heard), S).is_none());
     }
 }

@@ -2,26 +2,15 @@
 //!
 //! Once a round a node compares hashes with one random peer. Where they differ the two exchange
 //! digests, and each pulls what it lacks, page by page and each writer from one peer at a time.
-//! [`Peers`] holds what every connected peer was heard to hold, [`Pulls`] the pulls in flight.
+//! [`DigestExchange`] sends the digests. [`AntiEntropy`] is the machine that decides which writers
+//! are pulled from which peer.
 //!
-//! What pulls bring takes effect as one step, see [`CatchUp`].
-//!
-//! A node with a data directory promises only what is on its disk. [`Commits`] knows what that is,
-//! and keeps the requests that wait for a commit.
+//! What pulls bring takes effect as one step, see the module `catch_up`.
 
-mod answers;
 mod catch_up;
-mod commits;
-mod digests;
-mod open_requests;
-mod peers;
-mod pulls;
-mod requests;
-mod rounds;
-mod serve;
+mod exchange;
+mod machine;
+mod peer_pull;
 
-pub(super) use catch_up::CatchUp;
-pub(super) use commits::Commits;
-pub(super) use open_requests::{Asked, OpenRequests};
-pub(super) use peers::{ConnectedPeer, Peers};
-pub(super) use pulls::Pulls;
+pub(super) use exchange::{ASKED_AT_ONCE_MAX, DigestExchange};
+pub(super) use machine::AntiEntropy;

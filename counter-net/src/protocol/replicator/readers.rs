@@ -1,4 +1,4 @@
-//! Read access for the node around the replicator: members, readiness, counts.
+//! Read access for the node around the replicator: members, readiness, stable states, counts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,17 +9,18 @@ use super::Replicator;
 use crate::protocol::config::ProtocolConfig;
 use crate::protocol::input::NodeId;
 use crate::protocol::membership::{Member, MemberEntry, NotReady, Presence};
+use crate::protocol::stability::{Agreement, Stable};
 use crate::protocol::stats::Stats;
 
 impl Replicator {
     /// This node.
     pub fn node(&self) -> NodeId {
-        NodeId(self.own.node)
+        self.ctx.node()
     }
 
     /// The settings.
     pub fn config(&self) -> &ProtocolConfig {
-        &self.config
+        &self.ctx.config
     }
 
     /// Every node known, this one included, in the order of their ids. Nodes that left or whose
@@ -28,7 +29,12 @@ impl Replicator {
     /// # Complexity
     /// O(members + peers * replicas).
     pub fn members(&self, replica: &Replica, now: Duration) -> Vec<Member> {
-        let seen = replica.map().version_vector();
+        let map = replica.map();
+        let seen = map.version_vector();
+        let lag = |node| {
+            let by_digest = self.peers.lag(node, &seen, now);
+            by_digest.or_else(|| self.stability.lag(&self.ctx, map, node, &seen, now))
+        };
         let member = |(node, entry): (NodeId, &MemberEntry)| Member {
             replica: entry.replica,
             region: entry.region.clone(),
@@ -37,27 +43,27 @@ impl Replicator {
             live: entry.is_live(),
             left: entry.has_left(),
             synced: entry.synced,
-            last_heard: if entry.replica == self.own {
+            last_heard: if entry.replica == self.ctx.own {
                 Duration::ZERO
             } else {
                 now.saturating_sub(entry.last_word)
             },
             connected: self.peers.contains(node),
-            lag: self.lag(replica, node, &seen, now),
+            lag: lag(node),
         };
-        self.members.iter().map(member).collect()
+        self.membership.iter().map(member).collect()
     }
 
     /// The enrolled replicas that are not there now. Each keeps counting until its node starts
     /// again, under its name or from its directory, or until an operator retires it. Ascending;
     /// O(writers).
     pub fn missing(&self, replica: &Replica) -> Vec<ReplicaId> {
-        self.members.missing(replica.map())
+        self.membership.missing(replica.map())
     }
 
     /// Viewers and live nodes, by region.
     pub fn presence(&self) -> BTreeMap<String, Presence> {
-        self.members.presence()
+        self.membership.presence()
     }
 
     /// True once this node has caught up with the cluster, or knows that it is alone. Stays true.
@@ -76,35 +82,12 @@ impl Replicator {
 
     /// False if others should be there and none answers.
     pub fn in_touch(&self) -> bool {
-        self.bootstrap.in_touch(&self.peers, &self.members)
-    }
-
-    /// After [`Input::Leave`](crate::protocol::Input::Leave), true once every peer that still
-    /// answers has all that this replica wrote. If it leaves for good, true once a member that
-    /// stays covers its last statement, or none is left that could.
-    pub fn is_drained(&self, replica: &Replica) -> bool {
-        self.has_left_for_good(replica).unwrap_or_else(|| self.has_handed_over(replica))
-    }
-
-    /// After [`Input::Leave`](crate::protocol::Input::Leave) for good, true once a member that
-    /// stays has confirmed all that this replica held. Stays false if the leave is over because no
-    /// such member is left.
-    pub fn is_leave_covered(&self) -> bool {
-        self.retirement.is_leave_covered()
-    }
-
-    fn has_handed_over(&self, replica: &Replica) -> bool {
-        let own = replica.map().seen_of(self.own);
-        !replica.has_pending()
-            && self
-                .peers
-                .iter()
-                .all(|(_, source)| source.failures() > 0 || source.holds(self.own) >= own)
+        self.bootstrap.in_touch(&self.peers, &self.membership)
     }
 
     /// True if the node is known and announced its leave.
     pub fn has_left_node(&self, node: NodeId) -> bool {
-        self.members.get(node).is_some_and(|entry| entry.has_left())
+        self.membership.get(node).is_some_and(MemberEntry::has_left)
     }
 
     /// How many peers are connected.
@@ -112,8 +95,46 @@ impl Replicator {
         self.peers.len()
     }
 
+    /// How far the live members have confirmed this node's state. See [`Agreement`].
+    ///
+    /// # Complexity
+    /// O(members + writers).
+    pub fn agreement(&mut self, replica: &Replica, now: Duration) -> Agreement {
+        self.ctx.now = self.ctx.now.max(now);
+        let is_synced = self.is_synced();
+        let Self { ctx, stability, peers, membership, .. } = self;
+        stability.agreement(ctx, replica.map(), peers, membership, is_synced)
+    }
+
+    /// A counter's total at the latest state of this replica that every enrolled replica is known
+    /// to hold, with that state's version vector.
+    ///
+    /// The first call begins to watch the counter. The watch ends once nobody has asked for 60 s.
+    /// At most 1,024 counters are watched, and a further one displaces the one not asked about for
+    /// the longest time. Returns `None` until a state since the first call is known to be
+    /// everywhere. That takes a round trip to the slowest replica, or as long as an enrolled
+    /// replica is out of reach. Each answer's state is later than the one before it. Feed
+    /// [`Input::Timer`](crate::protocol::Input::Timer) afterwards if
+    /// [`poll_timeout`](Self::poll_timeout) has changed.
+    ///
+    /// # Complexity
+    /// O(writers). The first call for a counter takes a snapshot, O(writers + replicas of the
+    /// watched counters). While counters are watched and the state moves, a snapshot is taken every
+    /// 100 ms at most, and 9 are kept (24 bytes a writer and a watched counter each). Every 250 ms
+    /// up to 8 peers are asked for their digests. That costs about 100 bytes each if they hold the
+    /// same, else their digest.
+    pub fn stable_total(
+        &mut self,
+        replica: &Replica,
+        counter: &str,
+        now: Duration,
+    ) -> Option<Stable> {
+        self.ctx.now = self.ctx.now.max(now);
+        self.stability.total(&mut self.ctx, replica.map(), &self.membership, counter)
+    }
+
     /// The counts so far.
     pub fn stats(&self) -> &Stats {
-        &self.out.stats
+        self.ctx.out.stats()
     }
 }

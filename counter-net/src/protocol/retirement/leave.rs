@@ -7,76 +7,116 @@
 
 use std::time::Duration;
 
-use counter_core::{ReplicaId, VersionVector};
+use counter_core::{CounterMap, ReplicaId, VersionVector};
+
+use crate::protocol::context::{Context, Timer};
+use crate::protocol::input::NodeId;
+use crate::protocol::membership::Membership;
+use crate::protocol::peers::Peers;
 
 /// The longest delay of the last statement for a connected peer that is not recorded yet. The
 /// statement would not name it.
 const UNKNOWN_PEER_PATIENCE: Duration = Duration::from_millis(500);
+/// The longest delay of the last statement for this node's own start. A node that is not synced yet
+/// may know a single peer, and if that one hangs, nobody else may cover the statement.
+const UNSYNCED_PATIENCE: Duration = Duration::from_secs(2);
+/// Time between two looks whether a member covers the last statement.
+const LEAVE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A replica's own leave.
 #[derive(Debug, Default)]
-pub(super) struct Leave {
-    stage: Stage,
+pub(crate) struct Leave {
+    stage: LeaveStage,
 }
 
 #[derive(Debug, Default)]
-enum Stage {
+enum LeaveStage {
     /// It stays, or the next incarnation of its process continues its cells.
     #[default]
     Stays,
-    /// The last statement is due, at `until` at the latest.
-    Wanted { until: Duration },
+    /// The last statement is due.
+    Wanted { since: Duration },
     /// The last statement is written, and names `held`.
     Stated { held: VersionVector, is_covered: bool, is_claimed: bool },
 }
 
 impl Leave {
-    pub(super) fn want(&mut self, now: Duration) {
-        if let Stage::Stays = self.stage {
-            self.stage = Stage::Wanted { until: now + UNKNOWN_PEER_PATIENCE };
+    /// This replica leaves for good, and another is to be its successor.
+    pub(crate) fn want(&mut self, ctx: &mut Context) {
+        if let LeaveStage::Stays = self.stage {
+            self.stage = LeaveStage::Wanted { since: ctx.now };
         }
+        ctx.timers.set(Timer::Retire, ctx.now);
     }
 
-    /// True if the last statement is to be written now. `all_known`: every connected peer is
-    /// recorded.
-    pub(super) fn is_due(&self, all_known: bool, now: Duration) -> bool {
-        matches!(self.stage, Stage::Wanted { until } if all_known || now >= until)
+    /// Looks again a little later. Returns false if there is nothing left to wait for.
+    pub(crate) fn look_again(&self, ctx: &mut Context) -> bool {
+        let goes_on = self.is_wanted() && !self.is_over();
+        if goes_on {
+            ctx.timers.set(Timer::Retire, ctx.now + LEAVE_INTERVAL);
+        }
+        goes_on
+    }
+
+    /// `all_known`: every connected peer is recorded.
+    fn is_due(&self, is_synced: bool, all_known: bool, now: Duration) -> bool {
+        let LeaveStage::Wanted { since } = self.stage else { return false };
+        (is_synced || now >= since + UNSYNCED_PATIENCE)
+            && (all_known || now >= since + UNKNOWN_PEER_PATIENCE)
+    }
+
+    /// True if the last statement is to be written now: this node is synced and every connected
+    /// peer that answers is recorded, or the time for that has passed.
+    pub(crate) fn may_state(
+        &self,
+        ctx: &Context,
+        map: &CounterMap,
+        peers: &Peers,
+        membership: &Membership,
+        is_synced: bool,
+    ) -> bool {
+        let is_recorded =
+            |node| membership.replica_of(node).is_some_and(|peer| map.seen_of(peer) > 0);
+        let all_known = peers.iter().all(|(node, peer)| peer.failures() > 0 || is_recorded(node));
+        self.is_due(is_synced, all_known, ctx.now)
     }
 
     /// The last statement is written, and names these versions.
-    pub(super) fn state(&mut self, held: VersionVector) {
-        self.stage = Stage::Stated { held, is_covered: false, is_claimed: false };
+    pub(crate) fn state(&mut self, held: VersionVector) {
+        self.stage = LeaveStage::Stated { held, is_covered: false, is_claimed: false };
     }
 
-    pub(super) fn is_wanted(&self) -> bool {
-        !matches!(self.stage, Stage::Stays)
+    /// True once this replica leaves for good.
+    pub(crate) fn is_wanted(&self) -> bool {
+        !matches!(self.stage, LeaveStage::Stays)
     }
 
     /// The versions that the last statement names, once it is written.
-    pub(super) fn stated(&self) -> Option<&VersionVector> {
+    pub(crate) fn stated(&self) -> Option<&VersionVector> {
         match &self.stage {
-            Stage::Stated { held, .. } => Some(held),
+            LeaveStage::Stated { held, .. } => Some(held),
             _ => None,
         }
     }
 
-    pub(super) fn has_stated(&self) -> bool {
-        matches!(self.stage, Stage::Stated { .. })
+    /// True once the last statement is written. Nobody would take what is written afterwards.
+    pub(crate) fn has_stated(&self) -> bool {
+        matches!(self.stage, LeaveStage::Stated { .. })
     }
 
     /// True if a requester may be served. After the last statement only the replicas that it names
     /// may be.
-    pub(super) fn serves(&self, requester: ReplicaId) -> bool {
+    pub(crate) fn serves(&self, requester: ReplicaId) -> bool {
         match &self.stage {
-            Stage::Stated { held, .. } => held.get(requester) > 0,
+            LeaveStage::Stated { held, .. } => held.get(requester) > 0,
             _ => true,
         }
     }
 
     /// A member that stays has shown a digest. `is_folded` returns true for writers that no longer
     /// matter.
-    pub(super) fn shown(&mut self, digest: &VersionVector, is_folded: impl Fn(ReplicaId) -> bool) {
-        if let Stage::Stated { held, is_covered, .. } = &mut self.stage {
+    pub(crate) fn shown(&mut self, digest: &VersionVector, is_folded: impl Fn(ReplicaId) -> bool) {
+        if let LeaveStage::Stated { held, is_covered, .. } = &mut self.stage {
             *is_covered |= held
                 .iter()
                 .all(|(writer, version)| digest.get(writer) >= version || is_folded(writer));
@@ -85,48 +125,89 @@ impl Leave {
 
     /// A member says that this replica was claimed: by a member that covers the last statement, or
     /// on an operator's word.
-    pub(super) fn claimed(&mut self) {
-        if let Stage::Stated { is_claimed, .. } = &mut self.stage {
+    pub(crate) fn claimed(&mut self) {
+        if let LeaveStage::Stated { is_claimed, .. } = &mut self.stage {
             *is_claimed = true;
         }
     }
 
     /// True if nothing is left to do: a member covers the last statement, or this replica was
     /// claimed and nobody takes anything of it any more.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         match self.stage {
-            Stage::Stated { is_covered, is_claimed, .. } => is_covered || is_claimed,
+            LeaveStage::Stated { is_covered, is_claimed, .. } => is_covered || is_claimed,
             _ => false,
         }
     }
 
+    /// True if a connected peer may succeed this leaver: it is live, named by the last statement,
+    /// and does not leave itself.
+    pub(crate) fn may_succeed(
+        &self,
+        map: &CounterMap,
+        membership: &Membership,
+        peer: NodeId,
+    ) -> bool {
+        membership.get(peer).is_some_and(|entry| {
+            entry.is_live() && self.serves(entry.replica) && !map.has_left(entry.replica)
+        })
+    }
+
+    /// The peers that may succeed this leaver, ascending.
+    pub(crate) fn successors(
+        &self,
+        map: &CounterMap,
+        peers: &Peers,
+        membership: &Membership,
+    ) -> Vec<NodeId> {
+        let mut nodes = peers.nodes();
+        nodes.retain(|peer| self.may_succeed(map, membership, *peer));
+        nodes
+    }
+
     /// True if a member was shown to cover the last statement.
-    pub(super) fn is_covered(&self) -> bool {
-        matches!(self.stage, Stage::Stated { is_covered: true, .. })
+    pub(crate) fn is_covered(&self) -> bool {
+        matches!(self.stage, LeaveStage::Stated { is_covered: true, .. })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::config::ProtocolConfig;
+    use counter_core::Replica;
 
     fn vector(entries: &[(u64, u64)]) -> VersionVector {
         entries.iter().map(|(node, version)| (ReplicaId::new(*node, 1), *version)).collect()
     }
 
+    fn context() -> Context {
+        let replica = Replica::new(ReplicaId::new(1, 1), "ord").expect("a region");
+        Context::new(ProtocolConfig::default(), &replica, 1, Duration::ZERO)
+    }
+
     #[test]
     fn statement_waits_for_unknown_peers() {
         let mut leave = Leave::default();
-        assert!(!leave.is_due(true, Duration::ZERO));
-        leave.want(Duration::ZERO);
-        assert!(leave.is_due(true, Duration::ZERO) && !leave.is_due(false, Duration::ZERO));
-        assert!(leave.is_due(false, UNKNOWN_PEER_PATIENCE));
+        assert!(!leave.is_due(true, true, Duration::ZERO));
+        leave.want(&mut context());
+        assert!(leave.is_due(true, true, Duration::ZERO));
+        assert!(!leave.is_due(true, false, Duration::ZERO));
+        assert!(leave.is_due(true, false, UNKNOWN_PEER_PATIENCE));
+    }
+
+    #[test]
+    fn statement_waits_for_the_sync() {
+        let mut leave = Leave::default();
+        leave.want(&mut context());
+        assert!(!leave.is_due(false, true, UNKNOWN_PEER_PATIENCE));
+        assert!(leave.is_due(false, true, UNSYNCED_PATIENCE));
     }
 
     #[test]
     fn covering_member_ends_the_leave() {
         let mut leave = Leave::default();
-        leave.want(Duration::ZERO);
+        leave.want(&mut context());
         leave.state(vector(&[(1, 5), (2, 3)]));
         assert!(leave.serves(ReplicaId::new(2, 1)) && !leave.serves(ReplicaId::new(3, 1)));
         leave.shown(&vector(&[(1, 5), (2, 2)]), |_| false);

@@ -60,7 +60,7 @@ pub struct Agreement {
 }
 
 /// The node as the machine sees it: its state, and the live members.
-pub(super) struct View<'a> {
+pub(super) struct ClusterView<'a> {
     pub map: &'a CounterMap,
     /// Differs whenever the state moved.
     pub moved: u64,
@@ -73,7 +73,7 @@ pub(super) struct View<'a> {
 
 /// The messages to send now.
 #[derive(Debug, Default)]
-pub(super) struct Step {
+pub(super) struct DueMessages {
     /// By gossip, to all.
     pub target: Option<TargetMessage>,
     /// Whether to call `spread`.
@@ -169,7 +169,12 @@ impl Confirmations {
     }
 
     /// Looks at what changed, and returns what to send now. O(1) if nothing is due.
-    pub(super) fn poll(&mut self, view: &View<'_>, now: Duration, rng: &mut fastrand::Rng) -> Step {
+    pub(super) fn poll(
+        &mut self,
+        view: &ClusterView<'_>,
+        now: Duration,
+        rng: &mut fastrand::Rng,
+    ) -> DueMessages {
         if view.moved != self.moved {
             self.moved = view.moved;
             self.on_moved(view, now, rng);
@@ -178,19 +183,19 @@ impl Confirmations {
             self.cover_at = None;
             self.look_for_covered(view, now);
         }
-        let mut step = Step::default();
+        let mut due = DueMessages::default();
         if self.propose_at.is_some_and(|at| at <= now) {
             self.propose_at = None;
-            step.target = self.propose(view, now, rng);
+            due.target = self.propose(view, now, rng);
         }
         if self.spread_at.is_some_and(|at| at <= now) {
             self.spread_at = None;
-            step.spreads = true;
+            due.spreads = true;
         }
-        step
+        due
     }
 
-    fn on_moved(&mut self, view: &View<'_>, now: Duration, rng: &mut fastrand::Rng) {
+    fn on_moved(&mut self, view: &ClusterView<'_>, now: Duration, rng: &mut fastrand::Rng) {
         if self.propose_at.is_none() && view.is_synced {
             self.propose_at = Some(self.next_proposal(view, now, rng));
         }
@@ -214,7 +219,12 @@ impl Confirmations {
     }
 
     /// The leader keeps the interval since the last target. Others step in if none came for longer.
-    fn next_proposal(&self, view: &View<'_>, now: Duration, rng: &mut fastrand::Rng) -> Duration {
+    fn next_proposal(
+        &self,
+        view: &ClusterView<'_>,
+        now: Duration,
+        rng: &mut fastrand::Rng,
+    ) -> Duration {
         let first = now + PROPOSE_DELAY;
         let paced = self.last_target_at.map_or(first, |last| first.max(last + self.interval));
         match view.leads {
@@ -226,7 +236,7 @@ impl Confirmations {
     /// Proposes this node's state, unless a target that was heard of covers it.
     fn propose(
         &mut self,
-        view: &View<'_>,
+        view: &ClusterView<'_>,
         now: Duration,
         rng: &mut fastrand::Rng,
     ) -> Option<TargetMessage> {
@@ -303,7 +313,7 @@ impl Confirmations {
     }
 
     /// Confirms the targets that this node's state covers by now.
-    fn look_for_covered(&mut self, view: &View<'_>, now: Duration) {
+    fn look_for_covered(&mut self, view: &ClusterView<'_>, now: Duration) {
         let covers = |digest: &VersionVector| {
             digest.iter().all(|(writer, version)| view.map.counted_up_to(writer) >= version)
         };
@@ -328,7 +338,7 @@ impl Confirmations {
     /// those to ask about again.
     pub(super) fn spread(
         &mut self,
-        view: &View<'_>,
+        view: &ClusterView<'_>,
         peers: &[NodeId],
         now: Duration,
     ) -> Vec<(NodeId, ConfirmMessage)> {
@@ -467,7 +477,7 @@ impl Confirmations {
     /// Finds the best target that all live members confirmed: one that covers this node's state, or
     /// else the one heard of last. Targets that it covers are dropped. Targets of two proposers may
     /// arrive in either order, so one that was heard of earlier may cover more.
-    fn settle(&mut self, view: &View<'_>) {
+    fn settle(&mut self, view: &ClusterView<'_>) {
         for target in &self.targets {
             if let Some(complete) =
                 self.complete.as_mut().filter(|complete| complete.id == target.id())
@@ -505,7 +515,7 @@ impl Confirmations {
     }
 
     /// How far the live members have confirmed this node's state. O(targets * writers).
-    pub(super) fn agreement(&mut self, view: &View<'_>, now: Duration) -> Agreement {
+    pub(super) fn agreement(&mut self, view: &ClusterView<'_>, now: Duration) -> Agreement {
         self.settle(view);
         let of = view.live.len();
         if of == 0 {

@@ -1,20 +1,16 @@
 //! Finds out which states of this node all others hold.
 //!
-//! [`Confirmations`] asks every live member whether it holds what this node held a moment ago.
-//! [`Snapshots`] remembers this node's latest states, and which of them every enrolled replica has
-//! confirmed. [`Promises`] keeps the versions that every enrolled replica has promised to keep,
-//! while something waits for them.
+//! [`Stability`] is the machine. It asks every live member to confirm what this node held a moment
+//! ago ([`Agreement`]), with *targets* whose confirmations travel as bits. It also remembers
+//! snapshots of this node's latest states. They tell how far another replica lags, and which state
+//! is [`Stable`]: every enrolled replica holds it.
 
 mod confirmations;
-mod confirming;
-mod promises;
+mod machine;
 mod snapshots;
-mod stable;
 mod target;
 mod target_bytes;
 
 pub use confirmations::Agreement;
-pub(super) use confirmations::Confirmations;
-pub(super) use promises::{Promises, WaitsFor};
-pub(super) use snapshots::Snapshots;
+pub(super) use machine::Stability;
 pub use snapshots::Stable;

@@ -50,7 +50,7 @@ struct Snapshot {
 }
 
 #[derive(Debug)]
-struct Watch {
+struct WatchedCounter {
     /// Unique for ever: a counter that is watched again begins anew.
     number: u64,
     asked: Duration,
@@ -64,7 +64,7 @@ pub(crate) struct Snapshots {
     last_serial: u64,
     /// The last `moved` that `look` was given.
     moved: u64,
-    watched: BTreeMap<String, Watch>,
+    watched: BTreeMap<String, WatchedCounter>,
     last_watch: u64,
     /// The latest snapshot that each other replica has confirmed, with all before it. Kept only
     /// while counters are watched.
@@ -188,7 +188,8 @@ impl Snapshots {
             self.watched.remove(&oldest);
         }
         self.last_watch += 1;
-        self.watched.insert(counter.to_owned(), Watch { number: self.last_watch, asked: now });
+        self.watched
+            .insert(counter.to_owned(), WatchedCounter { number: self.last_watch, asked: now });
         self.take(map, now);
         let (seen, total) = (map.version_vector(), (self.last_watch, map.total(counter)));
         let unchanged = self

@@ -19,10 +19,10 @@ pub(crate) const ADDRESS_BYTES_MAX: usize = 128;
 /// The longest time that an announcement may claim to hold, in milliseconds: an hour.
 const TTL_MS_MAX: u64 = 3_600_000;
 
-/// A node's standing. At one version of its announcement the greater standing holds, so all nodes
+/// A node's state. At one version of its announcement the greater state holds, so all nodes
 /// come to the same view.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Standing {
+pub(crate) enum MemberState {
     /// It was heard of.
     Live,
     /// A peer lost its connection to it. It may refute that with a greater version.
@@ -34,7 +34,7 @@ pub(crate) enum Standing {
 }
 
 /// A node's statement of itself. Only the node makes it, and all pass it on. The one that is
-/// greater in (incarnation, version, standing) holds.
+/// greater in (incarnation, version, state) holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Announcement {
     #[serde(rename = "i")]
@@ -53,7 +53,7 @@ pub(crate) struct Announcement {
     #[serde(rename = "t")]
     pub ttl_ms: u64,
     #[serde(rename = "s", default, skip_serializing_if = "is_live")]
-    pub standing: u8,
+    pub state: u8,
     /// The node says that it has caught up.
     #[serde(rename = "y", default)]
     pub synced: bool,
@@ -81,10 +81,10 @@ impl Announcement {
         self.replica.0
     }
 
-    /// The standing, or `None` for one that a later release invented.
-    pub(crate) fn standing(&self) -> Option<Standing> {
-        [Standing::Live, Standing::Suspected, Standing::Ended, Standing::Left]
-            .get(usize::from(self.standing))
+    /// The state, or `None` for one that a later release invented.
+    pub(crate) fn state(&self) -> Option<MemberState> {
+        [MemberState::Live, MemberState::Suspected, MemberState::Ended, MemberState::Left]
+            .get(usize::from(self.state))
             .copied()
     }
 
@@ -97,10 +97,10 @@ impl Announcement {
             && self.ttl_ms <= TTL_MS_MAX
             && self.addresses.len() <= ADDRESSES_MAX
             && self.addresses.iter().all(|address| address.len() <= ADDRESS_BYTES_MAX)
-            && self.standing().is_some()
+            && self.state().is_some()
     }
 }
 
-fn is_live(standing: &u8) -> bool {
-    *standing == 0
+fn is_live(state: &u8) -> bool {
+    *state == 0
 }

@@ -7,11 +7,11 @@ use serde_bytes::ByteBuf;
 
 use counter_core::{ReplicaId, VersionVector};
 
-use super::announcement::{Announcement, Standing, Suspicion};
+use super::announcement::{Announcement, MemberState, Suspicion};
 use super::answer::{Noted, PageMessage, Refused, Response, StateMessage};
 use super::digest::{DigestPiece, cut};
 use super::encoding::{self as wire, Hash, Id, VERSION};
-use super::gossip::Gossip;
+use super::gossip::GossipMessage;
 use super::request::{
     AckRequest, Ask, Compare, ConfirmMessage, DigestPart, PullPage, Request, TargetMessage, Tell,
 };
@@ -55,7 +55,7 @@ fn assert_golden<T: Serialize + DeserializeOwned + std::fmt::Debug>(name: &str, 
     }
 }
 
-fn announcement(standing: Standing) -> Announcement {
+fn announcement(state: MemberState) -> Announcement {
     Announcement {
         replica: Id(ORD),
         region: "ord".to_owned(),
@@ -63,7 +63,7 @@ fn announcement(standing: Standing) -> Announcement {
         release: "0.1.0".to_owned(),
         version: 7,
         ttl_ms: 90_000,
-        standing: standing as u8,
+        state: state as u8,
         synced: true,
         addresses: Vec::new(),
     }
@@ -87,7 +87,7 @@ fn addressed() -> Announcement {
     ];
     Announcement {
         addresses: addresses.map(ByteBuf::from).to_vec(),
-        ..announcement(Standing::Live)
+        ..announcement(MemberState::Live)
     }
 }
 
@@ -126,24 +126,27 @@ fn delta() -> ByteBuf {
 
 #[test]
 fn gossip() {
-    let gossip = Gossip { version: VERSION, sequence: 42, ..Gossip::default() };
+    let gossip = GossipMessage { version: VERSION, sequence: 42, ..GossipMessage::default() };
     assert_golden(
         "gossip_announcement",
-        &Gossip { announcement: Some(announcement(Standing::Live)), ..gossip.clone() },
+        &GossipMessage { announcement: Some(announcement(MemberState::Live)), ..gossip.clone() },
     );
     assert_golden(
         "gossip_leave",
-        &Gossip { announcement: Some(announcement(Standing::Left)), ..gossip.clone() },
+        &GossipMessage { announcement: Some(announcement(MemberState::Left)), ..gossip.clone() },
     );
     assert_golden(
         "gossip_announcement_addresses",
-        &Gossip { announcement: Some(addressed()), ..gossip.clone() },
+        &GossipMessage { announcement: Some(addressed()), ..gossip.clone() },
     );
     let suspicion = Suspicion { replica: Id(ORD), version: 7, by: Id(FRA) };
-    assert_golden("gossip_suspicion", &Gossip { suspicion: Some(suspicion), ..gossip.clone() });
+    assert_golden(
+        "gossip_suspicion",
+        &GossipMessage { suspicion: Some(suspicion), ..gossip.clone() },
+    );
     let [whole, change] = targets();
-    assert_golden("gossip_target", &Gossip { target: Some(whole), ..gossip.clone() });
-    assert_golden("gossip_target_change", &Gossip { target: Some(change), ..gossip });
+    assert_golden("gossip_target", &GossipMessage { target: Some(whole), ..gossip.clone() });
+    assert_golden("gossip_target_change", &GossipMessage { target: Some(change), ..gossip });
 }
 
 #[test]
@@ -157,7 +160,7 @@ fn requests() {
     assert_golden("compare", &Request::compare(compare.clone()));
     assert_golden("compare_stale", &Request::compare(Compare { stale: true, ..compare }));
     let ask = Ask {
-        announcement: announcement(Standing::Live),
+        announcement: announcement(MemberState::Live),
         have: vector(),
         uncommitted: ByteBuf::new(),
         birth: None,
@@ -176,7 +179,7 @@ fn requests() {
         &Request::pull(PullPage { only, cursor: Some(ByteBuf::from(vec![9, 8, 7])), ..pull }),
     );
     let tell = Tell {
-        announcement: announcement(Standing::Left),
+        announcement: announcement(MemberState::Left),
         have: vector(),
         uncommitted: ByteBuf::new(),
         delta: Some(delta()),
@@ -225,9 +228,9 @@ fn answers() {
     };
     assert_golden("state_of_hashes", &Response::state(state.clone()));
     let announcements = vec![
-        announcement(Standing::Live),
-        announcement(Standing::Suspected),
-        announcement(Standing::Ended),
+        announcement(MemberState::Live),
+        announcement(MemberState::Suspected),
+        announcement(MemberState::Ended),
     ];
     assert_golden(
         "state",

@@ -19,14 +19,14 @@ pub(crate) fn is_delta(payload: &[u8]) -> bool {
 /// A gossip message without cells. Each part is optional, and parts that a later release adds are
 /// ignored.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Gossip {
+pub(crate) struct GossipMessage {
     #[serde(rename = "v")]
     pub version: u64,
     /// Raised with each message of this sender, because gossip layers drop messages with the same
     /// bytes.
     #[serde(rename = "n")]
     pub sequence: u64,
-    /// The sender's own announcement, sent on change and as a heartbeat. Its standing is `Left`
+    /// The sender's own announcement, sent on change and as a heartbeat. Its state is `Left`
     /// when the sender leaves.
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
     pub announcement: Option<Announcement>,
@@ -43,7 +43,7 @@ pub(crate) struct Gossip {
 pub(crate) struct Sequence(u64);
 
 impl Sequence {
-    pub(crate) fn seal(&mut self, mut gossip: Gossip) -> Vec<u8> {
+    pub(crate) fn seal(&mut self, mut gossip: GossipMessage) -> Vec<u8> {
         self.0 += 1;
         gossip.version = VERSION;
         gossip.sequence = self.0;
@@ -58,14 +58,14 @@ mod tests {
     #[test]
     fn equal_contents_have_unequal_bytes() {
         let mut sequence = Sequence::default();
-        let gossip = Gossip::default();
+        let gossip = GossipMessage::default();
         assert_ne!(sequence.seal(gossip.clone()), sequence.seal(gossip));
     }
 
     #[test]
     fn first_byte_tells_a_delta() {
         assert!(is_delta(&counter_core::Delta::default().encode()));
-        assert!(!is_delta(&Sequence::default().seal(Gossip::default())) && !is_delta(&[]));
+        assert!(!is_delta(&Sequence::default().seal(GossipMessage::default())) && !is_delta(&[]));
     }
 
     #[test]
@@ -77,7 +77,7 @@ mod tests {
             zz: Vec<u8>,
         }
         let bytes = encoding::encode(&Later { v: VERSION, n: 4, zz: vec![1; 9] });
-        let gossip: Gossip = encoding::decode(&bytes, 1000).unwrap();
+        let gossip: GossipMessage = encoding::decode(&bytes, 1000).unwrap();
         assert_eq!(gossip.sequence, 4);
         assert!(gossip.announcement.is_none());
     }

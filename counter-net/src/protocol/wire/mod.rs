@@ -17,11 +17,11 @@ mod gossip;
 mod request;
 
 pub(super) use announcement::{
-    ADDRESS_BYTES_MAX, ADDRESSES_MAX, Announcement, RELEASE_BYTES_MAX, Standing, Suspicion,
+    ADDRESS_BYTES_MAX, ADDRESSES_MAX, Announcement, MemberState, RELEASE_BYTES_MAX, Suspicion,
 };
 #[cfg(feature = "node")]
 pub(crate) use answer::refusal;
-pub(super) use answer::{Noted, Numbered, PageMessage, Response, StateMessage};
+pub(super) use answer::{Noted, Numbered, PageMessage, Refused, Response, StateMessage};
 pub(super) use digest::{
     DigestAssembly, DigestEntries, DigestPiece, NONE_FOLLOW, PartNumber, PeerStatus, WholeDigest,
     cut,
@@ -30,7 +30,7 @@ pub(super) use encoding::{
     Hash, Id, check_length, decode, decode_delta, encode, pack_ids, push_varint, take_varint,
 };
 pub(crate) use encoding::{pack_vector, unpack_vector};
-pub(super) use gossip::{Gossip, Sequence, is_delta};
+pub(super) use gossip::{GossipMessage, Sequence, is_delta};
 pub(super) use request::{
     AckRequest, Ask, Compare, ConfirmMessage, DigestPart, NumberAsk, PullPage, Request,
     TargetMessage, Tell,

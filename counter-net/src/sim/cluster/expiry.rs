@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use counter_core::KeyId;
+
 use super::Sim;
+use super::host::Alive;
 use crate::protocol::Input;
 
 /// The time at which every world begins, in milliseconds since 1970.
-const START_MS: u64 = 1_700_000_000_000;
+pub(super) const START_MS: u64 = 1_700_000_000_000;
 /// The most by which a node's clock is ahead, in milliseconds.
-const AHEAD_MAX: u64 = 2_000;
+pub(super) const AHEAD_MAX: u64 = 2_000;
 /// The counters that a node ends at once: few, so that some wait.
 const EXPIRED_AT_ONCE: usize = 2;
 
@@ -27,12 +30,18 @@ impl Sim {
         if alive.replica.next_expiry(now_ms).is_none_or(|at| at > now_ms) {
             return;
         }
+        self.drop_cells(host, |alive| alive.replica.expire(now_ms, EXPIRED_AT_ONCE));
+    }
+
+    /// Has a node drop own cells, and hands it its change if it did.
+    pub(super) fn drop_cells(&mut self, host: usize, drop: impl FnOnce(&mut Alive) -> Vec<KeyId>) {
+        let Some(alive) = self.hosts[host].alive.as_mut() else { return };
         // The ledger must look at pending adds before they are dropped.
         alive.replica.flush();
         self.look(host);
         let Some(alive) = self.hosts[host].alive.as_mut() else { return };
         let cells = self.ledger.as_ref().map(|ledger| ledger.own_cells(&alive.replica));
-        let changed = alive.replica.expire(now_ms, EXPIRED_AT_ONCE);
+        let changed = drop(alive);
         if let (Some(ledger), Some(cells)) = (self.ledger.as_mut(), cells) {
             ledger.expired(&alive.replica, &cells);
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use counter_core::{CounterMap, REPLICAS_MAX, Replica, ReplicaId, VersionVector};
+use counter_core::{CounterMap, ExpiredBuckets, REPLICAS_MAX, Replica, ReplicaId, VersionVector};
 
 use crate::protocol::{NodeId, Replicator};
 use crate::sim::{Cost, SimConfig};
@@ -52,6 +52,10 @@ pub(super) struct Alive {
     pub dialling: BTreeSet<usize>,
     /// Whether discovery has answered.
     pub is_sure: bool,
+    /// How far the own cells of expired buckets are dropped.
+    pub expired_buckets: ExpiredBuckets,
+    /// When it looks for expired buckets again.
+    pub next_sweep: Duration,
 }
 
 impl std::fmt::Debug for Alive {
@@ -162,6 +166,8 @@ impl Host {
             wake_at: None,
             dialling: BTreeSet::new(),
             is_sure: false,
+            expired_buckets: ExpiredBuckets::default(),
+            next_sweep: now,
         });
     }
 

@@ -146,6 +146,7 @@ impl Sim {
     /// message on.
     pub(in crate::sim) fn hand(&mut self, host: usize, input: Input, from: Option<usize>) {
         self.expire(host);
+        self.drop_expired_buckets(host);
         let now = self.now;
         let local = self.hosts[host].local(now);
         let slowness = self.hosts[host].slowness;

@@ -82,6 +82,8 @@ pub struct Mix {
     pub remove: u8,
     /// Counters that are given a time at which they end.
     pub expire: u8,
+    /// Adds to windows. At the end nothing may be left of them.
+    pub visit: u8,
 
     /// How long counters live from their making, in milliseconds, by the prefix of their names. At
     /// the end nothing may be left of them.
@@ -150,6 +152,7 @@ const CALM: Mix = Mix {
     flood_twice: 0,
     remove: 0,
     expire: 0,
+    visit: 0,
     lifetimes: &[],
     resets_ids: false,
     counters_max: None,
@@ -392,6 +395,29 @@ impl Mix {
         ..Self::EVERYTHING_ENDS
     };
 
+    /// Windows among cuts, newcomers and removals.
+    pub const WINDOWS: Mix = Mix {
+        name: "windows",
+        visit: 16,
+        remove: 2,
+        pauses: &[1, 20, 200, 800, 2000],
+        ..Self::PARTITIONS
+    };
+    /// Windows while nodes with directories crash, lag and are set back to an earlier time.
+    pub const WINDOWS_AND_CRASHES: Mix = Mix {
+        name: "windows and crashes",
+        visit: 16,
+        pauses: &[1, 20, 200, 800, 2000],
+        ..Self::REMOVALS_AND_CRASHES
+    };
+    /// Windows while nodes without directories leave and are killed.
+    pub const WINDOWS_AND_LEAVES: Mix = Mix {
+        name: "windows and leaves",
+        visit: 16,
+        pauses: &[1, 20, 200, 800, 2000],
+        ..Self::REMOVALS_AND_LEAVES
+    };
+
     /// Every mix.
     pub const ALL: &'static [Mix] = &[
         Self::PARTITIONS,
@@ -420,6 +446,9 @@ impl Mix {
         Self::EXPIRIES_AND_CRASHES,
         Self::EXPIRIES_AND_LEAVES,
         Self::EVERYTHING_EXPIRES,
+        Self::WINDOWS,
+        Self::WINDOWS_AND_CRASHES,
+        Self::WINDOWS_AND_LEAVES,
     ];
 
     /// The mix of this name.

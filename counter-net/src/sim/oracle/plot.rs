@@ -32,6 +32,10 @@ pub(super) enum Act {
         counter: &'static str,
         is_negative: bool,
     },
+    /// Adds to a window.
+    Visit {
+        node: usize,
+    },
     Reset {
         node: usize,
         key: usize,
@@ -161,10 +165,11 @@ enum StepKind {
     Full,
     Remove,
     Expire,
+    Visit,
 }
 
 /// The weight of each kind. The order is part of every seed's story.
-fn weights(mix: &Mix) -> [(u8, StepKind); 27] {
+fn weights(mix: &Mix) -> [(u8, StepKind); 28] {
     [
         (mix.add, StepKind::Add),
         (mix.subtract, StepKind::Subtract),
@@ -193,6 +198,7 @@ fn weights(mix: &Mix) -> [(u8, StepKind); 27] {
         (mix.full, StepKind::Full),
         (mix.remove, StepKind::Remove),
         (mix.expire, StepKind::Expire),
+        (mix.visit, StepKind::Visit),
     ]
 }
 
@@ -271,6 +277,10 @@ impl Author<'_> {
             StepKind::Add | StepKind::Subtract => {
                 let (node, counter) = (self.up()?, COUNTERS[self.dice.usize(..COUNTERS.len())]);
                 self.push(Act::Add { node, counter, is_negative: kind == StepKind::Subtract });
+            }
+            StepKind::Visit => {
+                let node = self.up()?;
+                self.push(Act::Visit { node });
             }
             StepKind::Reset => {
                 let (node, key) = (self.up()?, self.dice.usize(..1000));

@@ -26,6 +26,20 @@ impl Stage<'_> {
         }
     }
 
+    /// Adds to the current bucket of a window.
+    pub(super) fn visit(&mut self, number: usize) {
+        let Some(host) = self.taking(number) else { return };
+        let (region, writer) = (self.sim.region(host).to_owned(), self.sim.writer_of(host));
+        let bucket = self.sim.bucket_of(host, "visits");
+        let (name, amount) = self.sim.ledger_mut().next_add(&bucket, &region);
+        // A bucket that is full of adds has a number behind the name of its window.
+        let window = name.rsplit(':').next().unwrap_or_default();
+        if self.sim.add_to_window_unwatched(host, window, amount.unsigned_abs()) {
+            self.sim.ledger_mut().added(&bucket, &region, writer, false);
+            self.sim.hand(host, Input::LocalChange, None);
+        }
+    }
+
     /// Adds to counters with names that are new.
     pub(super) fn add_names(&mut self, number: usize, count: usize) {
         for _ in 0..count {

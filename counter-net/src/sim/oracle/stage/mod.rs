@@ -91,6 +91,7 @@ impl<'a> Stage<'a> {
                 .iter()
                 .map(|(prefix, ms)| ((*prefix).to_owned(), Duration::from_millis(*ms)))
                 .collect(),
+            windows: mix.visit > 0,
             ..usual
         });
         sim.keep_ledger(Ledger::new(dedup_max));
@@ -146,6 +147,7 @@ impl<'a> Stage<'a> {
                 self.start(*node, *region, *has_directory, knows)
             }
             Act::Add { node, counter, is_negative } => self.add(*node, counter, *is_negative),
+            Act::Visit { node } => self.visit(*node),
             Act::Reset { node, key } => self.reset(*node, *key),
             Act::Remove { node, key } => self.remove(*node, *key),
             Act::Expire { node, key, after } => self.expire(*node, *key, *after),

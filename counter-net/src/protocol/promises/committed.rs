@@ -18,7 +18,7 @@ const DEFERRED_MAX: usize = 256;
 
 /// A request that waits until the disk names its sender.
 #[derive(Debug)]
-pub(super) struct DeferredRequest {
+pub(crate) struct DeferredRequest {
     pub peer: NodeId,
     pub id: u64,
     pub payload: Vec<u8>,
@@ -30,7 +30,7 @@ pub(super) struct DeferredRequest {
 ///
 /// Invariant: `on_disk` never names a version that the disk does not hold.
 #[derive(Debug, Default)]
-pub(crate) struct Commits {
+pub(crate) struct Committed {
     on_disk: Option<VersionVector>,
     /// In order of arrival.
     deferred: VecDeque<DeferredRequest>,
@@ -38,7 +38,7 @@ pub(crate) struct Commits {
     is_publishing_held: bool,
 }
 
-impl Commits {
+impl Committed {
     /// There is a store, and it holds these versions.
     pub(crate) fn follow(&mut self, on_disk: VersionVector) {
         self.on_disk = Some(on_disk);
@@ -99,7 +99,7 @@ impl Commits {
     }
 
     /// Defers a request until the disk names `requester`. False if there is no room.
-    pub(super) fn defer(
+    pub(crate) fn defer(
         &mut self,
         peer: NodeId,
         id: u64,
@@ -115,7 +115,7 @@ impl Commits {
     }
 
     /// Takes the requests whose senders the disk names now, in order of arrival.
-    pub(super) fn take_kept(&mut self, map: &CounterMap) -> VecDeque<DeferredRequest> {
+    pub(crate) fn take_kept(&mut self, map: &CounterMap) -> VecDeque<DeferredRequest> {
         let (kept, left) = std::mem::take(&mut self.deferred)
             .into_iter()
             .partition(|request| self.keeps(map, request.requester));
@@ -124,7 +124,7 @@ impl Commits {
     }
 
     /// Takes the requests of one peer, in order of arrival.
-    pub(super) fn take_of(&mut self, peer: NodeId) -> VecDeque<DeferredRequest> {
+    pub(crate) fn take_of(&mut self, peer: NodeId) -> VecDeque<DeferredRequest> {
         let (taken, left) = std::mem::take(&mut self.deferred)
             .into_iter()
             .partition(|request| request.peer == peer);
@@ -134,7 +134,7 @@ impl Commits {
 }
 
 /// The committed part of another node's digest, which is `behind` by these versions.
-pub(super) fn promised(have: &VersionVector, behind: &VersionVector) -> VersionVector {
+pub(crate) fn committed_part(have: &VersionVector, behind: &VersionVector) -> VersionVector {
     have.iter()
         .map(|(writer, version)| (writer, version.saturating_sub(behind.get(writer))))
         .collect()
@@ -150,12 +150,12 @@ mod tests {
             entries.iter().map(|(node, version)| (ReplicaId::new(*node, 1), *version)).collect()
         };
         let held: VersionVector = vector(&[(1, 5), (2, 3), (3, 1)]);
-        let mut commits = Commits::default();
-        assert!(commits.behind(&held).is_empty(), "without a store all is promised");
-        commits.follow(vector(&[(1, 2)]));
-        commits.note(ReplicaId::new(2, 1), 3);
-        let behind = commits.behind(&held);
+        let mut committed = Committed::default();
+        assert!(committed.behind(&held).is_empty(), "without a store all is promised");
+        committed.follow(vector(&[(1, 2)]));
+        committed.note(ReplicaId::new(2, 1), 3);
+        let behind = committed.behind(&held);
         assert_eq!(behind, vector(&[(1, 3), (3, 1)]));
-        assert_eq!(promised(&held, &behind), vector(&[(1, 2), (2, 3)]));
+        assert_eq!(committed_part(&held, &behind), vector(&[(1, 2), (2, 3)]));
     }
 }

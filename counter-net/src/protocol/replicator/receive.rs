@@ -2,16 +2,14 @@
 
 use counter_core::Replica;
 
+use super::Replicator;
 use crate::protocol::input::NodeId;
 use crate::protocol::output::{Refusal, Verdict};
-use crate::protocol::replicator::Replicator;
-use crate::protocol::stats::Kind;
-use crate::protocol::wire;
-use crate::protocol::wire::{Announcement, Suspicion};
-use crate::protocol::wire::{Gossip, is_delta};
+use crate::protocol::stats::{Event, Kind};
+use crate::protocol::wire::{self, GossipMessage, is_delta};
 
 impl Replicator {
-    pub(crate) fn on_gossip(
+    pub(super) fn on_gossip(
         &mut self,
         replica: &mut Replica,
         token: u64,
@@ -22,15 +20,15 @@ impl Replicator {
             Ok(()) => Verdict::Accept,
             // Nobody is to blame for a later release, or for a bound of this node.
             Err(reason @ (Refusal::UnknownVersion | Refusal::JoinRefused)) => {
-                self.out.stats.refuse(reason);
+                self.ctx.out.count_refusal(reason);
                 Verdict::Ignore
             }
             Err(reason) => {
-                self.out.refuse(signer, reason);
+                self.ctx.out.refuse(signer, reason);
                 Verdict::Reject
             }
         };
-        self.out.verdict(token, verdict);
+        self.ctx.out.verdict(token, verdict);
     }
 
     fn take_gossip(
@@ -42,18 +40,19 @@ impl Replicator {
         if is_delta(payload) {
             return self.take_delta(replica, signer, payload);
         }
-        let read = wire::decode(payload, self.config.payload_bytes_max);
-        let is_target = read.as_ref().is_ok_and(|gossip: &Gossip| gossip.target.is_some());
+        let read = wire::decode(payload, self.ctx.config.payload_bytes_max);
+        let is_target = read.as_ref().is_ok_and(|message: &GossipMessage| message.target.is_some());
         let kind = if is_target { Kind::Confirm } else { Kind::GossipPresence };
-        let gossip = self.counted(kind, payload, read)?;
-        if let Some(said) = gossip.announcement {
-            self.take_signed(signer, &said)?;
+        let message = self.counted(kind, payload, read)?;
+        let Self { ctx, peers, membership, .. } = self;
+        if let Some(said) = message.announcement {
+            membership.take_signed(ctx, peers, signer, &said)?;
         }
-        if let Some(suspicion) = gossip.suspicion {
-            self.take_suspicion(&suspicion);
+        if let Some(suspicion) = message.suspicion {
+            membership.take_suspicion(ctx, peers, &suspicion);
         }
-        if let Some(target) = gossip.target {
-            self.take_gossiped_target(signer, &target)?;
+        if let Some(target) = message.target {
+            self.stability.take_target(ctx, signer, &target)?;
         }
         Ok(())
     }
@@ -65,24 +64,8 @@ impl Replicator {
         payload: &[u8],
         read: Result<T, Refusal>,
     ) -> Result<T, Refusal> {
-        self.out.stats.count_in(if read.is_ok() { kind } else { Kind::Other }, payload.len());
+        self.ctx.out.count_in(if read.is_ok() { kind } else { Kind::Other }, payload.len());
         read
-    }
-
-    /// Takes an announcement from its author.
-    pub(crate) fn take_signed(
-        &mut self,
-        signer: NodeId,
-        said: &Announcement,
-    ) -> Result<(), Refusal> {
-        if said.replica().node != signer.0 {
-            return Err(Refusal::ForgedWriter);
-        }
-        self.take_announcement(said, true)
-    }
-
-    fn take_suspicion(&mut self, suspicion: &Suspicion) {
-        self.suspected_by_other(suspicion.replica.0, suspicion.version);
     }
 
     /// Takes gossiped cells. They are accepted from their writer's node alone.
@@ -92,7 +75,7 @@ impl Replicator {
         signer: NodeId,
         bytes: &[u8],
     ) -> Result<(), Refusal> {
-        let read = wire::check_length(bytes, self.config.payload_bytes_max)
+        let read = wire::check_length(bytes, self.ctx.config.payload_bytes_max)
             .and_then(|()| wire::decode_delta(bytes));
         let mut delta = self.counted(Kind::GossipDelta, bytes, read)?;
         if delta.replicas().any(|writer| writer.node != signer.0) {
@@ -105,7 +88,7 @@ impl Replicator {
         // own.
         delta.retain(|writer| !replica.map().is_ended(writer));
         if delta.is_empty() {
-            self.out.stats.ended_ignored += 1;
+            self.ctx.out.count(Event::EndedIgnored);
             return Ok(());
         }
         self.join_or_wait(replica, signer, delta, bytes.len())

@@ -1,18 +1,18 @@
 //! Answers peers' requests at once, from the present state and within bounds. Only a newcomer's
 //! first request waits for the next commit.
 
-use counter_core::{Cursor, Delta, Replica, ReplicaId};
+use counter_core::{Cursor, Delta, Replica, ReplicaId, VersionVector};
 use serde_bytes::ByteBuf;
 
-use super::commits::DeferredRequest;
+use super::Replicator;
+use super::digests::not_ended;
 use crate::protocol::input::NodeId;
 use crate::protocol::output::Refusal;
-use crate::protocol::replicator::Replicator;
+use crate::protocol::promises::DeferredRequest;
 use crate::protocol::stats::Kind;
-use crate::protocol::wire::DigestPiece;
-use crate::protocol::wire::{self, Hash, pack_vector, unpack_vector};
+use crate::protocol::wire::{self, DigestPiece, Hash, pack_vector, unpack_vector};
 use crate::protocol::wire::{
-    Ask, Compare, PageMessage, PullPage, Request, Response, StateMessage, Tell,
+    AckRequest, Ask, Compare, PageMessage, PullPage, Request, Response, StateMessage, Tell,
 };
 
 /// The longest first delta of a requester, in bytes. It holds one record.
@@ -32,7 +32,13 @@ impl From<Response> for Served {
 }
 
 impl Replicator {
-    pub(crate) fn on_request(
+    /// True if an answer or own cells wait for a commit. After one, feed
+    /// [`Input::LocalChange`](crate::protocol::Input::LocalChange).
+    pub fn awaits_commit(&self) -> bool {
+        self.committed.is_awaited()
+    }
+
+    pub(super) fn on_request(
         &mut self,
         replica: &mut Replica,
         peer: NodeId,
@@ -40,12 +46,27 @@ impl Replicator {
         payload: &[u8],
     ) {
         let request = wire::decode(payload, usize::MAX);
-        self.out.stats.count_in(request.as_ref().map_or(Kind::Other, kind_of), payload.len());
+        self.ctx.out.count_in(request.as_ref().map_or(Kind::Other, kind_of), payload.len());
         self.answer(replica, peer, id, payload, request);
     }
 
+    /// Answers the requests whose senders' records have reached the disk.
+    pub(super) fn serve_deferred(&mut self, replica: &mut Replica) {
+        for DeferredRequest { peer, id, payload, .. } in self.committed.take_kept(replica.map()) {
+            self.answer(replica, peer, id, &payload, wire::decode(&payload, usize::MAX));
+        }
+    }
+
+    /// Refuses the deferred requests of a peer that is gone, so that the driver keeps none of them.
+    pub(super) fn refuse_deferred(&mut self, peer: NodeId) {
+        for DeferredRequest { id, .. } in self.committed.take_of(peer) {
+            let refused = Response::refused(Refusal::NotRecorded);
+            self.ctx.out.respond(peer, id, Kind::Other, &refused);
+        }
+    }
+
     /// Answers a request now, or once this node's disk names its sender.
-    pub(crate) fn answer(
+    fn answer(
         &mut self,
         replica: &mut Replica,
         peer: NodeId,
@@ -57,18 +78,20 @@ impl Replicator {
         let served = request.and_then(|request| self.serve(replica, peer, request));
         let answered = match served {
             Ok(Served::Now(response)) => Ok(*response),
-            Ok(Served::Deferred(requester)) if self.commits.defer(peer, id, payload, requester) => {
+            Ok(Served::Deferred(requester))
+                if self.committed.defer(peer, id, payload, requester) =>
+            {
                 return;
             }
             Ok(Served::Deferred(_)) => Err(Refusal::NotRecorded),
             Err(reason) => Err(reason),
         };
         let response = answered.unwrap_or_else(|reason| {
-            self.out.refuse(peer, reason);
+            self.ctx.out.refuse(peer, reason);
             Response::refused(reason)
         });
-        let response = Response { incarnation: Some(self.own.incarnation), ..response };
-        self.out.respond(peer, id, kind, &response);
+        let response = Response { incarnation: Some(self.ctx.own.incarnation), ..response };
+        self.ctx.out.respond(peer, id, kind, &response);
         if !matches!(kind, Kind::Compare | Kind::Confirm) {
             // The request may show that this node lacks something. The answer goes first.
             self.plan(replica);
@@ -82,15 +105,12 @@ impl Replicator {
         request: Request,
     ) -> Result<Served, Refusal> {
         if let Some(ask) = &request.number {
-            return self.serve_number(replica, peer, ask).map(Served::from);
+            let numbered = self.membership.serve_number(replica, peer, ask)?;
+            return Ok(Response::numbered(numbered).into());
         }
-        if self.numbering.is_open() {
+        if self.membership.numbering().is_open() {
             let wants_state = request.ask.is_some() || request.compare.is_some();
-            return if wants_state {
-                Ok(self.unnumbered().into())
-            } else {
-                Err(Refusal::NotRecorded)
-            };
+            return if wants_state { Ok(unnumbered().into()) } else { Err(Refusal::NotRecorded) };
         }
         match request {
             Request { compare: Some(compare), .. } => {
@@ -100,26 +120,17 @@ impl Replicator {
             Request { pull: Some(pull), .. } => return self.serve_pull(replica, peer, &pull),
             Request { tell: Some(tell), .. } => self.serve_tell(replica, peer, &tell),
             Request { ack: Some(ack), .. } => self.serve_ack(replica, peer, &ack),
-            Request { confirm: Some(confirm), .. } => self.serve_confirm(replica, peer, &confirm),
-            Request { digest: Some(digest), .. } => self.serve_digest(replica, peer, &digest),
+            Request { confirm: Some(confirm), .. } => self
+                .stability
+                .serve(&self.ctx, replica.map(), &mut self.peers, peer, &confirm)
+                .map(Response::confirm),
+            Request { digest: Some(digest), .. } => {
+                self.take_part(replica, peer, &digest).map(|()| Response::taken())
+            }
             // A later release may add a kind without raising the version.
             _ => Err(Refusal::UnknownVersion),
         }
         .map(Served::from)
-    }
-
-    /// Answers the requests whose senders' records have reached the disk.
-    pub(crate) fn serve_deferred(&mut self, replica: &mut Replica) {
-        for DeferredRequest { peer, id, payload, .. } in self.commits.take_kept(replica.map()) {
-            self.answer(replica, peer, id, &payload, wire::decode(&payload, usize::MAX));
-        }
-    }
-
-    /// Refuses the deferred requests of a peer that is gone, so that the driver keeps none of them.
-    pub(super) fn refuse_deferred(&mut self, peer: NodeId) {
-        for DeferredRequest { id, .. } in self.commits.take_of(peer) {
-            self.out.respond(peer, id, Kind::Other, &Response::refused(Refusal::NotRecorded));
-        }
     }
 
     fn serve_compare(
@@ -132,14 +143,14 @@ impl Replicator {
         let state = Hash(replica.state_hash().0);
         let equal = Hash(seen.digest_hash()) == compare.seen;
         let announcements_differ =
-            compare.stale || Hash(self.members.hash()) != compare.announcements;
+            compare.stale || Hash(self.membership.hash()) != compare.announcements;
         if equal && state != compare.state {
-            self.diverged(peer);
+            self.anti_entropy.diverged(&mut self.ctx, &mut self.peers, peer);
         }
-        let behind = self.not_promised(&seen);
+        let behind = self.exchange(replica).not_promised(&seen);
         // One message names at most this many writers that are behind.
         let is_whole =
-            equal && state == compare.state && behind.len() <= self.config.digest_replicas_max;
+            equal && state == compare.state && behind.len() <= self.ctx.config.digest_replicas_max;
         if is_whole && !announcements_differ {
             self.hear(replica, peer, seen);
             return Response {
@@ -151,7 +162,7 @@ impl Replicator {
             let response = self.state(peer, None, state, true, None);
             return Response { uncommitted: pack_vector(&behind), ..response };
         }
-        let digest = self.digest_for(replica, peer);
+        let digest = self.exchange(replica).digest_for(peer);
         self.state(peer, Some(digest), state, announcements_differ, None)
     }
 
@@ -174,7 +185,7 @@ impl Replicator {
             synced: self.is_synced(),
             waits: self.bootstrap.waits(&self.peers, peer),
             announcements: if announcements {
-                self.members.announcements(self.now)
+                self.membership.announcements(self.ctx.now)
             } else {
                 Vec::new()
             },
@@ -191,10 +202,10 @@ impl Replicator {
         peer: NodeId,
         ask: &Ask,
     ) -> Result<Served, Refusal> {
-        self.take_signed(peer, &ask.announcement)?;
+        self.membership.take_signed(&mut self.ctx, &self.peers, peer, &ask.announcement)?;
         let requester = ask.announcement.replica();
-        self.not_ended(replica, requester)?;
-        self.serves(requester)?;
+        not_ended(replica, requester)?;
+        self.check_served(requester)?;
         if let Some(birth) = &ask.birth {
             if birth.len() > BIRTH_BYTES_MAX {
                 return Err(Refusal::TooLarge);
@@ -205,58 +216,51 @@ impl Replicator {
             }
             self.join(replica, delta)?;
         }
-        let digest = self.read_digest(
-            peer,
-            Some(requester.incarnation),
-            (&ask.have, &ask.uncommitted),
-            ask.part,
-            None,
-        )?;
-        self.check_recorded(replica, requester)?;
-        if !self.commits.keeps(replica.map(), requester) {
+        let incarnation = Some(requester.incarnation);
+        let bytes: (&[u8], &[u8]) = (&ask.have, &ask.uncommitted);
+        let digest = self.read_digest(peer, incarnation, bytes, ask.part, None)?;
+        check_recorded(replica, requester)?;
+        if !self.committed.keeps(replica.map(), requester) {
             return Ok(Served::Deferred(requester));
         }
         if let Some(digest) = &digest {
-            self.heard(replica, peer, Some(requester.incarnation), digest);
+            self.heard(replica, peer, incarnation, digest);
         }
         let digest = digest.filter(|_| ask.cells);
         let page = digest.map(|digest| {
-            replica.map().page_since(&digest.have, None, None, self.config.ask_bytes_max)
+            replica.map().page_since(&digest.have, None, None, self.ctx.config.ask_bytes_max)
         });
         let whole = page
             .filter(|page| page.next.is_none() && !page.delta.is_empty())
             .map(|page| page.delta);
-        let differ = Hash(self.members.hash()) != ask.announcements;
+        let differ = Hash(self.membership.hash()) != ask.announcements;
         let state = Hash(replica.state_hash().0);
-        let digest = self.digest_for(replica, peer);
+        let digest = self.exchange(replica).digest_for(peer);
         Ok(self.state(peer, Some(digest), state, differ, whole).into())
     }
 
-    fn check_recorded(&self, replica: &Replica, requester: ReplicaId) -> Result<(), Refusal> {
-        if replica.map().record(requester).is_some() { Ok(()) } else { Err(Refusal::NotRecorded) }
-    }
-
-    /// Refuses an ended incarnation. It learns that way that it ended, and continues as a new one.
-    pub(crate) fn not_ended(&self, replica: &Replica, requester: ReplicaId) -> Result<(), Refusal> {
-        if replica.map().is_ended(requester) { Err(Refusal::Ended) } else { Ok(()) }
+    /// After its last statement, a leaver serves only the replicas that it names.
+    fn check_served(&self, requester: ReplicaId) -> Result<(), Refusal> {
+        if self.leave.serves(requester) { Ok(()) } else { Err(Refusal::NotRecorded) }
     }
 
     fn serve_pull(
         &mut self,
-        replica: &mut Replica,
+        replica: &Replica,
         peer: NodeId,
         pull: &PullPage,
     ) -> Result<Served, Refusal> {
-        if pull.replica.0.node != peer.0 {
+        let requester = pull.replica.0;
+        if requester.node != peer.0 {
             return Err(Refusal::ForgedWriter);
         }
-        self.not_ended(replica, pull.replica.0)?;
-        self.check_recorded(replica, pull.replica.0)?;
-        self.serves(pull.replica.0)?;
-        if !self.commits.keeps(replica.map(), pull.replica.0) {
-            return Ok(Served::Deferred(pull.replica.0));
+        not_ended(replica, requester)?;
+        check_recorded(replica, requester)?;
+        self.check_served(requester)?;
+        if !self.committed.keeps(replica.map(), requester) {
+            return Ok(Served::Deferred(requester));
         }
-        let have = unpack_vector(&pull.have, self.config.digest_replicas_max)?;
+        let have = unpack_vector(&pull.have, self.ctx.config.digest_replicas_max)?;
         let only = pull.writers()?;
         let cursor = pull
             .cursor
@@ -268,7 +272,7 @@ impl Replicator {
             &have,
             only.as_deref(),
             cursor.as_ref(),
-            self.config.page_bytes_max,
+            self.ctx.config.page_bytes_max,
         );
         for span in page.delta.spans() {
             self.peers.hear_writer(peer, span.replica, span.upto);
@@ -283,18 +287,14 @@ impl Replicator {
         peer: NodeId,
         tell: &Tell,
     ) -> Result<Response, Refusal> {
-        self.take_signed(peer, &tell.announcement)?;
+        self.membership.take_signed(&mut self.ctx, &self.peers, peer, &tell.announcement)?;
         let sender = tell.announcement.replica();
-        self.not_ended(replica, sender)?;
-        let digest = self.read_digest(
-            peer,
-            Some(sender.incarnation),
-            (&tell.have, &tell.uncommitted),
-            tell.part,
-            None,
-        )?;
+        not_ended(replica, sender)?;
+        let incarnation = Some(sender.incarnation);
+        let bytes: (&[u8], &[u8]) = (&tell.have, &tell.uncommitted);
+        let digest = self.read_digest(peer, incarnation, bytes, tell.part, None)?;
         if let Some(digest) = &digest {
-            self.heard(replica, peer, Some(sender.incarnation), digest);
+            self.heard(replica, peer, incarnation, digest);
         }
         if let Some(bytes) = &tell.delta {
             let delta = wire::decode_delta(bytes)?;
@@ -303,8 +303,51 @@ impl Replicator {
         if let (Some(successor), Some(digest)) = (tell.successor, &digest) {
             self.take_bequest(replica, sender, successor.0, &digest.have);
         }
-        Ok(Response::noted(self.digest_for(replica, peer)))
+        Ok(Response::noted(self.exchange(replica).digest_for(peer)))
     }
+
+    /// A peer asks how much of its own writer this node holds, and may bring the cells along.
+    fn serve_ack(
+        &mut self,
+        replica: &mut Replica,
+        peer: NodeId,
+        ack: &AckRequest,
+    ) -> Result<Response, Refusal> {
+        let writer = ack.replica.0;
+        if writer.node != peer.0 {
+            return Err(Refusal::ForgedWriter);
+        }
+        not_ended(replica, writer)?;
+        if let Some(bytes) = &ack.delta {
+            let delta = wire::decode_delta(bytes)?;
+            if delta.replicas().any(|other| other != writer) {
+                return Err(Refusal::ForgedWriter);
+            }
+            if delta.has_open_part() {
+                return Err(Refusal::Malformed);
+            }
+            self.join_or_wait(replica, peer, delta, bytes.len())?;
+        }
+        Ok(Response::ack(replica.map().seen_of(writer)))
+    }
+}
+
+/// The answer to a peer that asks before this node's number is settled: nothing is here, and it is
+/// worth waiting.
+fn unnumbered() -> Response {
+    Response::state(StateMessage {
+        have: Some(pack_vector(&VersionVector::new())),
+        part: None,
+        state: Hash(0),
+        synced: false,
+        waits: true,
+        announcements: Vec::new(),
+        delta: None,
+    })
+}
+
+fn check_recorded(replica: &Replica, requester: ReplicaId) -> Result<(), Refusal> {
+    if replica.map().record(requester).is_some() { Ok(()) } else { Err(Refusal::NotRecorded) }
 }
 
 fn kind_of(request: &Request) -> Kind {

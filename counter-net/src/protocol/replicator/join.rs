@@ -1,15 +1,24 @@
-//! Joins cells of others, or keeps them until their gap is filled, and reports what changed.
+//! Cells of others take effect, or wait until their gap is filled. What changed is reported.
 
 use counter_core::{Delta, JoinError, Joined, Replica, ReplicaId, Span};
 
+use super::Replicator;
 use crate::protocol::input::NodeId;
 use crate::protocol::output::{Alarm, Notice, Refusal};
-use crate::protocol::replicator::Replicator;
-use crate::protocol::replicator::Timer;
+use crate::protocol::stats::Event;
 
 impl Replicator {
+    /// Joins deltas in their order, up to the first one that is refused.
+    pub(super) fn join_all(
+        &mut self,
+        replica: &mut Replica,
+        deltas: Vec<Delta>,
+    ) -> Result<(), Refusal> {
+        deltas.into_iter().try_for_each(|delta| self.join(replica, delta))
+    }
+
     /// Joins a delta, and then the deltas that waited for it.
-    pub(crate) fn join(&mut self, replica: &mut Replica, delta: Delta) -> Result<(), Refusal> {
+    pub(super) fn join(&mut self, replica: &mut Replica, delta: Delta) -> Result<(), Refusal> {
         let writers: Vec<ReplicaId> = delta.replicas().collect();
         self.join_one(replica, delta, &writers)?;
         self.join_waiting(replica, &writers);
@@ -33,24 +42,24 @@ impl Replicator {
     }
 
     /// Joins the deltas that waited for these writers, as far as they are ready.
-    pub(crate) fn join_waiting(&mut self, replica: &mut Replica, writers: &[ReplicaId]) {
+    pub(super) fn join_waiting(&mut self, replica: &mut Replica, writers: &[ReplicaId]) {
         if self.is_early() {
             return;
         }
         for writer in writers {
             while let Some(mut delta) =
-                self.gaps.take_ready(*writer, replica.map().seen_of(*writer))
+                self.gossip.take_ready(*writer, replica.map().seen_of(*writer))
             {
                 delta.retain(|writer| !replica.map().is_ended(writer));
                 if let Err(reason) = self.join_one(replica, delta, &[*writer]) {
-                    self.out.stats.refuse(reason);
+                    self.ctx.out.count_refusal(reason);
                 }
             }
         }
     }
 
     /// Joins gossip of `signer`, or keeps it if versions before it are missing.
-    pub(crate) fn join_or_wait(
+    pub(super) fn join_or_wait(
         &mut self,
         replica: &mut Replica,
         signer: NodeId,
@@ -63,23 +72,20 @@ impl Replicator {
         let waits =
             |span: &Span| self.is_early() || replica.map().seen_of(span.replica) < span.after;
         let Some(gap) = delta.spans().find(waits) else { return self.join(replica, delta) };
-        self.out.stats.gaps += 1;
-        if !self.gaps.put(gap.replica, gap.after, delta, bytes, self.now) {
-            self.out.stats.gaps_dropped += 1;
-        }
-        self.timers
-            .set_by(Timer::Gap, (self.now + self.config.gap_patience).max(self.gaps.next_ask()));
+        self.gossip.wait(&mut self.ctx, gap, delta, bytes);
         Ok(())
     }
 
-    /// True until this node has caught up. Until then it may not know which incarnations ended, so
-    /// the cells of the writers themselves wait.
+    /// True until this node has caught up and has its number. Until then it may not know which
+    /// incarnations ended, so the cells of the writers themselves wait: they might end this
+    /// incarnation.
     fn is_early(&self) -> bool {
-        (!self.is_synced() && !self.peers.is_empty()) || self.waits_for_number()
+        let is_settled = self.is_synced() && !self.membership.numbering().is_open();
+        !is_settled && !self.peers.is_empty()
     }
 
     /// Joins a part of a full pull, cell by cell.
-    pub(crate) fn repair(&mut self, replica: &mut Replica, delta: Delta) -> Result<(), Refusal> {
+    pub(super) fn repair(&mut self, replica: &mut Replica, delta: Delta) -> Result<(), Refusal> {
         match replica.repair(delta) {
             Ok(joined) => {
                 self.note(replica, joined);
@@ -89,39 +95,40 @@ impl Replicator {
         }
     }
 
+    /// Tells the machines and the readers what a join changed.
     fn note(&mut self, replica: &Replica, joined: Joined) {
-        self.out.stats.cells_joined += joined.cells() as u64;
+        self.ctx.out.count_many(Event::CellJoined, joined.cells());
         if joined.conflicts > 0 {
-            self.out.stats.conflicts += joined.conflicts as u64;
-            self.out.alarm(Alarm::Conflict { cells: joined.conflicts });
+            self.ctx.out.count_many(Event::Conflict, joined.conflicts);
+            self.ctx.out.alarm(Alarm::Conflict { cells: joined.conflicts });
         }
         if joined.incarnations_changed {
             self.incarnations_changed(replica);
         }
-        let has_ended = joined.incarnations_changed && replica.map().is_ended(self.own);
+        let has_ended = joined.incarnations_changed && replica.map().is_ended(self.ctx.own);
         let has_news = joined.incarnations_changed || !joined.records.is_empty();
         if has_ended || (has_news && self.is_below_ended(replica)) {
             self.retirement.want_renewal();
         }
         if let Some(version) = joined.own_ahead {
             self.retirement.want_renewal();
-            self.out.alarm(Alarm::OwnAhead { version });
+            self.ctx.out.alarm(Alarm::OwnAhead { version });
         }
         if joined.own_changed {
             // An add that was taken back goes out at once.
-            self.timers.set_by(Timer::Flush, self.publisher.next_flush().max(self.now));
+            self.gossip.flush_soon(&mut self.ctx);
         }
         if !joined.records.is_empty() {
-            self.look_for_ended();
+            self.retirement.look_again(&mut self.ctx);
             // A record moves its writer's version without a cell, so a target may be covered now.
-            self.confirmations.look_again();
+            self.stability.look_again();
         }
         if joined.changed.is_empty() && joined.has_more_than_cells() {
             // These move the state hash and no value. Readers that show the hash need to know, and
             // so does the store, or this node would never promise them.
-            self.out.notify(Notice::Changed { keys: Vec::new() });
+            self.ctx.out.notify(Notice::Changed { keys: Vec::new() });
         }
-        self.out.changed(joined.changed);
+        self.ctx.out.changed(joined.changed);
     }
 
     fn refuse_join(&mut self, cause: &JoinError, writers: &[ReplicaId]) -> Refusal {
@@ -129,7 +136,7 @@ impl Replicator {
             return Refusal::Malformed;
         }
         self.bootstrap.set_refused(writers, true);
-        self.out.alarm(Alarm::JoinRefused { cause: cause.to_string() });
+        self.ctx.out.alarm(Alarm::JoinRefused { cause: cause.to_string() });
         Refusal::JoinRefused
     }
 }

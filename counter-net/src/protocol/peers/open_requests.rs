@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use counter_core::{ReplicaId, Version};
 
+use crate::protocol::context::{Context, Timer};
 use crate::protocol::input::NodeId;
 use crate::protocol::stats::Kind;
+use crate::protocol::wire::Request;
 
 /// A request that has no answer yet.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -66,31 +68,38 @@ impl Asked {
 
 /// Every open request, by its id.
 ///
-/// Invariant: each has a timer, [`Timer::Request`](crate::protocol::replicator::Timer), so none
-/// stays open for longer than the request timeout.
+/// Invariant: each has a timer, [`Timer::Request`], so none stays open for longer than the request
+/// timeout.
 #[derive(Debug, Default)]
-pub(crate) struct OpenRequests {
+pub(super) struct OpenRequests {
     by_id: BTreeMap<u64, OpenRequest>,
 }
 
 impl OpenRequests {
-    pub(super) fn insert(&mut self, id: u64, request: OpenRequest) {
-        self.by_id.insert(id, request);
+    /// Sends a request, and keeps it open until it is closed.
+    pub(super) fn send(&mut self, ctx: &mut Context, peer: NodeId, asked: Asked, what: &Request) {
+        let id = ctx.out.request(peer, asked.kind(), what);
+        self.by_id.insert(id, OpenRequest { peer, asked, asker: ctx.own, sent: ctx.now });
+        ctx.timers.set(Timer::Request(id), ctx.now + ctx.config.request_timeout);
     }
 
-    pub(super) fn remove(&mut self, id: u64) -> Option<OpenRequest> {
+    /// Closes a request, with its timer.
+    pub(super) fn close(&mut self, ctx: &mut Context, id: u64) -> Option<OpenRequest> {
+        ctx.timers.cancel(Timer::Request(id));
         self.by_id.remove(&id)
     }
 
-    /// The request of this id, if that peer was asked.
-    pub(super) fn get(&self, id: u64, peer: NodeId) -> Option<OpenRequest> {
-        self.by_id.get(&id).copied().filter(|request| request.peer == peer)
+    /// Closes all that a peer was asked.
+    pub(super) fn close_all_of(&mut self, ctx: &mut Context, peer: NodeId) {
+        let is_its = |(_, request): &(&u64, &OpenRequest)| request.peer == peer;
+        let ids: Vec<u64> = self.by_id.iter().filter(is_its).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.close(ctx, id);
+        }
     }
 
-    /// The ids of all that a peer was asked.
-    pub(super) fn of_peer(&self, peer: NodeId) -> Vec<u64> {
-        let is_its = |(_, request): &(&u64, &OpenRequest)| request.peer == peer;
-        self.by_id.iter().filter(is_its).map(|(id, _)| *id).collect()
+    pub(super) fn get(&self, id: u64) -> Option<&OpenRequest> {
+        self.by_id.get(&id)
     }
 
     /// How many open requests of this kind a peer has.

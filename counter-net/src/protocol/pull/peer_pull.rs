@@ -2,10 +2,13 @@
 //! until its last.
 //!
 //! Work is divided by writer, never by version interval, and a writer is pulled from one peer at a
-//! time. A pull takes the quietest writers first, and only as many at once as leave busy ones for
-//! other peers. The rest comes with the next pull.
+//! time. If that peer is silent for two seconds, its writers may be pulled from a second peer
+//! beside it: a hung peer must not hold up what others have. A pull takes the quietest writers
+//! first, and only as many at once as leave busy ones for other peers. The rest comes with the next
+//! pull.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use counter_core::{Delta, ReplicaId, Staging, Version, VersionVector};
 use serde_bytes::ByteBuf;
@@ -17,10 +20,13 @@ use crate::protocol::wire::{Id, pack_ids, pack_vector};
 
 /// A pull takes writers until they have this many versions to bring, which is about a page or two.
 const VERSIONS_A_PULL: Version = 8192;
+/// How long a pull's peer may be silent before a second peer is asked for the same writers. Several
+/// round trips of a wide link, and well below the time that a leave may take.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
 
 /// One pull from one peer.
 #[derive(Debug)]
-pub(crate) struct Pull {
+pub(super) struct PeerPull {
     /// The writers, ascending. `None` means all of them, for a repair.
     writers: Option<Vec<ReplicaId>>,
     /// Up to which version the peer was heard to hold each of them when the pull began. The pull
@@ -30,23 +36,27 @@ pub(crate) struct Pull {
     /// last page, because a span begins where its first page did.
     have: VersionVector,
     cursor: Option<Vec<u8>>,
+    /// When it began, or when the last page came.
+    heard: Duration,
     staging: Staging,
     /// True for a repair, which compares cell by cell.
-    pub repair: bool,
+    is_repair: bool,
 }
 
-/// The cells that a page completed.
+/// What a page completed.
 #[derive(Debug)]
-pub(crate) struct Progress {
+pub(crate) struct Page {
     /// The complete cells, which may be joined.
     pub ready: Delta,
     /// True if it was the last page.
-    pub done: bool,
+    pub is_last: bool,
+    /// True if the cells are joined one by one, to repair a divergence.
+    pub is_repair: bool,
 }
 
-impl Pull {
+impl PeerPull {
     /// The request for the next page.
-    pub(crate) fn request(&self, own: ReplicaId) -> PullPage {
+    pub(super) fn request(&self, own: ReplicaId) -> PullPage {
         PullPage {
             replica: Id(own),
             have: pack_vector(&self.have),
@@ -56,39 +66,41 @@ impl Pull {
     }
 
     /// Takes a page.
-    pub(crate) fn page(
+    pub(super) fn page(
         &mut self,
         delta: Delta,
         next: Option<Vec<u8>>,
-    ) -> Result<Progress, Refusal> {
+        now: Duration,
+    ) -> Result<Page, Refusal> {
+        self.heard = now;
         // A page without cells that promises more, or a cursor that stands still, would continue
         // for ever.
         if next.is_some() && (delta.is_empty() || next == self.cursor) {
             return Err(Refusal::BadPage);
         }
-        let done = next.is_none();
+        let is_last = next.is_none();
         self.cursor = next;
         // The writer has more cells than this node takes of one. That is a bound of this node, and
         // nobody's fault.
         let ready = self.staging.push(delta).map_err(|_| Refusal::JoinRefused)?;
         ready.spans().for_each(|span| self.have.raise(span.replica, span.upto));
-        Ok(Progress { ready, done })
+        Ok(Page { ready, is_last, is_repair: self.is_repair })
     }
 
-    pub(crate) fn staged_cells(&self) -> usize {
+    pub(super) fn staged_cells(&self) -> usize {
         self.staging.cell_count()
     }
 
     /// The versions that the peer was heard to hold when the pull began.
-    pub(crate) fn promised(&self) -> &VersionVector {
+    pub(super) fn promised(&self) -> &VersionVector {
         &self.promised
     }
 }
 
 /// All pulls in flight, at most one a peer.
 #[derive(Debug, Default)]
-pub(crate) struct Pulls {
-    active: BTreeMap<NodeId, Pull>,
+pub(super) struct Pulls {
+    active: BTreeMap<NodeId, PeerPull>,
     pulls_max: usize,
     staging_cells_max: usize,
     writers_max: usize,
@@ -97,7 +109,7 @@ pub(crate) struct Pulls {
 impl Pulls {
     /// At most `pulls_max` pulls, each of at most `writers_max` writers and with at most
     /// `staging_cells_max` cells staged.
-    pub(crate) fn new(pulls_max: usize, staging_cells_max: usize, writers_max: usize) -> Self {
+    pub(super) fn new(pulls_max: usize, staging_cells_max: usize, writers_max: usize) -> Self {
         Self {
             active: BTreeMap::new(),
             pulls_max,
@@ -107,28 +119,35 @@ impl Pulls {
     }
 
     /// True if a pull from `peer` may begin.
-    pub(crate) fn has_room(&self, peer: NodeId) -> bool {
+    pub(super) fn has_room(&self, peer: NodeId) -> bool {
         self.active.len() < self.pulls_max && !self.active.contains_key(&peer)
     }
 
-    /// True if `writer` is being pulled from some peer.
-    pub(crate) fn is_claimed(&self, writer: ReplicaId) -> bool {
-        self.active.values().any(|pull| {
+    /// True if `writer` is being pulled, and need not be pulled from another peer too.
+    pub(super) fn is_claimed(&self, writer: ReplicaId, now: Duration) -> bool {
+        let has_it = |pull: &&PeerPull| {
             pull.writers.as_ref().is_some_and(|writers| writers.binary_search(&writer).is_ok())
-        })
+        };
+        let mut pulls = self.active.values().filter(has_it);
+        match (pulls.next(), pulls.next()) {
+            (None, _) => false,
+            (Some(only), None) => now < only.heard + SILENCE_MAX,
+            (Some(_), Some(_)) => true,
+        }
     }
 
-    /// Begins a pull of some of the `wanted` writers (nearest first) that are not pulled yet.
+    /// Begins a pull of some of the `wanted` writers (nearest first) that are not claimed yet.
     /// `None` if there are none.
-    pub(crate) fn begin(
+    pub(super) fn begin(
         &mut self,
         peer: NodeId,
         wanted: &[(Version, ReplicaId)],
         seen: &VersionVector,
-    ) -> Option<&Pull> {
+        now: Duration,
+    ) -> Option<&PeerPull> {
         let (mut writers, mut versions) = (Vec::new(), 0_u64);
         let mut promised = VersionVector::new();
-        for (behind, writer) in wanted.iter().filter(|(_, writer)| !self.is_claimed(*writer)) {
+        for (behind, writer) in wanted.iter().filter(|(_, writer)| !self.is_claimed(*writer, now)) {
             versions = versions.saturating_add(*behind);
             if (versions > VERSIONS_A_PULL && !writers.is_empty())
                 || writers.len() == self.writers_max
@@ -143,53 +162,82 @@ impl Pulls {
         }
         writers.sort_unstable();
         let have = writers.iter().map(|writer| (*writer, seen.get(*writer))).collect();
-        Some(self.insert(peer, Some(writers), have, promised))
+        Some(self.insert(peer, (Some(writers), promised), have, now))
     }
 
     /// Begins a full pull that compares cell by cell.
-    pub(crate) fn begin_repair(&mut self, peer: NodeId) -> &Pull {
-        self.insert(peer, None, VersionVector::new(), VersionVector::new())
+    pub(super) fn begin_repair(&mut self, peer: NodeId, now: Duration) -> &PeerPull {
+        self.insert(peer, (None, VersionVector::new()), VersionVector::new(), now)
     }
 
     fn insert(
         &mut self,
         peer: NodeId,
-        writers: Option<Vec<ReplicaId>>,
+        (writers, promised): (Option<Vec<ReplicaId>>, VersionVector),
         have: VersionVector,
-        promised: VersionVector,
-    ) -> &Pull {
-        let repair = writers.is_none();
-        let pull = Pull {
+        now: Duration,
+    ) -> &PeerPull {
+        let is_repair = writers.is_none();
+        let pull = PeerPull {
             writers,
             promised,
             have,
             cursor: None,
+            heard: now,
             staging: Staging::new(self.staging_cells_max),
-            repair,
+            is_repair,
         };
         self.active.insert(peer, pull);
         &self.active[&peer]
     }
 
-    pub(crate) fn get(&self, peer: NodeId) -> Option<&Pull> {
+    pub(super) fn get(&self, peer: NodeId) -> Option<&PeerPull> {
         self.active.get(&peer)
     }
 
-    pub(crate) fn get_mut(&mut self, peer: NodeId) -> Option<&mut Pull> {
+    pub(super) fn get_mut(&mut self, peer: NodeId) -> Option<&mut PeerPull> {
         self.active.get_mut(&peer)
     }
 
     /// Ends the pull. Its writers may be pulled from any peer again, and its staged cells are
     /// dropped.
-    pub(crate) fn end(&mut self, peer: NodeId) -> Option<Pull> {
+    pub(super) fn end(&mut self, peer: NodeId) -> Option<PeerPull> {
         self.active.remove(&peer)
     }
 
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.active.len()
     }
 
-    pub(crate) fn staged_cells(&self) -> usize {
-        self.active.values().map(Pull::staged_cells).sum()
+    pub(super) fn staged_cells(&self) -> usize {
+        self.active.values().map(PeerPull::staged_cells).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silent_peer_shares_its_writers_with_one_more() {
+        let mut pulls = Pulls::new(8, 100, 100);
+        let (writer, seen) = (ReplicaId::new(1, 1), VersionVector::new());
+        let wanted = [(1, writer)];
+        let mut begins = |peer, now| pulls.begin(NodeId(peer), &wanted, &seen, now).is_some();
+        assert!(begins(1, Duration::ZERO));
+        assert!(!begins(2, SILENCE_MAX - Duration::from_millis(1)));
+        assert!(begins(2, SILENCE_MAX));
+        assert!(!begins(3, SILENCE_MAX * 3), "two pulls of a writer are enough");
+    }
+
+    #[test]
+    fn page_keeps_the_writers_with_their_peer() {
+        let mut pulls = Pulls::new(8, 100, 100);
+        let (writer, seen) = (ReplicaId::new(1, 1), VersionVector::new());
+        let _ = pulls.begin(NodeId(1), &[(1, writer)], &seen, Duration::ZERO);
+        let pull = pulls.get_mut(NodeId(1)).expect("it began");
+        assert!(pull.page(Delta::default(), None, SILENCE_MAX).is_ok());
+        assert!(pulls.is_claimed(writer, SILENCE_MAX));
+        assert!(!pulls.is_claimed(writer, SILENCE_MAX * 2));
     }
 }

@@ -1,4 +1,4 @@
-//! The outputs, in the order in which they arose. Each is counted as it is put in.
+//! The outputs, in the order in which they arose, and the counts.
 
 use std::collections::VecDeque;
 
@@ -7,16 +7,20 @@ use serde::Serialize;
 
 use crate::protocol::input::NodeId;
 use crate::protocol::output::{Alarm, Notice, Output, Refusal, Verdict};
-use crate::protocol::stats::{Kind, Stats};
-use crate::protocol::wire;
+use crate::protocol::stats::{Event, Kind, Sizes, Stats};
+use crate::protocol::wire::{self, GossipMessage, Sequence};
 
-/// The queue of outputs. Each input adds a bounded number, and the driver drains it after each
-/// input.
+/// The queue of outputs, which counts each as it is put in. Each input adds a bounded number, and
+/// the driver drains the queue after each input.
+///
+/// Invariant: no two requests have one id, and no two published payloads are alike.
 #[derive(Default, Debug)]
 pub(crate) struct Outbox {
     queue: VecDeque<Output>,
-    pub(crate) stats: Stats,
+    stats: Stats,
+    /// The number of the last request.
     last_id: u64,
+    sequence: Sequence,
 }
 
 impl Outbox {
@@ -38,6 +42,14 @@ impl Outbox {
     pub(crate) fn publish(&mut self, kind: Kind, payload: Vec<u8>) {
         self.stats.count_out(kind, payload.len());
         self.push(Output::Publish { payload });
+    }
+
+    /// Publishes an envelope. One that is longer than `bytes_max` is dropped.
+    pub(crate) fn publish_envelope(&mut self, kind: Kind, gossip: GossipMessage, bytes_max: usize) {
+        let payload = self.sequence.seal(gossip);
+        if payload.len() <= bytes_max {
+            self.publish(kind, payload);
+        }
     }
 
     /// Sends a request and returns its id.
@@ -92,6 +104,41 @@ impl Outbox {
             keys.dedup();
             self.notify(Notice::Changed { keys });
         }
+    }
+
+    /// Counts an event.
+    pub(crate) fn count(&mut self, event: Event) {
+        self.stats.count(event, 1);
+    }
+
+    /// Counts an event that happened several times.
+    pub(crate) fn count_many(&mut self, event: Event, times: usize) {
+        self.stats.count(event, times as u64);
+    }
+
+    /// Counts a message that came in.
+    pub(crate) fn count_in(&mut self, kind: Kind, bytes: usize) {
+        self.stats.count_in(kind, bytes);
+    }
+
+    /// Counts a refusal that is nobody's fault.
+    pub(crate) fn count_refusal(&mut self, reason: Refusal) {
+        self.stats.refuse(reason);
+    }
+
+    /// Notes how many incarnations have ended and are not folded yet.
+    pub(crate) fn set_ended(&mut self, incarnations: usize) {
+        self.stats.incarnations_ended = incarnations;
+    }
+
+    /// Notes how long the queues of the machines are.
+    pub(crate) fn set_sizes(&mut self, sizes: Sizes) {
+        self.stats.set_sizes(sizes);
+    }
+
+    /// The counts so far.
+    pub(crate) fn stats(&self) -> &Stats {
+        &self.stats
     }
 
     /// Counts a refusal, and blames the peer if no honest release sends such a message.

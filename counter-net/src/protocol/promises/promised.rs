@@ -10,7 +10,7 @@ use counter_core::{CounterMap, ReplicaId, Shown, Version, VersionVector};
 
 /// Who waits for promises.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(in crate::protocol) enum WaitsFor {
+pub(crate) enum WaitsFor {
     /// The successor of an ended incarnation.
     Retirement,
     /// The writer of traces that removals and resets left.
@@ -21,7 +21,7 @@ pub(in crate::protocol) enum WaitsFor {
 ///
 /// Invariant: digests are kept only while this node waits for others, and only of the enrolled.
 #[derive(Debug, Default)]
-pub(in crate::protocol) struct Promises {
+pub(crate) struct Promises {
     retirement_waits: bool,
     removal_waits: bool,
     shown: BTreeMap<ReplicaId, VersionVector>,
@@ -31,7 +31,7 @@ pub(in crate::protocol) struct Promises {
 
 impl Promises {
     /// Keeps digests while somebody waits for them.
-    pub(in crate::protocol) fn want(&mut self, who: WaitsFor, waits: bool) {
+    pub(crate) fn want(&mut self, who: WaitsFor, waits: bool) {
         match who {
             WaitsFor::Retirement => self.retirement_waits = waits,
             WaitsFor::Removal => self.removal_waits = waits,
@@ -48,7 +48,7 @@ impl Promises {
     /// The versions promised by every enrolled replica. `promised` is this node's own promise.
     /// `None` if one of them has promised nothing yet, or holds a replica that is unknown here.
     /// O(writers²).
-    pub(in crate::protocol) fn of_all(
+    pub(crate) fn of_all(
         &self,
         map: &CounterMap,
         own: ReplicaId,
@@ -67,7 +67,7 @@ impl Promises {
     }
 
     /// The enrolled replicas that have not promised all of these versions.
-    pub(in crate::protocol) fn without(
+    pub(crate) fn without(
         &self,
         map: &CounterMap,
         own: ReplicaId,
@@ -84,19 +84,19 @@ impl Promises {
     }
 
     /// An enrolled replica has sent this digest.
-    pub(in crate::protocol) fn show(&mut self, member: ReplicaId, digest: &VersionVector) {
+    pub(crate) fn show(&mut self, member: ReplicaId, digest: &VersionVector) {
         if self.is_wanted() {
             self.shown.entry(member).or_default().join(digest);
         }
     }
 
     /// The promise of an enrolled replica so far.
-    pub(in crate::protocol) fn shown(&self, member: ReplicaId) -> Option<&VersionVector> {
+    pub(crate) fn shown(&self, member: ReplicaId) -> Option<&VersionVector> {
         self.shown.get(&member)
     }
 
     /// Incarnations ended. Their digests no longer count, and no digest names folded writers.
-    pub(in crate::protocol) fn forget_ended(&mut self, map: &CounterMap) {
+    pub(crate) fn forget_ended(&mut self, map: &CounterMap) {
         self.shown.retain(|member, _| !map.is_ended(*member) && map.seen_of(*member) > 0);
         self.shown.values_mut().for_each(|digest| digest.retain(|writer| !map.is_folded(writer)));
     }
@@ -105,7 +105,7 @@ impl Promises {
     /// record about ended incarnations, or that holds something which is not here. `None` if there
     /// is none, so the version is stable. O(writers) while it is the same one, O(writers²)
     /// otherwise.
-    pub(in crate::protocol) fn first_without(
+    pub(crate) fn first_without(
         &mut self,
         map: &CounterMap,
         own: ReplicaId,
@@ -125,12 +125,7 @@ impl Promises {
 
     /// All enrolled replicas that have not promised `own` up to `upto` and every record about ended
     /// incarnations. O(writers²).
-    pub(in crate::protocol) fn behind(
-        &self,
-        map: &CounterMap,
-        own: ReplicaId,
-        upto: Version,
-    ) -> Vec<ReplicaId> {
+    pub(crate) fn behind(&self, map: &CounterMap, own: ReplicaId, upto: Version) -> Vec<ReplicaId> {
         let records: Vec<(ReplicaId, Version)> = map.incarnation_records().collect();
         let shows = |incarnation: &ReplicaId| {
             self.shown.get(incarnation).is_some_and(|digest| {

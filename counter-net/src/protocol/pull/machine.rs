@@ -1,0 +1,222 @@
+//! Decides which writers are pulled from which peer, and when what they bring takes effect.
+
+use std::time::Duration;
+
+use counter_core::{CounterMap, Cursor, Delta, Replica, ReplicaId, VersionVector};
+use serde_bytes::ByteBuf;
+
+use super::catch_up::CatchUp;
+use super::exchange::DigestExchange;
+use super::peer_pull::{Page, Pulls};
+use crate::protocol::context::{Context, Timer};
+use crate::protocol::input::NodeId;
+use crate::protocol::output::{Alarm, Refusal};
+use crate::protocol::peers::{Asked, OpenRequest, Peers};
+use crate::protocol::stats::Event;
+use crate::protocol::wire::{self, PageMessage, Request};
+
+/// How long this node waits for the first peer's cells before it pulls from other peers too.
+pub(crate) const FIRST_PEER_WAIT: Duration = Duration::from_millis(200);
+/// How many failures in a row a pull survives at its peer.
+const RESUMES_MAX: u32 = 2;
+
+/// The pulls in flight, and what they brought and is not whole yet.
+///
+/// Invariant: each writer is pulled from one peer at a time, and from a second one if the first is
+/// silent.
+#[derive(Debug)]
+pub(crate) struct AntiEntropy {
+    pulls: Pulls,
+    catch_up: CatchUp,
+}
+
+impl AntiEntropy {
+    pub(crate) fn new(ctx: &Context, replica: &Replica) -> Self {
+        let config = &ctx.config;
+        Self {
+            pulls: Pulls::new(
+                config.pulls_max,
+                config.staging_cells_max,
+                config.digest_replicas_max,
+            ),
+            catch_up: CatchUp::new(replica.map(), ctx.own, config.staging_cells_max),
+        }
+    }
+
+    /// Sets the time of the next round.
+    pub(crate) fn set_next_round(ctx: &mut Context) {
+        let interval = ctx.jittered(ctx.config.anti_entropy_interval);
+        ctx.timers.set(Timer::Round, ctx.now + interval);
+    }
+
+    /// True if `writer` is being pulled, and need not be pulled from another peer too.
+    pub(crate) fn is_pulling(&self, ctx: &Context, writer: ReplicaId) -> bool {
+        self.pulls.is_claimed(writer, ctx.now)
+    }
+
+    /// The pulls in flight, and the cells that they have staged.
+    pub(crate) fn in_flight(&self) -> (usize, usize) {
+        (self.pulls.len(), self.pulls.staged_cells())
+    }
+}
+
+/// Pulls.
+impl AntiEntropy {
+    /// Begins every pull that is wanted and has room.
+    pub(crate) fn plan(&mut self, exchange: &mut DigestExchange<'_>) {
+        let (now, own) = (exchange.ctx.now, exchange.ctx.own);
+        // The first peer's answer may bring everything, so for a moment nobody else is asked for
+        // it.
+        if exchange.peers.cells_asked().is_some_and(|sent| now < sent + FIRST_PEER_WAIT) {
+            return;
+        }
+        let seen = self.catch_up.seen(exchange.replica.map());
+        exchange.peers.mark_pulled(&seen);
+        for node in exchange.peers.nodes() {
+            let Some(peer) = exchange.peers.get(node).filter(|peer| !peer.rests(now)) else {
+                continue;
+            };
+            if !self.pulls.has_room(node)
+                || exchange.peers.awaits(node, |asked| asked == Asked::Ask { cells: true })
+            {
+                continue;
+            }
+            let mut wanted = peer.wanted(&seen);
+            wanted.retain(|(_, writer)| *writer != own);
+            if !wanted.is_empty() && peer.holds(own) == 0 {
+                // The peer does not know this replica yet and would refuse. An ask brings the
+                // record.
+                exchange.ask(node);
+                continue;
+            }
+            if let Some(pull) = self.pulls.begin(node, &wanted, &seen, now) {
+                let request = Request::pull(pull.request(own));
+                exchange.ctx.out.count(Event::Pull);
+                exchange.peers.send(exchange.ctx, node, Asked::Pull, &request);
+            }
+        }
+    }
+
+    /// Asks for the next page of a pull, unless a page is on its way.
+    pub(crate) fn continue_pull(&self, ctx: &mut Context, peers: &mut Peers, peer: NodeId) {
+        if let Some(pull) = self.pulls.get(peer)
+            && !peers.awaits(peer, |asked| asked == Asked::Pull)
+        {
+            let request = Request::pull(pull.request(ctx.own));
+            peers.send(ctx, peer, Asked::Pull, &request);
+        }
+    }
+
+    /// Takes a page of a pull, and returns the cells that it completes.
+    ///
+    /// # Errors
+    /// No page was asked for, the page is malformed or out of order, or a bound of this node
+    /// refuses it.
+    pub(crate) fn take_page(
+        &mut self,
+        ctx: &mut Context,
+        peer: NodeId,
+        page: PageMessage,
+    ) -> Result<Page, Refusal> {
+        ctx.out.count(Event::Page);
+        let delta = wire::decode_delta(&page.delta)?;
+        let next = page.next.map(ByteBuf::into_vec);
+        if next.as_ref().is_some_and(|next| Cursor::decode(next).is_err()) {
+            return Err(Refusal::Malformed);
+        }
+        let pull = self.pulls.get_mut(peer).ok_or(Refusal::Unasked)?;
+        pull.page(delta, next, ctx.now).inspect_err(|reason| ctx.out.alarm_of(*reason))
+    }
+
+    /// A pull came to its end.
+    pub(crate) fn finish_pull(&mut self, map: &CounterMap, peers: &mut Peers, peer: NodeId) {
+        if let Some(pull) = self.pulls.end(peer) {
+            peers.pull_ended(peer, pull.promised(), |writer| self.catch_up.seen_of(map, writer));
+        }
+    }
+
+    /// Gives up the pull from a peer. Its writers are pulled elsewhere from the start.
+    pub(crate) fn abandon(&mut self, ctx: &mut Context, peer: NodeId) {
+        if self.pulls.end(peer).is_some() {
+            ctx.out.count(Event::PullFailed);
+        }
+    }
+
+    /// A request failed, and its peer rests for a while. A pull that lost a page resumes there
+    /// afterwards, unless that is of no use or failed too often.
+    pub(crate) fn request_failed(
+        &mut self,
+        ctx: &mut Context,
+        peers: &mut Peers,
+        request: OpenRequest,
+        resume: bool,
+    ) {
+        let peer = request.peer;
+        let is_hopeful = peers.get(peer).is_some_and(|peer| peer.failures() < RESUMES_MAX);
+        if request.asked == Asked::Pull && !(resume && is_hopeful) {
+            self.abandon(ctx, peer);
+        }
+        peers.request_failed(ctx, peer);
+    }
+
+    /// Equal version vectors with unequal hashes are a fault of this software. It is counted, and
+    /// repaired by a full pull once in a while.
+    pub(crate) fn diverged(&mut self, ctx: &mut Context, peers: &mut Peers, peer: NodeId) {
+        ctx.out.count(Event::Divergence);
+        let is_due = peers.may_repair(peer, ctx.now, ctx.config.repair_interval);
+        if !is_due || !self.pulls.has_room(peer) {
+            return;
+        }
+        peers.begin_repair(peer, ctx.now);
+        ctx.out.count(Event::Repair);
+        ctx.out.alarm(Alarm::Diverged { peer });
+        let request = Request::pull(self.pulls.begin_repair(peer, ctx.now).request(ctx.own));
+        peers.send(ctx, peer, Asked::Pull, &request);
+    }
+}
+
+/// What pulls brought.
+impl AntiEntropy {
+    /// The versions that are held, in the state or among what waits.
+    pub(crate) fn seen(&self, map: &CounterMap) -> VersionVector {
+        self.catch_up.seen(map)
+    }
+
+    /// Takes what a peer answered. Returns what is to be joined now, in this order.
+    pub(crate) fn take_pulled(
+        &mut self,
+        ctx: &Context,
+        map: &CounterMap,
+        peers: &Peers,
+        (peer, delta): (NodeId, Delta),
+        is_synced: bool,
+    ) -> Vec<Delta> {
+        let nothing = VersionVector::new();
+        let heard = peers.get(peer).map_or(&nothing, |peer| peer.heard());
+        match self.catch_up.hold(delta, (peer, heard), ctx.now) {
+            Some(delta) => vec![delta],
+            None if self.catch_up.is_over_bound() => self.catch_up.take(),
+            None => self.take_whole(ctx, map, peers, is_synced),
+        }
+    }
+
+    /// Takes what waits since this node has caught up, if it is whole.
+    pub(crate) fn take_whole(
+        &mut self,
+        ctx: &Context,
+        map: &CounterMap,
+        peers: &Peers,
+        is_synced: bool,
+    ) -> Vec<Delta> {
+        let is_whole = is_synced && self.catch_up.is_whole(map, ctx.own, peers, ctx.now);
+        if is_whole { self.catch_up.take() } else { Vec::new() }
+    }
+
+    /// This node has caught up. Takes what waits, or drops it: without an answer to the end, that
+    /// is only a part of what the peers hold.
+    pub(crate) fn take_caught_up(&mut self, peers: &Peers) -> Vec<Delta> {
+        let parts = self.catch_up.take();
+        let is_complete = peers.any_pulled() || peers.any_synced_pulled();
+        if is_complete { parts } else { Vec::new() }
+    }
+}

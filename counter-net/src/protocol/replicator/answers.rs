@@ -1,0 +1,239 @@
+//! Answers to this node's requests: digests, pages of a pull, refusals.
+
+use std::time::Duration;
+
+use counter_core::Replica;
+
+use super::Replicator;
+use crate::protocol::context::Timer;
+use crate::protocol::input::NodeId;
+use crate::protocol::output::{Notice, Refusal};
+use crate::protocol::peers::{Asked, OpenRequest};
+use crate::protocol::promises::committed_part;
+use crate::protocol::stats::{Event, Kind};
+use crate::protocol::wire::{self, Noted, PageMessage, PeerStatus, Response, StateMessage};
+use crate::protocol::wire::{Refused, unpack_vector};
+
+/// After this time a peer that waits for others is asked again, while this node waits too.
+const WAITING_INTERVAL: Duration = Duration::from_millis(200);
+
+impl Replicator {
+    pub(super) fn on_response(
+        &mut self,
+        replica: &mut Replica,
+        peer: NodeId,
+        id: u64,
+        payload: &[u8],
+    ) {
+        let Some(request) = self.peers.close(&mut self.ctx, id, peer) else {
+            self.ctx.out.count_in(Kind::Other, payload.len());
+            return self.ctx.out.count_refusal(Refusal::Unasked);
+        };
+        self.ctx.out.count_in(request.asked.kind(), payload.len());
+        let taken = wire::decode(payload, usize::MAX)
+            .and_then(|response| self.take_response(replica, request, response));
+        match taken {
+            Ok(()) => self.peers.request_succeeded(peer),
+            Err(reason) => {
+                self.ctx.out.refuse(peer, reason);
+                self.failed(replica, request, false);
+            }
+        }
+    }
+
+    fn take_response(
+        &mut self,
+        replica: &mut Replica,
+        request: OpenRequest,
+        response: Response,
+    ) -> Result<(), Refusal> {
+        let (peer, incarnation) = (request.peer, response.incarnation);
+        let behind = response.uncommitted.clone();
+        if let Some(refused) = &response.refused {
+            return self.take_refused(request, refused);
+        }
+        if is_ended(replica, peer, incarnation) {
+            return Err(Refusal::Ended);
+        }
+        let Self { ctx, peers, membership, .. } = self;
+        match (request.asked, response) {
+            (Asked::Compare { seen }, Response { same: Some(same), .. }) => {
+                ctx.out.count(Event::RoundEqual);
+                self.hear_equal(replica, peer, (incarnation, &behind), seen, same.synced)
+            }
+            (Asked::Compare { .. } | Asked::Ask { .. }, Response { state: Some(state), .. }) => {
+                self.take_state(replica, request, incarnation, state, &behind)
+            }
+            (Asked::Pull, Response { page: Some(page), .. }) => self.take_page(replica, peer, page),
+            (Asked::Tell, Response { noted: Some(noted), .. }) => {
+                self.take_noted(replica, peer, incarnation, &noted, &behind)
+            }
+            (Asked::Confirm, Response { confirm: Some(answer), .. }) => {
+                self.stability.take_answer(ctx, replica.map(), peers, peer, &answer)
+            }
+            (Asked::Digest, Response { taken: Some(_), .. }) => Ok(()),
+            (Asked::Number, Response { numbered: Some(numbered), .. }) => {
+                membership.take_numbered(peer, &numbered)
+            }
+            (Asked::Ack { version }, Response { ack: Some(ack), .. }) => {
+                self.acks.take_ack(ctx, peers, peer, ack.version, version);
+                Ok(())
+            }
+            _ => Err(Refusal::Unasked),
+        }
+    }
+
+    /// A peer refused a request. An earlier release refuses what it does not know, and does
+    /// everything else.
+    fn take_refused(&mut self, request: OpenRequest, refused: &Refused) -> Result<(), Refusal> {
+        let peer = request.peer;
+        if refused.reason == Refusal::UnknownVersion.label() && self.peers.contains(peer) {
+            match request.asked {
+                Asked::Confirm => self.peers.set_confirms_nothing(&mut self.ctx, peer),
+                Asked::Digest => self.peers.set_takes_no_parts(peer),
+                Asked::Number => self.membership.cannot_number(peer),
+                _ => return Err(Refusal::RefusedByPeer),
+            }
+            return Ok(());
+        }
+        if refused.reason == Refusal::Ended.label() {
+            self.told_ended(request.asker);
+        }
+        if refused.reason == Refusal::SecondProcess.label() {
+            self.ctx.out.notify(Notice::SecondProcess);
+        }
+        Err(Refusal::RefusedByPeer)
+    }
+
+    /// The peer's version vector has the hash `asked`, so it holds what this node held when it
+    /// asked. The versions in `behind` are not on the peer's disk. This node may hold more by now.
+    fn hear_equal(
+        &mut self,
+        replica: &Replica,
+        peer: NodeId,
+        (incarnation, behind): (Option<u64>, &[u8]),
+        asked: u128,
+        synced: bool,
+    ) -> Result<(), Refusal> {
+        let behind = unpack_vector(behind, self.ctx.config.digest_replicas_max)?;
+        if behind.is_empty()
+            && let Some(incarnation) = self.incarnation_heard(replica, peer, incarnation)
+        {
+            self.stability.show_hash(incarnation, asked);
+        }
+        let seen = replica.map().version_vector();
+        if seen.digest_hash() == asked {
+            self.shown(replica, peer, incarnation, &committed_part(&seen, &behind));
+            self.hear(replica, peer, seen);
+        }
+        self.peers.set_equal(peer, synced);
+        Ok(())
+    }
+
+    fn take_noted(
+        &mut self,
+        replica: &Replica,
+        peer: NodeId,
+        incarnation: Option<u64>,
+        noted: &Noted,
+        behind: &[u8],
+    ) -> Result<(), Refusal> {
+        if let Some(digest) =
+            self.read_digest(peer, incarnation, (&noted.have, behind), noted.part, None)?
+        {
+            self.heard(replica, peer, incarnation, &digest);
+        }
+        Ok(())
+    }
+
+    fn take_state(
+        &mut self,
+        replica: &mut Replica,
+        request: OpenRequest,
+        incarnation: Option<u64>,
+        state: StateMessage,
+        behind: &[u8],
+    ) -> Result<(), Refusal> {
+        let peer = request.peer;
+        self.membership.take_announcements(&mut self.ctx, &self.peers, &state.announcements);
+        let Some(have) = state.have else {
+            self.peers.set_waits(peer, state.waits);
+            if let Asked::Compare { seen } = request.asked {
+                self.hear_equal(replica, peer, (incarnation, behind), seen, state.synced)?;
+            }
+            return Ok(());
+        };
+        let answer = PeerStatus { synced: state.synced, waits: state.waits };
+        let digest =
+            self.read_digest(peer, incarnation, (&have, behind), state.part, Some(answer))?;
+        if let Some(digest) = &digest {
+            self.heard(replica, peer, incarnation, digest);
+            self.take_status(peer, answer);
+        }
+        let joined = match state.delta {
+            Some(bytes) => {
+                wire::decode_delta(&bytes).and_then(|delta| self.take_pulled(replica, peer, delta))
+            }
+            None => Ok(()),
+        };
+        self.plan(replica);
+        if let Some(digest) = digest {
+            if digest.have == replica.map().version_vector() {
+                if replica.state_hash().0 != state.state.0 {
+                    self.anti_entropy.diverged(&mut self.ctx, &mut self.peers, peer);
+                }
+            } else {
+                self.exchange(replica).tell_what_lacks(peer, &digest.have);
+            }
+        }
+        joined
+    }
+
+    /// Takes what an answer said beside its digest, once the digest is whole.
+    pub(super) fn take_status(&mut self, peer: NodeId, status: PeerStatus) {
+        self.peers.set_status(peer, status);
+        if status.waits && !self.is_synced() {
+            self.ctx.timers.set_by(Timer::Retry(peer), self.ctx.now + WAITING_INTERVAL);
+        }
+    }
+
+    /// Joins what a peer answered, or holds it back until it is whole.
+    fn take_pulled(
+        &mut self,
+        replica: &mut Replica,
+        peer: NodeId,
+        delta: counter_core::Delta,
+    ) -> Result<(), Refusal> {
+        let is_synced = self.is_synced();
+        let Self { ctx, anti_entropy, peers, .. } = self;
+        let ready = anti_entropy.take_pulled(ctx, replica.map(), peers, (peer, delta), is_synced);
+        self.join_all(replica, ready)
+    }
+
+    fn take_page(
+        &mut self,
+        replica: &mut Replica,
+        peer: NodeId,
+        page: PageMessage,
+    ) -> Result<(), Refusal> {
+        let page = self.anti_entropy.take_page(&mut self.ctx, peer, page)?;
+        match page.is_repair {
+            true => self.repair(replica, page.ready)?,
+            false => self.take_pulled(replica, peer, page.ready)?,
+        }
+        if page.is_last {
+            self.anti_entropy.finish_pull(replica.map(), &mut self.peers, peer);
+            self.plan(replica);
+        } else {
+            self.anti_entropy.continue_pull(&mut self.ctx, &mut self.peers, peer);
+        }
+        Ok(())
+    }
+}
+
+/// True if a peer speaks as an ended incarnation. Its cells are taken from members only.
+fn is_ended(replica: &Replica, peer: NodeId, incarnation: Option<u64>) -> bool {
+    incarnation.is_some_and(|incarnation| {
+        replica.map().is_ended(counter_core::ReplicaId::new(peer.0, incarnation))
+    })
+}

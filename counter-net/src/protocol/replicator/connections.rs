@@ -1,0 +1,143 @@
+//! Peers come and go, fail and are asked again. Rounds and gaps decide whom this node asks.
+
+use counter_core::Replica;
+
+use super::Replicator;
+use crate::protocol::input::NodeId;
+use crate::protocol::peers::{Asked, OpenRequest};
+use crate::protocol::pull::{AntiEntropy, DigestExchange};
+use crate::protocol::stats::Event;
+
+impl Replicator {
+    /// The machines that a message with this node's digest is made from.
+    pub(super) fn exchange<'a>(&'a mut self, replica: &'a Replica) -> DigestExchange<'a> {
+        let Self { ctx, peers, membership, gossip, committed, leave, .. } = self;
+        DigestExchange { ctx, peers, replica, membership, gossip, committed, leave }
+    }
+
+    /// Begins every pull that is wanted and has room.
+    pub(super) fn plan(&mut self, replica: &Replica) {
+        let Self { ctx, peers, membership, gossip, committed, leave, anti_entropy, .. } = self;
+        anti_entropy.plan(&mut DigestExchange {
+            ctx,
+            peers,
+            replica,
+            membership,
+            gossip,
+            committed,
+            leave,
+        });
+    }
+
+    /// Compares hashes with a peer.
+    pub(super) fn compare(&mut self, replica: &mut Replica, peer: NodeId) {
+        let state = replica.state_hash();
+        self.exchange(replica).compare(peer, state);
+    }
+
+    pub(super) fn on_peer_up(&mut self, replica: &Replica, peer: NodeId) {
+        if peer == self.node() || !self.peers.up(peer) {
+            return;
+        }
+        self.membership.absolve_connected(&mut self.ctx, &self.peers, peer);
+        if self.peers.len() == 1 {
+            self.membership.first_peer_up(&mut self.ctx);
+        }
+        self.exchange(replica).ask(peer);
+    }
+
+    pub(super) fn on_peer_down(&mut self, replica: &Replica, peer: NodeId) {
+        self.acks.peer_down(&self.ctx, &self.peers, &self.membership, peer);
+        if !self.peers.down(&mut self.ctx, peer) {
+            return;
+        }
+        self.refuse_deferred(peer);
+        self.stability.peer_down(peer);
+        self.anti_entropy.abandon(&mut self.ctx, peer);
+        if !self.membership.is_leaving() {
+            self.membership.watch_lost(&mut self.ctx, peer);
+            self.membership.dial_soon(&mut self.ctx);
+        }
+        self.plan(replica);
+    }
+
+    /// A peer fell silent. It is suspected as if its connection were lost, unless it says something
+    /// first.
+    pub(super) fn on_peer_silent(&mut self, peer: NodeId) {
+        if !self.membership.is_leaving() && self.peers.fell_silent(peer) {
+            self.membership.watch_lost(&mut self.ctx, peer);
+        }
+    }
+
+    pub(super) fn on_peer_heard(&mut self, peer: NodeId) {
+        if self.peers.spoke(peer) {
+            self.membership.absolve_connected(&mut self.ctx, &self.peers, peer);
+        }
+    }
+
+    /// One round with one random peer: a compare of hashes, or an ask if no ask was answered yet.
+    pub(super) fn on_round(&mut self, replica: &mut Replica) {
+        AntiEntropy::set_next_round(&mut self.ctx);
+        self.gossip.drop_overdue(&self.ctx);
+        self.plan(replica);
+        let Some(node) = self.peers.random_free(&mut self.ctx) else { return };
+        self.ctx.out.count(Event::Round);
+        // Its digest may have come with a request of its own. Only its answer says whether it is
+        // synced and waits.
+        let has_answered = |node| {
+            self.peers.get(node).is_some_and(|peer| peer.has_answered() && peer.answered_ask())
+        };
+        match has_answered(node) {
+            true => self.compare(replica, node),
+            false => self.exchange(replica).ask(node),
+        }
+    }
+
+    /// Gossip did not bring the predecessor of a waiting delta. It is pulled from a peer that is
+    /// known to have it, else one random peer is asked.
+    pub(super) fn on_gap(&mut self, replica: &Replica) {
+        self.plan(replica);
+        let is_unpulled = |writer| !self.anti_entropy.is_pulling(&self.ctx, writer);
+        if self.gossip.waiting_writers().into_iter().any(is_unpulled)
+            && let Some(peer) = self.peers.random_free(&mut self.ctx)
+        {
+            self.gossip.asked(&self.ctx);
+            self.exchange(replica).ask(peer);
+        }
+    }
+
+    /// A peer that rested may be asked again.
+    pub(super) fn on_retry(&mut self, replica: &Replica, node: NodeId) {
+        self.anti_entropy.continue_pull(&mut self.ctx, &mut self.peers, node);
+        match self.peers.get(node) {
+            Some(peer) if !peer.is_pulled() || !(peer.is_synced() || self.is_synced()) => {
+                self.exchange(replica).ask(node)
+            }
+            _ => self.plan(replica),
+        }
+    }
+
+    pub(super) fn on_request_failed(&mut self, replica: &Replica, peer: NodeId, id: u64) {
+        if let Some(request) = self.peers.close(&mut self.ctx, id, peer) {
+            self.failed(replica, request, true);
+        }
+    }
+
+    pub(super) fn on_overdue(&mut self, replica: &Replica, id: u64) {
+        if let Some(request) = self.peers.close_overdue(&mut self.ctx, id) {
+            self.failed(replica, request, false);
+        }
+    }
+
+    /// A request failed. The work that it was for goes on elsewhere, or later at the same peer if
+    /// `resume`.
+    pub(super) fn failed(&mut self, replica: &Replica, request: OpenRequest, resume: bool) {
+        if request.asked == Asked::Digest {
+            // The peer asks again if it misses a part. A digest of many parts must not count as
+            // many failures.
+            return;
+        }
+        self.anti_entropy.request_failed(&mut self.ctx, &mut self.peers, request, resume);
+        self.plan(replica);
+    }
+}

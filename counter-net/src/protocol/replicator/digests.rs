@@ -1,0 +1,125 @@
+//! What peers say that they hold, and what of that they promise to keep.
+
+use counter_core::{Replica, ReplicaId, VersionVector};
+
+use super::Replicator;
+use crate::protocol::input::NodeId;
+use crate::protocol::output::Refusal;
+use crate::protocol::promises::committed_part;
+use crate::protocol::wire::{DigestPart, PartNumber, PeerStatus, WholeDigest, unpack_vector};
+
+impl Replicator {
+    /// Reads a digest that came with a message, and `answer` with it. `None` while parts are
+    /// missing.
+    ///
+    /// # Errors
+    /// It is malformed, or names more replicas than the bounds.
+    pub(super) fn read_digest(
+        &mut self,
+        peer: NodeId,
+        incarnation: Option<u64>,
+        (have, behind): (&[u8], &[u8]),
+        part: Option<PartNumber>,
+        answer: Option<PeerStatus>,
+    ) -> Result<Option<WholeDigest>, Refusal> {
+        let replicas_max = self.ctx.config.digest_replicas_max;
+        let (have, behind) =
+            (unpack_vector(have, replicas_max)?, unpack_vector(behind, replicas_max)?);
+        match part {
+            Some(part) => {
+                let replicas_max = self.ctx.config.heard_replicas_max;
+                self.peers.put_part(peer, incarnation, part, (have, behind), answer, replicas_max)
+            }
+            None => {
+                self.peers.drop_parts(peer);
+                Ok(Some(WholeDigest { have, behind, answer }))
+            }
+        }
+    }
+
+    /// Takes a peer's whole digest. Only its committed part counts as a promise, and all of it may
+    /// be pulled.
+    pub(super) fn heard(
+        &mut self,
+        replica: &Replica,
+        peer: NodeId,
+        incarnation: Option<u64>,
+        digest: &WholeDigest,
+    ) {
+        self.shown(replica, peer, incarnation, &committed_part(&digest.have, &digest.behind));
+        self.hear(replica, peer, digest.have.clone());
+    }
+
+    /// Takes a further part of a peer's digest. With the last part, the answer that came with the
+    /// first one takes effect.
+    ///
+    /// # Errors
+    /// The part is malformed, over a bound, or of an ended incarnation.
+    pub(super) fn take_part(
+        &mut self,
+        replica: &Replica,
+        peer: NodeId,
+        digest: &DigestPart,
+    ) -> Result<(), Refusal> {
+        let sender = digest.replica.0;
+        if sender.node != peer.0 {
+            return Err(Refusal::ForgedWriter);
+        }
+        not_ended(replica, sender)?;
+        let bytes: (&[u8], &[u8]) = (&digest.have, &digest.uncommitted);
+        let incarnation = Some(sender.incarnation);
+        let Some(whole) = self.read_digest(peer, incarnation, bytes, Some(digest.part), None)?
+        else {
+            return Ok(());
+        };
+        self.heard(replica, peer, incarnation, &whole);
+        if let Some(answer) = whole.answer {
+            self.take_status(peer, answer);
+            self.plan(replica);
+            self.exchange(replica).tell_what_lacks(peer, &whole.have);
+        }
+        Ok(())
+    }
+
+    /// Takes the promise of a peer's incarnation: the committed part of its own digest.
+    pub(super) fn shown(
+        &mut self,
+        replica: &Replica,
+        peer: NodeId,
+        incarnation: Option<u64>,
+        digest: &VersionVector,
+    ) {
+        let Some(incarnation) = self.incarnation_heard(replica, peer, incarnation) else { return };
+        self.stability.show(incarnation, digest);
+        if self.leave.may_succeed(replica.map(), &self.membership, peer) {
+            self.leave.shown(digest, |writer| replica.map().is_folded(writer));
+        }
+        self.promises.show(incarnation, digest);
+    }
+
+    /// The enrolled replica that sent a message, if one did.
+    pub(super) fn incarnation_heard(
+        &self,
+        replica: &Replica,
+        peer: NodeId,
+        incarnation: Option<u64>,
+    ) -> Option<ReplicaId> {
+        let incarnation = ReplicaId::new(peer.0, incarnation?);
+        (incarnation != self.ctx.own
+            && replica.map().seen_of(incarnation) > 0
+            && !replica.map().is_ended(incarnation))
+        .then_some(incarnation)
+    }
+
+    /// Takes a peer's digest as it is now, without the writers that were folded here.
+    pub(super) fn hear(&mut self, replica: &Replica, peer: NodeId, mut digest: VersionVector) {
+        digest.retain(|writer| !replica.map().is_folded(writer));
+        let Self { ctx, stability, peers, membership, .. } = self;
+        stability.hear(ctx, replica.map(), peers, membership, peer, digest);
+    }
+}
+
+/// Refuses an ended incarnation. It learns that way that it ended, and continues as a new one.
+pub(super) fn not_ended(replica: &Replica, requester: ReplicaId) -> Result<(), Refusal> {
+    if replica.map().is_ended(requester) { Err(Refusal::Ended) } else { Ok(()) }
+}

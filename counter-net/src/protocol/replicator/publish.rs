@@ -1,0 +1,54 @@
+//! Local work first: a flush turns pending amounts into cells, which go out as gossip.
+
+use counter_core::{Replica, Span};
+
+use super::Replicator;
+
+impl Replicator {
+    /// Something is pending. It is flushed at once if the last flush is long enough ago, else when
+    /// the interval is over.
+    pub(super) fn on_local_change(&mut self, replica: &mut Replica) {
+        if self.gossip.may_flush(&self.ctx) {
+            self.flush(replica);
+        } else {
+            self.gossip.flush_soon(&mut self.ctx);
+        }
+    }
+
+    /// Flushes what is pending, unless the last statement of a leaver is written: nobody would take
+    /// what is written afterwards.
+    pub(super) fn flush(&mut self, replica: &mut Replica) {
+        if self.leave.has_stated() {
+            return;
+        }
+        let flushed = self.gossip.flush(&self.ctx, replica);
+        self.acks.flushed(replica.map().seen_of(self.ctx.own));
+        self.publish_flushed(replica, flushed.span);
+        self.ctx.out.changed(flushed.changed);
+        if replica.has_pending() {
+            self.gossip.flush_soon(&mut self.ctx);
+        }
+    }
+
+    /// Publishes the own cells that were not published yet.
+    pub(super) fn publish_own(&mut self, replica: &Replica) {
+        self.publish_flushed(replica, None);
+    }
+
+    /// Nothing of an incarnation goes out while its number is open.
+    fn publish_flushed(&mut self, replica: &Replica, flushed: Option<Span>) {
+        if !self.membership.numbering().is_open() {
+            let Self { ctx, gossip, peers, committed, .. } = self;
+            gossip.publish_own(ctx, replica, flushed, peers, committed);
+        }
+    }
+
+    /// Announces this node. The record of a node that has counted nothing yet goes out before.
+    /// Otherwise it would spread by pulls alone.
+    pub(super) fn on_announce(&mut self, replica: &Replica) {
+        if self.gossip.is_unborn() && !self.peers.is_empty() {
+            self.publish_own(replica);
+        }
+        self.membership.announce(&mut self.ctx, &self.peers);
+    }
+}
