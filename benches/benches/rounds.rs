@@ -6,7 +6,7 @@ use std::time::Duration;
 use benches::row::Unit;
 use benches::table::amount;
 use benches::work::{
-    Adder, Changer, ChangeRounds, Join, add_by_name, heap_of, heap_of_adds, sum_of_all,
+    Adder, ChangeRounds, Changer, Join, add_by_name, heap_of, heap_of_adds, sum_of_all,
 };
 use benches::{Contender, Sample, Shape};
 use criterion::measurement::WallTime;

@@ -8,7 +8,7 @@ use crate::row::{Need, Row, Unit};
 use crate::sample::{Sample, Series, Turn, interleave, interleave_pinned};
 use crate::shape::{Shape, Values};
 use crate::work::{
-    Changer, ChangeRounds, Join, Threads, add_bare_atomic, add_by_handle,
+    ChangeRounds, Changer, Join, Threads, add_bare_atomic, add_by_handle,
     add_by_handle_of_another_thread, add_by_name, add_known_slot, changes, heap_of_adds,
     sum_of_all, threads_bare, threads_ours, total_of_one,
 };

@@ -64,7 +64,9 @@ async fn rate_through<F: Future<Output = Measured<u64>> + Send + 'static>(
     let taken = start.elapsed();
     let total = node.total(counter).await? - before;
     if total != adds as i64 {
-        return Err(MeasureFailure(format!("wrong: {adds} adds through {counter} came to {total}")));
+        return Err(MeasureFailure(format!(
+            "wrong: {adds} adds through {counter} came to {total}"
+        )));
     }
     Ok(adds as f64 / taken.as_secs_f64())
 }

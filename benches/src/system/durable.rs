@@ -63,7 +63,9 @@ pub async fn durable(committers: usize, time: Duration) -> Measured<DurableRates
     let held = again.view("durable").total;
     again.shutdown().await;
     if held != i128::from(added) {
-        return Err(MeasureFailure(format!("wrong: {added} durable adds came to {held} after a restart")));
+        return Err(MeasureFailure(format!(
+            "wrong: {added} durable adds came to {held} after a restart"
+        )));
     }
     rates.redb_right = sum(&scratch.path().join("peer.redb"))? == put;
     Ok(rates)
@@ -122,7 +124,9 @@ fn puts(database: &Database, committers: usize, time: Duration) -> Measured<u64>
             (0..committers).map(|own| scope.spawn(move || committer(own))).collect();
         threads
             .into_iter()
-            .map(|thread| thread.join().map_err(|_| MeasureFailure("a thread with redb broke".into()))?)
+            .map(|thread| {
+                thread.join().map_err(|_| MeasureFailure("a thread with redb broke".into()))?
+            })
             .sum()
     })
 }

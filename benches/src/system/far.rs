@@ -67,7 +67,10 @@ pub fn far(times: &Times) -> Measured<Far> {
     let _held = inside.stdin.take();
     let output = inside.wait_with_output()?;
     let seen: Result<Far, String> = serde_json::from_slice(&output.stdout).map_err(|error| {
-        MeasureFailure(format!("far: the program in the namespaces ended with {}: {error}", output.status))
+        MeasureFailure(format!(
+            "far: the program in the namespaces ended with {}: {error}",
+            output.status
+        ))
     })?;
     seen.map_err(MeasureFailure)
 }
@@ -153,7 +156,8 @@ async fn cluster(name: &str, count: usize) -> Measured<Vec<NodeProcess>> {
 async fn starts(discover: &str, peers: &[String], count: usize) -> Measured<Quantiles> {
     let mut times = Vec::new();
     for _ in 0..count {
-        let node = NodeProcess::spawn_far("small", "fresh", &multiaddr(place(NODES)), discover, peers)?;
+        let node =
+            NodeProcess::spawn_far("small", "fresh", &multiaddr(place(NODES)), discover, peers)?;
         times.push(node.until_ready().await?);
         let total = node.total("before").await?;
         if total != 100 * NODES as i64 {

@@ -50,8 +50,9 @@ pub(super) async fn source(cluster: &str, counters: usize) -> Measured<Node> {
         .start();
     let node = start.await.map_err(|error| MeasureFailure(error.to_string()))?;
     for number in 0..counters {
-        let counter =
-            node.counter(&format!("r{number:06}")).map_err(|error| MeasureFailure(error.to_string()))?;
+        let counter = node
+            .counter(&format!("r{number:06}"))
+            .map_err(|error| MeasureFailure(error.to_string()))?;
         counter.add(number as u64 + 1).map_err(|error| MeasureFailure(error.to_string()))?;
     }
     node.synced().await;

@@ -44,7 +44,10 @@ pub fn hosts(clicks: u64, outages: usize) -> Measured<Hosts> {
     command.args(["hosts-inside", built.0.name(), &clicks.to_string(), &outages.to_string()]);
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
     let seen: Result<Hosts, String> = serde_json::from_slice(&output.stdout).map_err(|error| {
-        MeasureFailure(format!("the clients beside the hosts ended with {}: {error}", output.status))
+        MeasureFailure(format!(
+            "the clients beside the hosts ended with {}: {error}",
+            output.status
+        ))
     })?;
     seen.map_err(MeasureFailure)
 }
@@ -57,11 +60,15 @@ pub async fn hosts_inside(arguments: &[String]) -> Measured<()> {
     let [name, clicks, outages] = arguments else {
         return Err(MeasureFailure("this is for `hosts` alone".into()));
     };
-    let number = |text: &str| text.parse().map_err(|error| MeasureFailure(format!("{text}: {error}")));
+    let number =
+        |text: &str| text.parse().map_err(|error| MeasureFailure(format!("{text}: {error}")));
     let seen = inside(&Lab::named(name, HOSTS), number(clicks)?, number(outages)?)
         .await
         .map_err(|failure| failure.0);
-    println!("{}", serde_json::to_string(&seen).map_err(|error| MeasureFailure(error.to_string()))?);
+    println!(
+        "{}",
+        serde_json::to_string(&seen).map_err(|error| MeasureFailure(error.to_string()))?
+    );
     Ok(())
 }
 

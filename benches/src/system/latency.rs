@@ -46,7 +46,9 @@ pub(super) async fn clicks_seen(
     for node in nodes {
         let total = node.total(counter).await?;
         if total != clicks as i64 {
-            return Err(MeasureFailure(format!("wrong: a node shows {total} after {clicks} clicks")));
+            return Err(MeasureFailure(format!(
+                "wrong: a node shows {total} after {clicks} clicks"
+            )));
         }
     }
     Ok(Quantiles::new(times))

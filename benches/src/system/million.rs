@@ -36,8 +36,10 @@ pub fn million(counters: usize) -> Measured<Million> {
         .args(["million-inside", &counters.to_string()])
         .stderr(Stdio::inherit())
         .output()?;
-    let seen: Result<Million, String> = serde_json::from_slice(&output.stdout)
-        .map_err(|error| MeasureFailure(format!("what a process of many counters says: {error}")))?;
+    let seen: Result<Million, String> =
+        serde_json::from_slice(&output.stdout).map_err(|error| {
+            MeasureFailure(format!("what a process of many counters says: {error}"))
+        })?;
     seen.map_err(MeasureFailure)
 }
 
@@ -46,9 +48,13 @@ pub fn million(counters: usize) -> Measured<Million> {
 /// # Errors
 /// As [`million`].
 pub async fn million_inside(counters: &str) -> Measured<()> {
-    let counters = counters.parse().map_err(|error| MeasureFailure(format!("{counters}: {error}")))?;
+    let counters =
+        counters.parse().map_err(|error| MeasureFailure(format!("{counters}: {error}")))?;
     let seen = inside(counters).await.map_err(|failure| failure.0);
-    println!("{}", serde_json::to_string(&seen).map_err(|error| MeasureFailure(error.to_string()))?);
+    println!(
+        "{}",
+        serde_json::to_string(&seen).map_err(|error| MeasureFailure(error.to_string()))?
+    );
     Ok(())
 }
 
@@ -70,7 +76,9 @@ async fn inside(counters: usize) -> Measured<Million> {
     let (before, begun) = (resident(std::process::id())?, std::time::Instant::now());
     for number in 0..counters {
         let add = |counter: Counter| counter.add(number as u64 + 1);
-        node.counter(&name(number)).and_then(add).map_err(|error| MeasureFailure(error.to_string()))?;
+        node.counter(&name(number))
+            .and_then(add)
+            .map_err(|error| MeasureFailure(error.to_string()))?;
     }
     let made_in = begun.elapsed();
     // This turns pending adds into cells.

@@ -31,7 +31,8 @@ pub async fn recovery(counters: usize, runs: usize) -> Measured<Vec<Duration>> {
         .cloned()
         .ok_or_else(|| MeasureFailure("the source listens nowhere".into()))?;
     let clicks = source.counter("clicks").map_err(|error| MeasureFailure(error.to_string()))?;
-    let spawn = || NodeProcess::spawn_with(&cluster, "fra", &[&address], &["--data-dir", &directory]);
+    let spawn =
+        || NodeProcess::spawn_with(&cluster, "fra", &[&address], &["--data-dir", &directory]);
     let mut node = spawn()?;
     node.until_ready().await?;
     let (mut times, mut total) = (Vec::new(), 0);
@@ -41,7 +42,9 @@ pub async fn recovery(counters: usize, runs: usize) -> Measured<Vec<Duration>> {
         socket.until_acks(ADDS).await?;
         // Dropping kills it, with a signal that it cannot handle.
         drop(node);
-        (0..ADDS).try_for_each(|_| clicks.add(1)).map_err(|error| MeasureFailure(error.to_string()))?;
+        (0..ADDS)
+            .try_for_each(|_| clicks.add(1))
+            .map_err(|error| MeasureFailure(error.to_string()))?;
         total += 2 * ADDS as i64;
         node = spawn()?;
         node.until_ready().await?;

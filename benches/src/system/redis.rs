@@ -63,7 +63,9 @@ impl Redis {
         let deadline = Instant::now() + START_MAX;
         while server.trip_by_tcp().and_then(|mut trip| trip.value("ready")).is_err() {
             if Instant::now() > deadline {
-                return Err(MeasureFailure("Redis: skipped; it does not answer within 10 s".into()));
+                return Err(MeasureFailure(
+                    "Redis: skipped; it does not answer within 10 s".into(),
+                ));
             }
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use counter_net::sim::{MeasureFailure as SimFailure, Link, Sim, SimConfig};
+use counter_net::sim::{Link, MeasureFailure as SimFailure, Sim, SimConfig};
 
 use super::{MeasureFailure, Measured, Quantiles};
 

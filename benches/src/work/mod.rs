@@ -11,7 +11,7 @@ pub use add::{
     Adder, add_bare_atomic, add_by_handle, add_by_handle_of_another_thread, add_by_name,
     add_known_slot, heap_of_adds,
 };
-pub use change::{CHANGES, Changer, ChangeRounds, changes, changes_of};
+pub use change::{CHANGES, ChangeRounds, Changer, changes, changes_of};
 pub use join::{Join, heap_of};
 pub use read::{sum_of_all, total_of_one};
 pub use threads::{Threads, threads_bare, threads_ours};

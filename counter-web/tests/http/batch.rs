@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crate::support::callers::{
     OPERATOR, SERVICE, STRANGER, bearer, node_with, node_with_tokens, post_json_as,
 };
-use crate::support::http::{HttpAnswer, connect, counter, get, metric, request};
-use crate::support::process::{Node, Runtime, cluster, command};
+use crate::support::http::{HttpAnswer, connect, counter, get, metric};
+use crate::support::process::{Node, Runtime};
 use crate::support::ws::TestSocket;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;

@@ -80,7 +80,13 @@ fn line(out: &mut String, plot: &Plot<'_>, curve: &Curve, x: &Scale, y: &Scale) 
 }
 
 /// One mark, about nine units wide.
-pub(super) fn mark(out: &mut String, class: &str, shape: MarkerShape, (x, y): (f64, f64), title: &str) {
+pub(super) fn mark(
+    out: &mut String,
+    class: &str,
+    shape: MarkerShape,
+    (x, y): (f64, f64),
+    title: &str,
+) {
     let title = super::rows::escape(title);
     let title = if title.is_empty() { title } else { format!("<title>{title}</title>") };
     let path = match shape {

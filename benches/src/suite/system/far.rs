@@ -4,7 +4,7 @@
 use super::{Part, quantile_row};
 use crate::plot::Curve;
 use crate::row::{Need, Row, Unit};
-use crate::system::{self, Measured, FarOutcome, ROUND_TRIP, Times};
+use crate::system::{self, FarOutcome, Measured, ROUND_TRIP, Times};
 
 /// Measures nodes that are all equally far from each other, in namespaces of this program.
 ///

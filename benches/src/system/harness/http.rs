@@ -61,7 +61,8 @@ impl Http {
                 });
                 break (
                     at + 4,
-                    length.ok_or_else(|| MeasureFailure("the node's answer has no length".into()))?,
+                    length
+                        .ok_or_else(|| MeasureFailure("the node's answer has no length".into()))?,
                     status,
                 );
             }

@@ -175,8 +175,9 @@ impl NodeProcess {
         let mut line = String::new();
         let read = child.stdout.take().map(|stdout| BufReader::new(stdout).read_line(&mut line));
         let ready: Value = match read {
-            Some(Ok(_)) => serde_json::from_str(&line)
-                .map_err(|error| MeasureFailure(format!("the node's first line is {line:?}: {error}")))?,
+            Some(Ok(_)) => serde_json::from_str(&line).map_err(|error| {
+                MeasureFailure(format!("the node's first line is {line:?}: {error}"))
+            })?,
             _ => return Err(MeasureFailure("the node ended before it was ready".into())),
         };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
