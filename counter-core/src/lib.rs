@@ -81,7 +81,7 @@ pub use lattice::cell::amounts::{AMOUNT_MAX, Amounts, CELL_MAX};
 pub use lattice::cell::pn_counter::PnCounter;
 pub use lattice::cell::{Cell, Cleared};
 pub use lattice::counter_map::{
-    COUNTERS_MAX, CounterMap, CounterPage, Cursor, Joined, Largest, Page, REPLICAS_MAX,
+    COUNTERS_MAX, CounterMap, CounterPage, Cursor, DeltaPage, Joined, Largest, REPLICAS_MAX,
 };
 pub use lattice::delta::{Delta, Span};
 pub use lattice::keys::KeyId;

@@ -17,4 +17,4 @@ mod read;
 pub use crate::lattice::cells::Joined;
 pub use listing::{CounterPage, Largest};
 pub use map::{COUNTERS_MAX, CounterMap, REPLICAS_MAX};
-pub use pages::{Cursor, Page};
+pub use pages::{Cursor, DeltaPage};

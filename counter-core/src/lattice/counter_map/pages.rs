@@ -63,7 +63,7 @@ impl Cursor {
 
 /// One answer to a pull.
 #[derive(Clone, Debug)]
-pub struct Page {
+pub struct DeltaPage {
     /// The closed parts of the writers that end with this page, and an open part of the writer that
     /// continues.
     pub delta: Delta,
@@ -130,7 +130,7 @@ impl CounterMap {
         only: Option<&[ReplicaId]>,
         cursor: Option<&Cursor>,
         bytes_max: usize,
-    ) -> Page {
+    ) -> DeltaPage {
         let mut draft = PageDraft { parts: SmallVec::new(), bytes: 0, bytes_max };
         for writer in self.wanted(have, only, cursor) {
             let after = writer.needed_after(have.get(writer.id()));
@@ -138,13 +138,13 @@ impl CounterMap {
                 cursor.filter(|cursor| cursor.replica == writer.id() && cursor.version >= after);
             let from = at.map_or((after, u32::MAX), |cursor| (cursor.version, cursor.slot));
             if let Some(next) = self.fill(&mut draft, writer, after, from) {
-                return Page {
+                return DeltaPage {
                     delta: Delta::from_parts(draft.parts, self.keys()),
                     next: Some(next),
                 };
             }
         }
-        Page { delta: Delta::from_parts(draft.parts, self.keys()), next: None }
+        DeltaPage { delta: Delta::from_parts(draft.parts, self.keys()), next: None }
     }
 
     /// The writers of which a requester lacks something: first the one under way, then the living,

@@ -36,7 +36,7 @@ enum Rule {
 }
 
 #[derive(Clone)]
-struct State {
+struct ModelState {
     /// The key of each write. Its position, from 1, is the version.
     history: Vec<usize>,
     writer: CounterMap,
@@ -53,7 +53,7 @@ struct ModelPull {
     staging: Staging,
 }
 
-impl State {
+impl ModelState {
     fn new() -> Self {
         let (history, pull) = Default::default();
         let [writer, receiver] = [CounterMap::new(), CounterMap::new()];
@@ -228,8 +228,8 @@ fn decoded(delta: &Delta) -> Delta {
 }
 
 /// The number of states, and the first in which the receiver holds no snapshot.
-fn explore(rule: Rule) -> (usize, Option<State>) {
-    let (mut known, mut open) = (HashSet::new(), VecDeque::from([State::new()]));
+fn explore(rule: Rule) -> (usize, Option<ModelState>) {
+    let (mut known, mut open) = (HashSet::new(), VecDeque::from([ModelState::new()]));
     while let Some(state) = open.pop_front() {
         if !state.is_a_snapshot() {
             return (known.len(), Some(state));
