@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use counter_net::sim::{Link, MeasureFailure as SimFailure, Sim, SimConfig};
+use counter_net::sim::{Failure, Link, Sim, SimConfig};
 
 use super::{MeasureFailure, Measured, Quantiles};
 
@@ -23,7 +23,7 @@ pub struct Size {
     pub fresh: Duration,
 }
 
-fn failure(failure: SimFailure) -> MeasureFailure {
+fn failure(failure: Failure) -> MeasureFailure {
     MeasureFailure(format!("wrong: {failure:?}"))
 }
 
