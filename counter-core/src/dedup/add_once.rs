@@ -34,12 +34,13 @@ impl Replica {
     /// and as many entries of eight numbers of a client. For the first
     /// [`CLIENTS_MAX`](crate::CLIENTS_MAX) clients it also remembers for good up to which number
     /// entries were forgotten. So no repeat of theirs counts again: the answer is then `Repeated`
-    /// or [`CannotTell`](AddOutcome::CannotTell). Entries of later clients are forgotten like other ids.
+    /// or [`CannotTell`](AddOutcome::CannotTell). Entries of later clients are forgotten like other
+    /// ids.
     ///
     /// Two replicas that did not know of each other may both apply an add. Once they have met, one
     /// of the two copies is taken back, by the replica that applied it or by its successor when
-    /// that absorbs it. It is the copy of the greater [`ReplicaId`], unless a successor absorbed
-    /// that one before.
+    /// that absorbs it. It is the copy of the greater [`ReplicaId`](crate::ReplicaId), unless a
+    /// successor absorbed that one before.
     ///
     /// # Errors
     /// `IdOutOfRange`, `Left`, or as for [`add`](Self::add). Nothing was added.

@@ -1,5 +1,5 @@
-//! Two copies of one add: two writers applied it before they met. One copy stands, and the writer of
-//! the other takes it back.
+//! Two copies of one add: two writers applied it before they met. One copy stands, and the writer
+//! of the other takes it back.
 
 use std::sync::Arc;
 

@@ -81,7 +81,8 @@ pub(crate) struct DeltaPart {
 pub(crate) struct Tombstone {
     /// The version at which it was dropped.
     pub(crate) version: Version,
-    /// The names of the cell's key, see [`key_bytes`](crate::lattice::writer::tombstones::key_bytes).
+    /// The names of the cell's key, see
+    /// [`key_bytes`](crate::lattice::writer::tombstones::key_bytes).
     pub(crate) key: KeyBytes,
 }
 

@@ -84,8 +84,8 @@ impl Replica {
     ///
     /// Every add is judged before the first is applied: its name, amount and id, the room in its
     /// cell, and the room for new counters. A known id is no error: its result is
-    /// [`AddOutcome::Repeated`] or [`AddOutcome::CannotTell`], and the others are applied. Two adds may have
-    /// the same counter, or the same id; the second of two equal ids is a repeat.
+    /// [`AddOutcome::Repeated`] or [`AddOutcome::CannotTell`], and the others are applied. Two adds
+    /// may have the same counter, or the same id; the second of two equal ids is a repeat.
     ///
     /// Adds with an id are written at once, like [`add_once`](Self::add_once). The others are
     /// pending until the next flush, like [`add`](Self::add), and become one version for each

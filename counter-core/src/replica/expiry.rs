@@ -1,9 +1,9 @@
 //! Counters that end by themselves, and a replica's part in that.
 //!
-//! A counter that was made under an expiry carries it in its cells, and the latest one counts. After
-//! that time each writer drops its own cells of the counter, and refuses adds to it while others'
-//! are left. Each replica decides by its own clock when it drops its cells. What they count is
-//! decided by the cells alone: no clock takes part in a join.
+//! A counter that was made under an expiry carries it in its cells, and the latest one counts.
+//! After that time each writer drops its own cells of the counter, and refuses adds to it while
+//! others' are left. Each replica decides by its own clock when it drops its cells. What they count
+//! is decided by the cells alone: no clock takes part in a join.
 
 use std::time::Duration;
 

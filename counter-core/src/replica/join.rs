@@ -12,8 +12,8 @@ impl Replica {
     /// process writes under the same id.
     ///
     /// # Complexity
-    /// As [`CounterMap::join_delta`](crate::CounterMap::join_delta), and for each dedup entry that it brings a look-up in each
-    /// writer that has entries.
+    /// As [`CounterMap::join_delta`](crate::CounterMap::join_delta), and for each dedup entry that
+    /// it brings a look-up in each writer that has entries.
     ///
     /// # Errors
     /// As for [`CounterMap::join_delta`](crate::CounterMap::join_delta).
@@ -25,8 +25,8 @@ impl Replica {
         Ok(joined)
     }
 
-    /// As [`CounterMap::repair`](crate::CounterMap::repair), except for the delta's part about this replica itself. For
-    /// entries as [`join_delta`](Self::join_delta).
+    /// As [`CounterMap::repair`](crate::CounterMap::repair), except for the delta's part about this
+    /// replica itself. For entries as [`join_delta`](Self::join_delta).
     ///
     /// # Errors
     /// As for [`CounterMap::repair`](crate::CounterMap::repair).

@@ -91,9 +91,9 @@ impl Node {
     ///
     /// Every add is judged before the first is applied: its name, amount and id, and the room for
     /// it. An add with an id counts once, as for [`Counter::add_once`](crate::Counter::add_once). A
-    /// repeat is no error: its result is [`AddOutcome::Repeated`] or [`AddOutcome::CannotTell`], and the others
-    /// are added. Counters that do not exist are created. Two adds may have the same counter, or
-    /// the same id; the second of two equal ids is a repeat.
+    /// repeat is no error: its result is [`AddOutcome::Repeated`] or [`AddOutcome::CannotTell`],
+    /// and the others are added. Counters that do not exist are created. Two adds may have the same
+    /// counter, or the same id; the second of two equal ids is a repeat.
     ///
     /// Every read of this node includes the whole batch at once. It may travel to other nodes in
     /// several messages, so they may show a part of it for a moment.

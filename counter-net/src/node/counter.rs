@@ -85,16 +85,16 @@ impl Counter {
     /// ([`DEDUP_ENTRIES_MAX`](crate::DEDUP_ENTRIES_MAX)), from which the oldest go first. One holds
     /// groups of eight numbers of a client ([`ID_CHUNK`](crate::ID_CHUNK): 0 to 7, 8 to 15, …), the
     /// other holds other ids. A forgotten id of the second kind counts again. A client's number
-    /// never does: the answer is then [`AddOutcome::Repeated`] or [`AddOutcome::CannotTell`]; treat both as
-    /// done. This holds for the first [`CLIENTS_MAX`](crate::CLIENTS_MAX) clients. Ids of later
-    /// clients are remembered like other ids.
+    /// never does: the answer is then [`AddOutcome::Repeated`] or [`AddOutcome::CannotTell`]; treat
+    /// both as done. This holds for the first [`CLIENTS_MAX`](crate::CLIENTS_MAX) clients. Ids of
+    /// later clients are remembered like other ids.
     ///
     /// An add that two nodes applied before they met counts twice until they meet. Then one of them
     /// takes it back: the one with the greater [`ReplicaId`], or the successor of an ended one when
     /// it absorbs it. If a reset saw both in between, the counter ends lower by that amount.
     ///
-    /// After [`AddOutcome::Repeated`] await [`Counter::durable`] as after [`AddOutcome::Applied`]: the first
-    /// add may not be on the disk yet.
+    /// After [`AddOutcome::Repeated`] await [`Counter::durable`] as after [`AddOutcome::Applied`]:
+    /// the first add may not be on the disk yet.
     ///
     /// # Errors
     ///

@@ -107,8 +107,8 @@ fn rolling_upgrade_under_load_is_exact() {
     );
 }
 
-/// Adds to a counter at every node, and removes it at the newest one once that holds all. An old node
-/// cannot read a removal, so it may still show the counter.
+/// Adds to a counter at every node, and removes it at the newest one once that holds all. An old
+/// node cannot read a removal, so it may still show the counter.
 fn remove_one(runtime: &Runtime, nodes: &[Node], newest: usize) {
     let (name, http) = (format!("removed-{newest}"), &nodes[newest].http);
     for node in nodes {

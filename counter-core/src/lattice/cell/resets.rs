@@ -37,8 +37,8 @@ impl Cleared {
     }
 }
 
-/// The amounts that one writer's resets of a key have cleared, by replica: each replica once, in the
-/// order of ids.
+/// The amounts that one writer's resets of a key have cleared, by replica: each replica once, in
+/// the order of ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Resets(Vec<(ReplicaId, Cleared)>);
 

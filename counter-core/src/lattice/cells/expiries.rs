@@ -112,8 +112,8 @@ impl Expiries {
         }
     }
 
-    /// When there is something to do next. Ended counters are looked at again `retry` after the last
-    /// time.
+    /// When there is something to do next. Ended counters are looked at again `retry` after the
+    /// last time.
     pub(crate) fn next_due(&self, now: u64, retry: u64) -> Option<u64> {
         // A clock may have been set back meanwhile.
         let again = self.looked_at.min(now).saturating_add(retry);

@@ -9,8 +9,9 @@ use crate::lattice::writer::tombstones::key_bytes;
 use crate::replica_id::ReplicaId;
 
 impl Cells {
-    /// Clears the amounts of every writer that are held at a key. Returns the version of the change,
-    /// or None if there is nothing to reset. See [`CounterMap::reset`](crate::CounterMap::reset).
+    /// Clears the amounts of every writer that are held at a key. Returns the version of the
+    /// change, or None if there is nothing to reset. See
+    /// [`CounterMap::reset`](crate::CounterMap::reset).
     pub(crate) fn reset(&mut self, replica: ReplicaId, key: u32) -> Option<Version> {
         let baselines = Baselines::of(self.held(key));
         if self

@@ -5,8 +5,8 @@ use hashbrown::HashTable;
 /// Slots in the order in which their cells were made. 4 bytes each, and about 6 of index for those
 /// after the first one that does not have the number of its key.
 ///
-/// Two maps that met the keys in one order number them alike, and so do their writers. Then a key is
-/// found without an index.
+/// Two maps that met the keys in one order number them alike, and so do their writers. Then a key
+/// is found without an index.
 #[derive(Clone)]
 pub(crate) struct CellSlots {
     keys: Vec<u32>,

@@ -17,8 +17,8 @@ use crate::replica_id::ReplicaId;
 /// Room for this many cells is kept when cells are dropped.
 const ROOM_KEPT: usize = 64;
 
-/// One writer's snapshot: exactly its cells, its record and its tombstones as of version `seen`. Its
-/// dedup entries are held beside it, as of the same version.
+/// One writer's snapshot: exactly its cells, its record and its tombstones as of version `seen`.
+/// Its dedup entries are held beside it, as of the same version.
 ///
 /// 36 bytes a cell, and about 6 of index if its slot differs from its key. A walk back from the
 /// newest cell finds the changes since a version in O(changed).
@@ -280,8 +280,8 @@ impl Writer {
         }
     }
 
-    /// Takes the new numbers of keys, and gives back all spare room. All keys of its cells are kept.
-    /// O(cells).
+    /// Takes the new numbers of keys, and gives back all spare room. All keys of its cells are
+    /// kept. O(cells).
     pub(crate) fn renumber(&mut self, renumbering: &Renumbering) {
         let rank = |key| renumbering.key(key).unwrap_or(key);
         self.plain.shrink_to_fit();
