@@ -6,7 +6,7 @@ use std::time::Duration;
 use benches::row::Unit;
 use benches::table::amount;
 use benches::work::{
-    Adder, Changer, Changes, Join, add_by_name, heap_of, heap_of_adds, sum_of_all,
+    Adder, ChangeRounds, Changer, Join, add_by_name, heap_of, heap_of_adds, sum_of_all,
 };
 use benches::{Contender, Sample, Shape};
 use criterion::measurement::WallTime;
@@ -73,7 +73,7 @@ pub(crate) fn change<C: Changer>(
     group: &mut Group<'_>,
     name: &str,
     each_round: usize,
-    mut changes: Changes<C>,
+    mut changes: ChangeRounds<C>,
 ) {
     rounds(group, &format!("{name}: produce"), each_round as u64, || changes.round().0);
     rounds(group, &format!("{name}: apply"), each_round as u64, || changes.round().1);

@@ -8,9 +8,9 @@ use std::fmt;
 use crdts::{CmRDT, CvRDT, ResetRemove, VClock};
 
 use crate::error::JoinError;
+use crate::lattice::cell::pn_counter::PnCounter;
 use crate::lattice::counter_map::CounterMap;
 use crate::lattice::delta::{Delta, Span};
-use crate::lattice::pn_counter::PnCounter;
 use crate::replica_id::ReplicaId;
 
 /// Why two states should not be merged. Neither was changed.
@@ -148,7 +148,7 @@ impl ResetRemove<ReplicaId> for PnCounter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lattice::versions::vector::VersionVector;
+    use crate::lattice::versions::VersionVector;
 
     const ORD: ReplicaId = ReplicaId::new(1, 1);
 

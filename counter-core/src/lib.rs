@@ -51,7 +51,7 @@
 //!
 //! A process that starts again takes a new [`ReplicaId`] and continues from its old map with
 //! [`Replica::with_map`]. It claims its earlier incarnation, absorbs the amounts and folds it, in
-//! the steps of an [`Inheritance`]; then the old incarnation leaves no trace on any replica.
+//! the steps of an [`AbsorbRound`]; then the old incarnation leaves no trace on any replica.
 //!
 //! # Features
 //!
@@ -59,46 +59,42 @@
 //! `examples/crdts.rs`. `laws` adds the module `laws`, which checks the laws of any lattice on
 //! samples.
 
-mod batch;
 mod codec;
 #[cfg(feature = "crdts")]
 mod crdts_traits;
 mod dedup;
 mod error;
-mod expiry;
 mod incarnation;
 mod lattice;
 mod pending;
-mod removal;
 mod replica;
 mod replica_id;
-mod window;
 
-pub use batch::{BATCH_ADDS_MAX, BatchAdd, BatchRefused};
 pub use codec::{DECODE_FACTOR, FORMAT};
 #[cfg(feature = "crdts")]
 pub use crdts_traits::{ApplyError, MergeError};
-pub use dedup::{CLIENTS_MAX, DEDUP_ENTRIES_MAX, ID_BYTES_MAX, ID_CHUNK, Once};
+pub use dedup::{AddOutcome, CLIENTS_MAX, DEDUP_ENTRIES_MAX, ID_BYTES_MAX, ID_CHUNK};
 pub use error::{DecodeError, JoinError, StagingError, WriteError};
 pub use incarnation::record::Record;
-pub use incarnation::work::Inheritance;
-pub use lattice::amounts::{AMOUNT_MAX, Amounts, CELL_MAX};
+pub use incarnation::work::AbsorbRound;
+pub use lattice::cell::amounts::{AMOUNT_MAX, Amounts, CELL_MAX};
+pub use lattice::cell::pn_counter::PnCounter;
 pub use lattice::cell::{Cell, Cleared};
 pub use lattice::counter_map::{
-    COUNTERS_MAX, CounterMap, CounterPage, Cursor, Joined, Largest, Page, REPLICAS_MAX,
+    COUNTERS_MAX, CounterMap, CounterPage, Cursor, DeltaPage, Joined, Largest, REPLICAS_MAX,
 };
 pub use lattice::delta::{Delta, Span};
 pub use lattice::keys::KeyId;
 pub use lattice::keys::names::NAME_BYTES_MAX;
 #[cfg(feature = "laws")]
 pub use lattice::laws;
-pub use lattice::pn_counter::PnCounter;
 pub use lattice::staging::Staging;
 pub use lattice::state_hash::StateHash;
-pub use lattice::versions::vector::{Version, VersionVector};
+pub use lattice::versions::{Version, VersionVector};
 pub use pending::block::Wake;
 pub use pending::handle::CounterHandle;
-pub use removal::{Cleanup, Shown};
-pub use replica::{Flushed, Replica};
+pub use replica::{
+    BATCH_ADDS_MAX, BatchAdd, BatchRefused, Cleanup, ExpiredBuckets, Flushed, ProvenVersions,
+    Replica, WindowWidth,
+};
 pub use replica_id::{ParseReplicaIdError, ReplicaId};
-pub use window::{ExpiredBuckets, WindowWidth};

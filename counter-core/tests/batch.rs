@@ -1,7 +1,7 @@
 //! A batch is added as a whole, or refused as a whole with the index of its first bad add.
 
 use counter_core::{
-    AMOUNT_MAX, Amounts, BATCH_ADDS_MAX, BatchAdd, BatchRefused, CELL_MAX, CounterMap, Once,
+    AMOUNT_MAX, AddOutcome, Amounts, BATCH_ADDS_MAX, BatchAdd, BatchRefused, CELL_MAX, CounterMap,
     Replica, ReplicaId, VersionVector, WriteError,
 };
 
@@ -12,7 +12,7 @@ fn replica() -> Replica {
     Replica::new(ME, "ord").unwrap()
 }
 
-fn refused(index: usize, error: WriteError) -> Result<Vec<Once>, BatchRefused> {
+fn refused(index: usize, error: WriteError) -> Result<Vec<AddOutcome>, BatchRefused> {
     Err(BatchRefused { index, error })
 }
 
@@ -56,7 +56,8 @@ fn refused_batch_changes_nothing() {
         }
     }
     assert_eq!(ord.flush().span, None, "nothing was written");
-    let applied = [Once::Applied, Once::Applied, Once::Applied, Once::Repeated];
+    let applied =
+        [AddOutcome::Applied, AddOutcome::Applied, AddOutcome::Applied, AddOutcome::Repeated];
     assert_eq!(ord.add_many(&good).unwrap(), applied, "the ids of refused adds are new");
     assert_eq!(ord.add_many(&[]), Ok(Vec::new()));
 }
@@ -73,13 +74,19 @@ fn second_of_two_equal_ids_is_a_repeat() {
     ];
     assert_eq!(
         ord.add_many(&batch).unwrap(),
-        [Once::Applied, Once::Repeated, Once::Repeated, Once::Applied, Once::Applied]
+        [
+            AddOutcome::Applied,
+            AddOutcome::Repeated,
+            AddOutcome::Repeated,
+            AddOutcome::Applied,
+            AddOutcome::Applied
+        ]
     );
     assert_eq!((ord.total("clicks"), ord.map().counter_count()), (3, 1));
     let mut fra = Replica::new(OTHER, "fra").unwrap();
     ord.flush();
     fra.join_delta(ord.map().delta_since(&VersionVector::new())).unwrap();
-    assert_eq!(fra.add_many(&batch[..3]).unwrap(), [Once::Repeated; 3]);
+    assert_eq!(fra.add_many(&batch[..3]).unwrap(), [AddOutcome::Repeated; 3]);
     assert_eq!(fra.total("clicks"), 3);
 }
 
@@ -92,17 +99,17 @@ fn forgotten_number_does_not_stop_the_batch() {
     }
     let batch = ["tab:2", "tab:400", "tab:401"].map(|id| BatchAdd::new("clicks", 1).with_id(id));
     let results = ord.add_many(&batch).unwrap();
-    assert!(matches!(results[0], Once::Repeated | Once::CannotTell), "{results:?}");
-    assert_eq!(results[1..], [Once::Repeated, Once::Applied]);
+    assert!(matches!(results[0], AddOutcome::Repeated | AddOutcome::CannotTell), "{results:?}");
+    assert_eq!(results[1..], [AddOutcome::Repeated, AddOutcome::Applied]);
     assert_eq!(ord.total("clicks"), 401);
     // A batch that pushes out its own entries adds no number twice.
     let ids: Vec<String> = (402..1_402).rev().map(|number| format!("tab:{number}")).collect();
     let batch: Vec<BatchAdd<'_>> =
         ids.iter().map(|id| BatchAdd::new("clicks", 1).with_id(id)).collect();
     let first = ord.add_many(&batch).unwrap();
-    let applied = first.iter().filter(|once| **once == Once::Applied).count();
+    let applied = first.iter().filter(|outcome| **outcome == AddOutcome::Applied).count();
     assert_eq!(ord.total("clicks"), 401 + applied as i128);
-    assert!(ord.add_many(&batch).unwrap().iter().all(|once| *once != Once::Applied));
+    assert!(ord.add_many(&batch).unwrap().iter().all(|outcome| *outcome != AddOutcome::Applied));
 }
 
 #[test]
@@ -198,12 +205,12 @@ fn batch_is_bounded() {
 #[test]
 fn replica_that_has_left_answers_repeats_only() {
     let mut ord = replica();
-    let once = BatchAdd::new("clicks", 1).with_id("a:1");
-    ord.add_many(&[once]).unwrap();
+    let outcome = BatchAdd::new("clicks", 1).with_id("a:1");
+    ord.add_many(&[outcome]).unwrap();
     ord.leave().unwrap();
-    assert_eq!(ord.add_many(&[once]).unwrap(), [Once::Repeated]);
+    assert_eq!(ord.add_many(&[outcome]).unwrap(), [AddOutcome::Repeated]);
     for bad in [BatchAdd::new("clicks", 1), BatchAdd::new("clicks", 1).with_id("a:2")] {
-        assert_eq!(ord.add_many(&[once, bad]), refused(1, WriteError::Left));
+        assert_eq!(ord.add_many(&[outcome, bad]), refused(1, WriteError::Left));
     }
     assert_eq!(ord.total("clicks"), 1);
 }
@@ -215,9 +222,9 @@ fn batch_equals_its_adds_one_by_one() {
     let one = |replica: &mut Replica, add: &BatchAdd<'_>| match add.id {
         Some(id) => replica.add_once(id, add.counter, add.amount),
         None if add.amount < 0 => {
-            replica.subtract(add.counter, add.amount.unsigned_abs()).map(|()| Once::Applied)
+            replica.subtract(add.counter, add.amount.unsigned_abs()).map(|()| AddOutcome::Applied)
         }
-        None => replica.add(add.counter, add.amount as u64).map(|()| Once::Applied),
+        None => replica.add(add.counter, add.amount as u64).map(|()| AddOutcome::Applied),
     };
     let mut random = fastrand::Rng::with_seed(7);
     let names = ["a", "b", "c", "d", "e", "f", ""];
@@ -242,7 +249,7 @@ fn batch_equals_its_adds_one_by_one() {
                 .collect();
             match whole.add_many(&batch) {
                 Ok(results) => {
-                    let expected: Vec<Once> =
+                    let expected: Vec<AddOutcome> =
                         batch.iter().map(|add| one(&mut single, add).unwrap()).collect();
                     assert_eq!(results, expected);
                     accepted += 1;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use counter_core::{Cleanup, CounterMap, Delta, Replica, ReplicaId, Shown, VersionVector};
+use counter_core::{Cleanup, CounterMap, Delta, ProvenVersions, Replica, ReplicaId, VersionVector};
 
 const ORD: ReplicaId = ReplicaId::new(0x0102_0304_0506_0708, 0x1112_1314_1516_1718);
 const FRA: ReplicaId = ReplicaId::new(0x2122_2324_2526_2728, 1);
@@ -234,7 +234,7 @@ fn dedup_entries_of_every_kind() {
     );
     let mut next = Replica::with_map(FRA.follows(), "ord", replica.map().clone()).unwrap();
     next.claim(FRA);
-    let mut work = next.inheritance(None).unwrap();
+    let mut work = next.absorb_round(None).unwrap();
     let before = next.version();
     // Two entries, and the cells after them.
     next.absorb(&mut work, 1).unwrap();
@@ -324,7 +324,7 @@ fn each_step_of_a_successor() {
          00  02  01 03 667261  0a 10 0102030405060708 1112131415161718
          00",
     );
-    let mut work = successor.inheritance(None).unwrap();
+    let mut work = successor.absorb_round(None).unwrap();
     successor.absorb(&mut work, usize::MAX).unwrap();
     assert_golden(
         &since(&successor, 2),
@@ -429,7 +429,7 @@ fn removed_and_made_anew() -> Replica {
     ord.remove("clicks").unwrap();
     // Nobody has shown anything, so the drop is remembered.
     let mut work = Cleanup::default();
-    while ord.clean_up(&mut work, &Shown::default(), 10).is_some() {}
+    while ord.clean_up(&mut work, &ProvenVersions::default(), 10).is_some() {}
     ord.add("clicks", 2).unwrap();
     ord.flush();
     ord
@@ -480,11 +480,11 @@ fn expiry_is_a_field_that_older_releases_pass_on() {
 fn requests_and_forgotten_drops_are_of_format_3() {
     let mut ord = removed_and_made_anew();
     let held = ord.map().version_vector();
-    let shown = Shown { by_all: held.clone(), by_any: held };
+    let shown = ProvenVersions { by_all: held.clone(), by_any: held };
     let mut work = Cleanup::default();
     while ord.clean_up(&mut work, &shown, 10).is_some() {}
     let held = ord.map().version_vector();
-    let shown = Shown { by_all: held.clone(), by_any: held };
+    let shown = ProvenVersions { by_all: held.clone(), by_any: held };
     while ord.clean_up(&mut work, &shown, 10).is_some() {}
     ord.remove("clicks").unwrap();
     assert_golden(

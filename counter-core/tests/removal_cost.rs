@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use counter_core::{Cleanup, Delta, Replica, ReplicaId, Shown, Version, VersionVector};
+use counter_core::{Cleanup, Delta, ProvenVersions, Replica, ReplicaId, Version, VersionVector};
 
 /// Counters that are alive at a time.
 const ALIVE: usize = 1_000;
@@ -59,7 +59,7 @@ impl Cluster {
     }
 
     /// Everybody sends what it wrote, and then its digest.
-    fn exchange(&mut self) -> Shown {
+    fn exchange(&mut self) -> ProvenVersions {
         let deltas: Vec<(usize, Vec<u8>)> = (0..)
             .zip(&mut self.nodes)
             .filter_map(|(from, Node { replica, sent, .. })| {
@@ -84,7 +84,7 @@ impl Cluster {
             .collect();
         held.iter().for_each(|held| by_any.join(held));
         let least = |id| held.iter().map(|held| held.get(id)).min().unwrap_or(0);
-        Shown { by_all: by_any.iter().map(|(id, _)| (id, least(id))).collect(), by_any }
+        ProvenVersions { by_all: by_any.iter().map(|(id, _)| (id, least(id))).collect(), by_any }
     }
 
     /// One exchange and one step of the clean-up. Returns whether something was done.

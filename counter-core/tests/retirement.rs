@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use counter_core::{CounterMap, Delta, Inheritance, Replica, ReplicaId, VersionVector};
+use counter_core::{AbsorbRound, CounterMap, Delta, Replica, ReplicaId, VersionVector};
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
 const COUNTERS: [&str; 3] = ["clicks", "likes", "votes"];
@@ -37,7 +37,7 @@ type History = BTreeMap<(ReplicaId, usize), BTreeMap<u64, CellUnits>>;
 struct Node {
     replica: Replica,
     digests: BTreeMap<ReplicaId, VersionVector>,
-    work: Option<Inheritance>,
+    work: Option<AbsorbRound>,
     /// The disk that a restart finds.
     disk: CounterMap,
     /// Down, with its directory.
@@ -315,7 +315,7 @@ impl World {
             }
         }
         let under_way = self.nodes[at].work.take();
-        let Some(mut work) = self.nodes[at].replica.inheritance(under_way) else {
+        let Some(mut work) = self.nodes[at].replica.absorb_round(under_way) else {
             if self.agreed(at, record(&self.nodes[at])) {
                 self.forget(at);
             }
@@ -585,7 +585,7 @@ fn resets_are_kept_until_all_hold_the_fold() {
     resetter.reset("clicks", REGION).unwrap();
     bring(&resetter, &mut successor);
     successor.claim(incarnations[0]);
-    let mut work = successor.inheritance(None).unwrap();
+    let mut work = successor.absorb_round(None).unwrap();
     successor.absorb(&mut work, usize::MAX).unwrap();
     bring(&successor, &mut late);
     bring(&successor, &mut resetter);

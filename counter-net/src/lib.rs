@@ -27,7 +27,7 @@ mod store;
 
 #[doc(inline)]
 pub use counter_core::{
-    BATCH_ADDS_MAX, BatchAdd, CLIENTS_MAX, DEDUP_ENTRIES_MAX, ID_BYTES_MAX, ID_CHUNK, Once,
+    AddOutcome, BATCH_ADDS_MAX, BatchAdd, CLIENTS_MAX, DEDUP_ENTRIES_MAX, ID_BYTES_MAX, ID_CHUNK,
     ReplicaId, StateHash, WriteError,
 };
 

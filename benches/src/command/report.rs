@@ -5,7 +5,7 @@ use std::time::Instant;
 use benches::report::{Machine, Report, add_peers, generated, html, instructions, markdown};
 use benches::row::{Row, Unit};
 use benches::suite::{self, CORE_PARTS, system};
-use benches::system::{Failure, Measured};
+use benches::system::{MeasureFailure, Measured};
 use benches::table;
 use tokio::runtime::Runtime;
 
@@ -36,13 +36,13 @@ const SYSTEM_PARTS: [&str; 15] = [
 ];
 
 /// A progress bar on standard error, with the workload that runs now and the time since the start.
-struct Progress {
+struct ReportProgress {
     done: usize,
     all: usize,
     start: Instant,
 }
 
-impl Progress {
+impl ReportProgress {
     fn show(&mut self, name: &str) {
         const WIDTH: usize = 24;
         let full = self.done * WIDTH / self.all;
@@ -60,7 +60,7 @@ impl Progress {
 /// Measures everything.
 pub(super) fn measure(runtime: &Runtime, quick: bool) -> Report {
     let mut progress =
-        Progress { done: 0, all: CORE_PARTS + SYSTEM_PARTS.len() + 2, start: Instant::now() };
+        ReportProgress { done: 0, all: CORE_PARTS + SYSTEM_PARTS.len() + 2, start: Instant::now() };
     let mut report = Report {
         machine: Machine::here(),
         quick,
@@ -114,7 +114,7 @@ fn add_part(report: &mut Report, name: &str, part: Measured<system::Part>) {
 }
 
 /// The row of a workload with a wrong answer. It is not left out, but shown as wrong.
-fn wrong(name: &str, failure: &Failure) -> Row {
+fn wrong(name: &str, failure: &MeasureFailure) -> Row {
     let mut row = Row::exact(
         format!("system.{name}"),
         format!("{name}: {failure}"),
@@ -144,7 +144,7 @@ async fn part(name: &str, quick: bool) -> Measured<system::Part> {
         #[cfg(feature = "sim")]
         "many" => system::many(quick),
         #[cfg(not(feature = "sim"))]
-        "simulated" | "many" => Err(Failure("skipped; build with --features sim".into())),
+        "simulated" | "many" => Err(MeasureFailure("skipped; build with --features sim".into())),
         "fanout" => system::fan_out(quick).await,
         _ => system::traffic(quick).await,
     }

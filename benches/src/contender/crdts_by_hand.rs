@@ -10,23 +10,23 @@ use foldhash::fast::FixedState;
 use super::Contender;
 use crate::work::{Adder, Changer};
 
-type State = HashMap<String, PNCounter<u64>, FixedState>;
+type PnHashMap = HashMap<String, PNCounter<u64>, FixedState>;
 
 /// A foldhash map of `crdts::PNCounter`, joined counter by counter. It has no more than a join
 /// needs: no removal, no digest, no version.
 #[derive(Clone, Debug, Default)]
 pub struct CrdtsByHand {
-    map: State,
+    map: PnHashMap,
     actor: u64,
 }
 
 impl CrdtsByHand {
     /// A replica that writes as `actor`.
     pub fn new(actor: u64) -> Self {
-        Self { map: State::default(), actor }
+        Self { map: PnHashMap::default(), actor }
     }
 
-    fn join_map(&mut self, other: State) {
+    fn join_map(&mut self, other: PnHashMap) {
         for (region, theirs) in other {
             match self.map.get_mut(&region) {
                 Some(counter) => counter.merge(theirs),

@@ -9,14 +9,14 @@ use super::Contender;
 use super::crdts_by_hand::as_i128;
 use crate::work::{Adder, Changer};
 
-type State = Map<String, PNCounter<u64>, u64>;
-type Op = <State as CmRDT>::Op;
+type PnMap = Map<String, PNCounter<u64>, u64>;
+type Op = <PnMap as CmRDT>::Op;
 
 /// `crdts::Map` of `crdts::PNCounter`. Joining a part of it deletes every key that the part lacks.
 /// So W3 sends operations, which need ordered delivery.
 #[derive(Clone, Debug, Default)]
 pub struct CrdtsMap {
-    map: State,
+    map: PnMap,
     actor: u64,
 }
 

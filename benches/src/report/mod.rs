@@ -21,7 +21,7 @@ pub use instructions::{HOT_PATHS, instructions};
 pub use machine::Machine;
 pub use markdown::{Generated, generated, markdown};
 pub use page::html;
-pub use peers::{Peers, add_peers};
+pub use peers::{PeerLibraries, add_peers};
 
 use crate::plot::Curve;
 use crate::row::{Figure, Row, Unit};

@@ -13,7 +13,7 @@ const HOW_TO_GET: &str = "automerge, loro, yrs: skipped; `cargo build --release 
 
 /// The output of the peers' program.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Peers {
+pub struct PeerLibraries {
     /// The id of a row, and the figure of one contender for it.
     pub figures: Vec<(String, Figure)>,
     /// Workloads that they were not given, and why.
@@ -40,7 +40,7 @@ fn binary() -> Option<PathBuf> {
 ///
 /// # Errors
 /// A line for the report's list of skipped workloads. It says how to get the peers.
-pub fn add_peers(rows: &mut [Row], quick: bool) -> Result<Peers, String> {
+pub fn add_peers(rows: &mut [Row], quick: bool) -> Result<PeerLibraries, String> {
     let mut command = Command::new(binary().ok_or(HOW_TO_GET)?);
     if quick {
         command.arg("--quick");
@@ -49,7 +49,7 @@ pub fn add_peers(rows: &mut [Row], quick: bool) -> Result<Peers, String> {
         .stderr(Stdio::inherit())
         .output()
         .map_err(|error| format!("{HOW_TO_GET} ({error})"))?;
-    let mut peers: Peers = serde_json::from_slice(&output.stdout).map_err(|error| {
+    let mut peers: PeerLibraries = serde_json::from_slice(&output.stdout).map_err(|error| {
         format!(
             "{HOW_TO_GET}; what lies there is of another version, or broke ({}, {error})",
             output.status

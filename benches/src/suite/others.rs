@@ -10,7 +10,7 @@ use crate::row::{Need, Row, Unit};
 use crate::sample::{Sample, Series, Turn, interleave, interleave_pinned};
 use crate::shape::{Shape, Values};
 use crate::work::{
-    AfterPast, Changer, Changes, Join, Past, Threads, add_bare_atomic, add_by_handle,
+    AfterPast, ChangeRounds, Changer, Join, Past, Threads, add_bare_atomic, add_by_handle,
     add_by_handle_of_another_thread, add_by_name, add_known_slot, add_to_each, changes,
     heap_of_adds, sum_of_all, threads_bare, threads_ours, total_of_one,
 };
@@ -98,7 +98,7 @@ pub fn changes_and_reads(effort: Effort) -> Vec<Row> {
     let mut map = changes(COUNTERS, CrdtsMap::new(0), CrdtsMap::new(1));
     let mut by_hand = changes(COUNTERS, CrdtsByHand::new(0), CrdtsByHand::new(1));
     let mut bound = changes(COUNTERS, StringMap::<2>::new(0), StringMap::<2>::new(1));
-    fn round<C: Changer>(changes: &mut Changes<C>) -> Halves<'_> {
+    fn round<C: Changer>(changes: &mut ChangeRounds<C>) -> Halves<'_> {
         Box::new(|| changes.round())
     }
     let turns = vec![

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use counter_net::{Discovery, Node};
 
 use super::harness::http::Http;
-use super::harness::process::{Process, cluster_name};
+use super::harness::process::{NodeProcess, cluster_name};
 use super::harness::socket::{Socket, counter_name};
-use super::{Failure, Measured, Quantiles};
+use super::{MeasureFailure, Measured, Quantiles};
 
 /// Connections that add one by one at once.
 pub const CLIENTS: usize = 32;
@@ -82,7 +82,7 @@ impl Done {
 /// # Errors
 /// A node that does not start, refuses an add, or has a total that differs from the adds.
 pub async fn add_rates(time: Duration) -> Measured<AddRates> {
-    let node = Process::spawn(&cluster_name(), "ord", &[])?;
+    let node = NodeProcess::spawn(&cluster_name(), "ord", &[])?;
     node.until_ready().await?;
     let (slice, mut rates) = (time / SLICES, AddRates::default());
     for slice_number in 0..SLICES as usize {
@@ -116,7 +116,7 @@ pub async fn add_rates(time: Duration) -> Measured<AddRates> {
 
 /// Runs clients of one interface for `time`, and notes their adds a second.
 async fn rate_through(
-    node: &Process,
+    node: &NodeProcess,
     (clients, client): (usize, Client),
     time: Duration,
     slice: usize,
@@ -129,30 +129,30 @@ async fn rate_through(
         .collect();
     let mut adds = 0;
     for client in clients {
-        let done = client.await.map_err(|error| Failure(error.to_string()))??;
+        let done = client.await.map_err(|error| MeasureFailure(error.to_string()))??;
         adds += done.adds;
         rates.answers.extend(done.answers);
     }
     let taken = start.elapsed();
     let counted = sum_of_all(node).await? - before;
     if counted != adds as i64 {
-        return Err(Failure(format!("wrong: {adds} adds came to {counted}")));
+        return Err(MeasureFailure(format!("wrong: {adds} adds came to {counted}")));
     }
     rates.rates.push(adds as f64 / taken.as_secs_f64());
     Ok(())
 }
 
 /// The sum of all counters that the clients add to.
-async fn sum_of_all(node: &Process) -> Measured<i64> {
+async fn sum_of_all(node: &NodeProcess) -> Measured<i64> {
     node.sum((0..BATCH_COUNTERS).map(counter_name).chain([SINGLE.to_owned()])).await
 }
 
 /// The counter of adds one by one.
 const SINGLE: &str = "single";
 
-fn refused(status: u16, body: &[u8]) -> Failure {
+fn refused(status: u16, body: &[u8]) -> MeasureFailure {
     let body: String = String::from_utf8_lossy(body).chars().take(300).collect();
-    Failure(format!("an add was answered with {status}: {body}"))
+    MeasureFailure(format!("an add was answered with {status}: {body}"))
 }
 
 async fn by_http(address: SocketAddr, until: Instant) -> Measured<Done> {
@@ -234,8 +234,8 @@ async fn by_handle(time: Duration) -> Measured<f64> {
         .listen("/ip4/127.0.0.1/tcp/0")
         .discover(Discovery::None)
         .start();
-    let node = start.await.map_err(|error| Failure(error.to_string()))?;
-    let counter = node.counter("handle").map_err(|error| Failure(error.to_string()))?;
+    let node = start.await.map_err(|error| MeasureFailure(error.to_string()))?;
+    let counter = node.counter("handle").map_err(|error| MeasureFailure(error.to_string()))?;
     let start = Instant::now();
     let add = {
         let counter = counter.clone();
@@ -254,6 +254,6 @@ async fn by_handle(time: Duration) -> Measured<f64> {
     node.shutdown().await;
     match total == i128::from(adds) {
         true => Ok(adds as f64 / taken.as_secs_f64()),
-        false => Err(Failure(format!("wrong: {adds} adds through handles came to {total}"))),
+        false => Err(MeasureFailure(format!("wrong: {adds} adds through handles came to {total}"))),
     }
 }

@@ -10,8 +10,8 @@ use counter_net::{Counter, Discovery, Node};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::harness::process::cluster_name;
-use super::harness::scratch::Scratch;
-use super::{Failure, Measured};
+use super::harness::scratch::ScratchDirectory;
+use super::{MeasureFailure, Measured};
 
 /// Adds a second, for each slice of time.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +36,7 @@ const TABLE: TableDefinition<'_, u64, u64> = TableDefinition::new("counters");
 /// # Errors
 /// A directory that cannot be written, or adds of ours that differ from the acknowledged ones.
 pub async fn durable(committers: usize, time: Duration) -> Measured<DurableRates> {
-    let scratch = Scratch::new()?;
+    let scratch = ScratchDirectory::new()?;
     let slice = time / SLICES;
     let directory = scratch.path().join("node");
     // A directory works only with the cluster that wrote it.
@@ -63,14 +63,16 @@ pub async fn durable(committers: usize, time: Duration) -> Measured<DurableRates
     let held = again.view("durable").total;
     again.shutdown().await;
     if held != i128::from(added) {
-        return Err(Failure(format!("wrong: {added} durable adds came to {held} after a restart")));
+        return Err(MeasureFailure(format!(
+            "wrong: {added} durable adds came to {held} after a restart"
+        )));
     }
     rates.redb_right = sum(&scratch.path().join("peer.redb"))? == put;
     Ok(rates)
 }
 
-fn failure(error: impl std::fmt::Display) -> Failure {
-    Failure(error.to_string())
+fn failure(error: impl std::fmt::Display) -> MeasureFailure {
+    MeasureFailure(error.to_string())
 }
 
 async fn start(cluster: &str, directory: &Path) -> Measured<Node> {
@@ -122,7 +124,9 @@ fn puts(database: &Database, committers: usize, time: Duration) -> Measured<u64>
             (0..committers).map(|own| scope.spawn(move || committer(own))).collect();
         threads
             .into_iter()
-            .map(|thread| thread.join().map_err(|_| Failure("a thread with redb broke".into()))?)
+            .map(|thread| {
+                thread.join().map_err(|_| MeasureFailure("a thread with redb broke".into()))?
+            })
             .sum()
     })
 }

@@ -4,10 +4,10 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::harness::process::{Process, cluster_name};
-use super::harness::scratch::Scratch;
+use super::harness::process::{NodeProcess, cluster_name};
+use super::harness::scratch::ScratchDirectory;
 use super::harness::socket::{Socket, counter_name};
-use super::{Failure, Measured, Quantiles};
+use super::{MeasureFailure, Measured, Quantiles};
 
 /// Adds of one batch.
 pub const LOAD_BATCH: u64 = 50;
@@ -34,18 +34,18 @@ pub struct DurableLoad {
 /// # Errors
 /// A node that does not start or refuses an add, or a total that is not exact.
 pub async fn durable_load(time: Duration) -> Measured<DurableLoad> {
-    let scratch = Scratch::new()?;
+    let scratch = ScratchDirectory::new()?;
     let directory = |region: &str| scratch.path().join(region).to_string_lossy().into_owned();
     let arguments = |region: &str| vec!["--data-dir".to_owned(), directory(region)];
     let cluster = cluster_name();
     let regions = REGIONS.map(String::from);
-    let nodes = Process::cluster_with(&cluster, &regions, arguments).await?;
+    let nodes = NodeProcess::cluster_with(&cluster, &regions, arguments).await?;
     let (start, until) = (Instant::now(), Instant::now() + time);
     let addresses = nodes.iter().flat_map(|node| std::iter::repeat_n(node.http, LOAD_SOCKETS));
     let clients: Vec<_> = addresses.map(|address| tokio::spawn(client(address, until))).collect();
     let mut batches = Vec::new();
     for client in clients {
-        batches.extend(client.await.map_err(|error| Failure(error.to_string()))??);
+        batches.extend(client.await.map_err(|error| MeasureFailure(error.to_string()))??);
     }
     batches.sort_by_key(|(answered, _)| *answered);
     let last = Instant::now();
@@ -55,7 +55,7 @@ pub async fn durable_load(time: Duration) -> Measured<DurableLoad> {
     }
     let agreed = last.elapsed();
     drop(nodes);
-    for node in Process::cluster_with(&cluster, &regions, arguments).await? {
+    for node in NodeProcess::cluster_with(&cluster, &regions, arguments).await? {
         until_sum(&node, expected).await?;
     }
     let fifth = time / 5;
@@ -84,13 +84,13 @@ async fn client(address: SocketAddr, until: Instant) -> Measured<Vec<(Instant, D
 }
 
 /// Waits until the sum of all counters is exactly this.
-async fn until_sum(node: &Process, expected: i64) -> Measured<()> {
+async fn until_sum(node: &NodeProcess, expected: i64) -> Measured<()> {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         match node.sum((0..COUNTERS).map(counter_name)).await? {
             sum if sum == expected => return Ok(()),
             sum if sum > expected || Instant::now() > deadline => {
-                return Err(Failure(format!(
+                return Err(MeasureFailure(format!(
                     "wrong: a node shows {sum} adds, and {expected} were acknowledged"
                 )));
             }

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::harness::process::{Process, cluster_name};
+use super::harness::process::{NodeProcess, cluster_name};
 use super::harness::socket::Socket;
-use super::{Failure, Measured, Quantiles};
+use super::{MeasureFailure, Measured, Quantiles};
 
 /// The server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,15 +24,15 @@ pub enum Server {
 }
 
 impl Server {
-    async fn spawn(self) -> Measured<Process> {
+    async fn spawn(self) -> Measured<NodeProcess> {
         match self {
             Self::Ours => {
-                let node = Process::spawn(&cluster_name(), "ord", &[])?;
+                let node = NodeProcess::spawn(&cluster_name(), "ord", &[])?;
                 node.until_ready().await?;
                 Ok(node)
             }
-            Self::NodeWs => Process::spawn_node_script("fan_out.mjs"),
-            Self::RawLoop => Process::spawn_own(&["raw-write-loop"]),
+            Self::NodeWs => NodeProcess::spawn_node_script("fan_out.mjs"),
+            Self::RawLoop => NodeProcess::spawn_own(&["raw-write-loop"]),
         }
     }
 }
@@ -52,7 +52,7 @@ pub struct FanOut {
 
 /// The totals that the clients show. Wakes the test once all show the awaited one.
 #[derive(Debug)]
-struct Watch {
+struct ClickWatch {
     wanted: AtomicI64,
     shown: Vec<AtomicI64>,
     /// The total that each client was last counted for, so that it counts once.
@@ -62,7 +62,7 @@ struct Watch {
     frames: AtomicU64,
 }
 
-impl Watch {
+impl ClickWatch {
     fn new(clients: usize) -> Arc<Self> {
         let zeros = || (0..clients).map(|_| AtomicI64::new(0)).collect();
         let (shown, counted) = (zeros(), zeros());
@@ -113,7 +113,7 @@ impl Watch {
         (0..self.shown.len()).for_each(|client| self.check(client));
         let waited = tokio::time::timeout(Duration::from_secs(20), self.all.notified()).await;
         waited.map_err(|_| {
-            Failure(format!(
+            MeasureFailure(format!(
                 "wrong: after 20 s only {} clients show {total} clicks",
                 self.seen.load(Ordering::SeqCst)
             ))
@@ -134,7 +134,7 @@ pub async fn fan_out(
     time: Duration,
 ) -> Measured<FanOut> {
     let server = server.spawn().await?;
-    let watch = Watch::new(clients);
+    let watch = ClickWatch::new(clients);
     let mut followers = JoinSet::new();
     for client in 0..clients {
         // Each address of the loopback network has its own ports.
@@ -166,7 +166,7 @@ pub async fn fan_out(
 /// sending to the last client.
 async fn click(
     clicker: &mut Socket,
-    watch: &Watch,
+    watch: &ClickWatch,
     total: &mut u64,
     many: u64,
 ) -> Measured<Duration> {
@@ -181,7 +181,7 @@ async fn click(
 }
 
 /// Passes each total that a client receives to the watch.
-async fn follow(mut socket: Socket, watch: Arc<Watch>, client: usize) {
+async fn follow(mut socket: Socket, watch: Arc<ClickWatch>, client: usize) {
     while let Ok(text) = socket.text().await {
         watch.record(client, total_in(text));
     }

@@ -10,10 +10,10 @@ use serde_json::Value;
 use super::apart::{Apart, GOSSIP_PORT, end_with_input, place, replace, unshare};
 use super::distance::multiaddr;
 use super::harness::http::Http;
-use super::harness::process::Process;
+use super::harness::process::NodeProcess;
 use super::latency::clicks_seen;
 use super::name_server::NameServer;
-use super::{Failure, Measured, Quantiles};
+use super::{MeasureFailure, Measured, Quantiles};
 
 /// The round trip between any two nodes.
 pub const ROUND_TRIP: Duration = Duration::from_millis(200);
@@ -37,17 +37,17 @@ pub struct Times {
 }
 
 /// Times, or why there are none.
-pub type Outcome = Result<Quantiles, String>;
+pub type FarOutcome = Result<Quantiles, String>;
 
 /// The results.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Far {
     /// A fresh node until it is ready, by its way to find peers and the round trip in milliseconds.
-    pub fresh: Vec<(String, u64, Outcome)>,
+    pub fresh: Vec<(String, u64, FarOutcome)>,
     /// From a click until a client of another node shows it.
     pub visible: Quantiles,
     /// From a click until its node knows that all hold it, by the number of nodes.
-    pub known: Vec<(usize, Outcome)>,
+    pub known: Vec<(usize, FarOutcome)>,
 }
 
 /// Starts this program again in its own namespaces, and measures there.
@@ -57,7 +57,7 @@ pub struct Far {
 /// start. A wrong total.
 pub fn far(times: &Times) -> Measured<Far> {
     let how = |why: String| {
-        Failure(format!(
+        MeasureFailure(format!(
             "far: skipped; nodes at a distance take namespaces, `ip` and `iptables` ({why})"
         ))
     };
@@ -67,9 +67,12 @@ pub fn far(times: &Times) -> Measured<Far> {
     let _held = inside.stdin.take();
     let output = inside.wait_with_output()?;
     let seen: Result<Far, String> = serde_json::from_slice(&output.stdout).map_err(|error| {
-        Failure(format!("far: the program in the namespaces ended with {}: {error}", output.status))
+        MeasureFailure(format!(
+            "far: the program in the namespaces ended with {}: {error}",
+            output.status
+        ))
     })?;
-    seen.map_err(Failure)
+    seen.map_err(MeasureFailure)
 }
 
 /// The part of [`far`] inside the namespaces. Prints the results, or why there are none.
@@ -79,13 +82,13 @@ pub fn far(times: &Times) -> Measured<Far> {
 pub async fn far_inside(times: &str) -> Measured<()> {
     end_with_input();
     let times = serde_json::from_str(times)
-        .map_err(|error| Failure(format!("this is for `far` alone: {error}")))?;
+        .map_err(|error| MeasureFailure(format!("this is for `far` alone: {error}")))?;
     println!("{}", json(&inside(&times).await.map_err(|failure| failure.0))?);
     Ok(())
 }
 
 fn json(value: &impl Serialize) -> Measured<String> {
-    serde_json::to_string(value).map_err(|error| Failure(error.to_string()))
+    serde_json::to_string(value).map_err(|error| MeasureFailure(error.to_string()))
 }
 
 async fn inside(times: &Times) -> Measured<Far> {
@@ -127,14 +130,14 @@ fn ways() -> [(&'static str, String, Vec<String>); 2] {
 }
 
 /// Starts nodes, and waits until all have each other as members.
-async fn cluster(name: &str, count: usize) -> Measured<Vec<Process>> {
+async fn cluster(name: &str, count: usize) -> Measured<Vec<NodeProcess>> {
     let mut nodes = Vec::new();
     for number in 0..count {
         let peers: Vec<String> = (0..NODES)
             .filter(|known| *known != number)
             .map(|known| multiaddr(place(known)))
             .collect();
-        nodes.push(Process::spawn_far(
+        nodes.push(NodeProcess::spawn_far(
             name,
             &format!("r{number:02}"),
             &multiaddr(place(number)),
@@ -153,18 +156,19 @@ async fn cluster(name: &str, count: usize) -> Measured<Vec<Process>> {
 async fn starts(discover: &str, peers: &[String], count: usize) -> Measured<Quantiles> {
     let mut times = Vec::new();
     for _ in 0..count {
-        let node = Process::spawn_far("small", "fresh", &multiaddr(place(NODES)), discover, peers)?;
+        let node =
+            NodeProcess::spawn_far("small", "fresh", &multiaddr(place(NODES)), discover, peers)?;
         times.push(node.until_ready().await?);
         let total = node.total("before").await?;
         if total != 100 * NODES as i64 {
-            return Err(Failure(format!("wrong: it is ready with a total of {total}")));
+            return Err(MeasureFailure(format!("wrong: it is ready with a total of {total}")));
         }
     }
     Ok(Quantiles::new(times))
 }
 
 /// Makes clicks, waits until their node knows that all hold each, and checks that they do.
-async fn all_known(nodes: &[Process], clicks: usize) -> Measured<Quantiles> {
+async fn all_known(nodes: &[NodeProcess], clicks: usize) -> Measured<Quantiles> {
     let clicked = &nodes[nodes.len() / 2];
     let (mut http, mut times) = (Http::open(clicked.http).await?, Vec::new());
     for click in 1..=clicks as i64 {
@@ -182,7 +186,7 @@ async fn all_known(nodes: &[Process], clicks: usize) -> Measured<Quantiles> {
         for node in nodes {
             let total = node.total("known").await?;
             if total != click {
-                return Err(Failure(format!(
+                return Err(MeasureFailure(format!(
                     "wrong: all are said to hold {click} clicks, and one shows {total}"
                 )));
             }

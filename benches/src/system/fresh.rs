@@ -6,8 +6,8 @@ use counter_net::{Discovery, Node};
 
 use super::harness::http::Http;
 use super::harness::metrics::Metrics;
-use super::harness::process::{Process, cluster_name};
-use super::{Failure, Measured};
+use super::harness::process::{NodeProcess, cluster_name};
+use super::{MeasureFailure, Measured};
 
 /// The times from the start of a process until it is synced with a node that holds `counters`
 /// counters, over `runs` runs.
@@ -22,16 +22,16 @@ pub async fn fresh(counters: usize, runs: usize) -> Measured<Vec<Duration>> {
         .addresses
         .first()
         .cloned()
-        .ok_or_else(|| Failure("the source listens nowhere".into()))?;
+        .ok_or_else(|| MeasureFailure("the source listens nowhere".into()))?;
     let mut times = Vec::new();
     for _ in 0..runs {
-        let node = Process::spawn(&cluster, "fra", &[&address])?;
+        let node = NodeProcess::spawn(&cluster, "fra", &[&address])?;
         times.push(node.until_ready().await?);
         let held =
             Metrics::read(&mut Http::open(node.http).await?).await?.sum("counter_counters", &[]);
         let last = node.total(&format!("r{:06}", counters - 1)).await?;
         if held as usize != counters || last != counters as i64 {
-            return Err(Failure(format!(
+            return Err(MeasureFailure(format!(
                 "wrong: synced with {held} counters of {counters}, the last of them {last}"
             )));
         }
@@ -48,11 +48,12 @@ pub(super) async fn source(cluster: &str, counters: usize) -> Measured<Node> {
         .listen("/ip4/127.0.0.1/tcp/0")
         .discover(Discovery::None)
         .start();
-    let node = start.await.map_err(|error| Failure(error.to_string()))?;
+    let node = start.await.map_err(|error| MeasureFailure(error.to_string()))?;
     for number in 0..counters {
-        let counter =
-            node.counter(&format!("r{number:06}")).map_err(|error| Failure(error.to_string()))?;
-        counter.add(number as u64 + 1).map_err(|error| Failure(error.to_string()))?;
+        let counter = node
+            .counter(&format!("r{number:06}"))
+            .map_err(|error| MeasureFailure(error.to_string()))?;
+        counter.add(number as u64 + 1).map_err(|error| MeasureFailure(error.to_string()))?;
     }
     node.synced().await;
     Ok(node)

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::harness::lab::Lab;
-use super::harness::process::Process;
+use super::harness::process::NodeProcess;
 use super::latency::clicks_seen;
-use super::{Failure, Measured, Quantiles};
+use super::{MeasureFailure, Measured, Quantiles};
 
 const HOSTS: usize = 3;
 const REGIONS: [&str; HOSTS] = ["ord", "fra", "sin"];
@@ -44,9 +44,12 @@ pub fn hosts(clicks: u64, outages: usize) -> Measured<Hosts> {
     command.args(["hosts-inside", built.0.name(), &clicks.to_string(), &outages.to_string()]);
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
     let seen: Result<Hosts, String> = serde_json::from_slice(&output.stdout).map_err(|error| {
-        Failure(format!("the clients beside the hosts ended with {}: {error}", output.status))
+        MeasureFailure(format!(
+            "the clients beside the hosts ended with {}: {error}",
+            output.status
+        ))
     })?;
-    seen.map_err(Failure)
+    seen.map_err(MeasureFailure)
 }
 
 /// The part of [`hosts`] inside the namespaces. Prints the results, or why there are none.
@@ -55,13 +58,17 @@ pub fn hosts(clicks: u64, outages: usize) -> Measured<Hosts> {
 /// Arguments that are not [`hosts`]'s.
 pub async fn hosts_inside(arguments: &[String]) -> Measured<()> {
     let [name, clicks, outages] = arguments else {
-        return Err(Failure("this is for `hosts` alone".into()));
+        return Err(MeasureFailure("this is for `hosts` alone".into()));
     };
-    let number = |text: &str| text.parse().map_err(|error| Failure(format!("{text}: {error}")));
+    let number =
+        |text: &str| text.parse().map_err(|error| MeasureFailure(format!("{text}: {error}")));
     let seen = inside(&Lab::named(name, HOSTS), number(clicks)?, number(outages)?)
         .await
         .map_err(|failure| failure.0);
-    println!("{}", serde_json::to_string(&seen).map_err(|error| Failure(error.to_string()))?);
+    println!(
+        "{}",
+        serde_json::to_string(&seen).map_err(|error| MeasureFailure(error.to_string()))?
+    );
     Ok(())
 }
 
@@ -79,13 +86,13 @@ async fn inside(lab: &Lab, clicks: u64, outages: u64) -> Measured<Hosts> {
 }
 
 /// Starts one node on each host. All know each other's address.
-async fn start(lab: &Lab) -> Measured<Vec<Process>> {
+async fn start(lab: &Lab) -> Measured<Vec<NodeProcess>> {
     let address = |host: usize| format!("/ip4/{}/tcp/7000", Lab::gossip(host));
     let mut nodes = Vec::new();
     for (host, region) in REGIONS.iter().enumerate() {
         let peers: Vec<String> = (0..HOSTS).filter(|other| *other != host).map(address).collect();
         let (listen, http) = (address(host), format!("{}:0", Lab::front(host)));
-        nodes.push(Process::spawn_on(&lab.host(host), region, &listen, &peers, &http)?);
+        nodes.push(NodeProcess::spawn_on(&lab.host(host), region, &listen, &peers, &http)?);
     }
     for node in &nodes {
         node.until_ready().await?;
@@ -95,7 +102,7 @@ async fn start(lab: &Lab) -> Measured<Vec<Process>> {
 }
 
 /// Cuts the last host off, adds on both sides, and puts the cable in again.
-async fn outage_healed(lab: &Lab, nodes: &[Process], outage: u64) -> Measured<Duration> {
+async fn outage_healed(lab: &Lab, nodes: &[NodeProcess], outage: u64) -> Measured<Duration> {
     let (here, there) = (&nodes[0], &nodes[HOSTS - 1]);
     let total = (outage * 2 * ADDS) as i64;
     lab.cable(HOSTS - 1, "down")?;
@@ -106,7 +113,7 @@ async fn outage_healed(lab: &Lab, nodes: &[Process], outage: u64) -> Measured<Du
     }
     tokio::time::sleep(OUTAGE.saturating_sub(start.elapsed())).await;
     if there.total("cut").await? != total + ADDS as i64 {
-        return Err(Failure("the cable was pulled, and clicks came through".into()));
+        return Err(MeasureFailure("the cable was pulled, and clicks came through".into()));
     }
     lab.cable(HOSTS - 1, "up")?;
     let start = Instant::now();

@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::harness::process::Process;
+use super::harness::process::NodeProcess;
 use super::harness::socket::Socket;
-use super::{Failure, Measured, Quantiles};
+use super::{MeasureFailure, Measured, Quantiles};
 
 /// The times of `clicks` clicks on loopback: from sending a click at one node until clients of both
 /// others show it.
@@ -14,7 +14,7 @@ use super::{Failure, Measured, Quantiles};
 /// A node that does not start or does not answer, or a total that is wrong.
 pub async fn latency(clicks: u64) -> Measured<Quantiles> {
     clicks_seen(
-        &Process::cluster(&["ord", "fra", "sin"].map(String::from)).await?,
+        &NodeProcess::cluster(&["ord", "fra", "sin"].map(String::from)).await?,
         "clicks",
         clicks,
     )
@@ -23,7 +23,7 @@ pub async fn latency(clicks: u64) -> Measured<Quantiles> {
 
 /// The same, for a counter of three running nodes that nobody has added to.
 pub(super) async fn clicks_seen(
-    nodes: &[Process],
+    nodes: &[NodeProcess],
     counter: &str,
     clicks: u64,
 ) -> Measured<Quantiles> {
@@ -46,7 +46,9 @@ pub(super) async fn clicks_seen(
     for node in nodes {
         let total = node.total(counter).await?;
         if total != clicks as i64 {
-            return Err(Failure(format!("wrong: a node shows {total} after {clicks} clicks")));
+            return Err(MeasureFailure(format!(
+                "wrong: a node shows {total} after {clicks} clicks"
+            )));
         }
     }
     Ok(Quantiles::new(times))

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::harness::http::Http;
 use super::harness::metrics::Metrics;
-use super::harness::process::{Process, cluster_name};
-use super::{Failure, Measured};
+use super::harness::process::{NodeProcess, cluster_name};
+use super::{MeasureFailure, Measured};
 
 /// The results.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
@@ -36,9 +36,11 @@ pub fn million(counters: usize) -> Measured<Million> {
         .args(["million-inside", &counters.to_string()])
         .stderr(Stdio::inherit())
         .output()?;
-    let seen: Result<Million, String> = serde_json::from_slice(&output.stdout)
-        .map_err(|error| Failure(format!("what a process of many counters says: {error}")))?;
-    seen.map_err(Failure)
+    let seen: Result<Million, String> =
+        serde_json::from_slice(&output.stdout).map_err(|error| {
+            MeasureFailure(format!("what a process of many counters says: {error}"))
+        })?;
+    seen.map_err(MeasureFailure)
 }
 
 /// The part of [`million`] in the process of its own. Prints the results.
@@ -46,16 +48,20 @@ pub fn million(counters: usize) -> Measured<Million> {
 /// # Errors
 /// As [`million`].
 pub async fn million_inside(counters: &str) -> Measured<()> {
-    let counters = counters.parse().map_err(|error| Failure(format!("{counters}: {error}")))?;
+    let counters =
+        counters.parse().map_err(|error| MeasureFailure(format!("{counters}: {error}")))?;
     let seen = inside(counters).await.map_err(|failure| failure.0);
-    println!("{}", serde_json::to_string(&seen).map_err(|error| Failure(error.to_string()))?);
+    println!(
+        "{}",
+        serde_json::to_string(&seen).map_err(|error| MeasureFailure(error.to_string()))?
+    );
     Ok(())
 }
 
 async fn inside(counters: usize) -> Measured<Million> {
     let cluster = cluster_name();
     let idle = {
-        let empty = Process::spawn(&cluster_name(), "fra", &[])?;
+        let empty = NodeProcess::spawn(&cluster_name(), "fra", &[])?;
         empty.until_ready().await?;
         resident(empty.id())?
     };
@@ -65,12 +71,14 @@ async fn inside(counters: usize) -> Measured<Million> {
         .discover(Discovery::None)
         .start()
         .await
-        .map_err(|error| Failure(error.to_string()))?;
+        .map_err(|error| MeasureFailure(error.to_string()))?;
     node.synced().await;
     let (before, begun) = (resident(std::process::id())?, std::time::Instant::now());
     for number in 0..counters {
         let add = |counter: Counter| counter.add(number as u64 + 1);
-        node.counter(&name(number)).and_then(add).map_err(|error| Failure(error.to_string()))?;
+        node.counter(&name(number))
+            .and_then(add)
+            .map_err(|error| MeasureFailure(error.to_string()))?;
     }
     let made_in = begun.elapsed();
     // This turns pending adds into cells.
@@ -81,14 +89,14 @@ async fn inside(counters: usize) -> Measured<Million> {
         .addresses
         .first()
         .cloned()
-        .ok_or_else(|| Failure("the source listens nowhere".into()))?;
-    let fresh = Process::spawn(&cluster, "fra", &[&address])?;
+        .ok_or_else(|| MeasureFailure("the source listens nowhere".into()))?;
+    let fresh = NodeProcess::spawn(&cluster, "fra", &[&address])?;
     let joined_in = fresh.until_ready().await?;
     let held =
         Metrics::read(&mut Http::open(fresh.http).await?).await?.sum("counter_counters", &[]);
     let last = fresh.total(&name(counters - 1)).await?;
     if held as usize != counters || last != counters as i64 {
-        return Err(Failure(format!(
+        return Err(MeasureFailure(format!(
             "wrong: synced with {held} counters of {counters}, the last of them {last}"
         )));
     }
@@ -113,5 +121,5 @@ fn resident(process: u32) -> Measured<u64> {
     let read = kilobytes
         .and_then(|text| text.trim().parse::<u64>().ok())
         .map(|kilobytes| kilobytes * 1024);
-    read.ok_or_else(|| Failure("this system does not tell a process's memory".into()))
+    read.ok_or_else(|| MeasureFailure("this system does not tell a process's memory".into()))
 }

@@ -7,9 +7,9 @@ use counter_net::{Counter, Discovery, Node};
 
 use super::harness::http::Http;
 use super::harness::metrics::Metrics;
-use super::harness::process::{Process, cluster_name};
-use super::harness::scratch::Scratch;
-use super::{Failure, Measured, Quantiles};
+use super::harness::process::{NodeProcess, cluster_name};
+use super::harness::scratch::ScratchDirectory;
+use super::{MeasureFailure, Measured, Quantiles};
 
 /// Durable adds that wait at the same time.
 pub const COMMITTERS: usize = 64;
@@ -47,7 +47,7 @@ pub async fn million_on_disk(
     checkpoints: u64,
     starts: usize,
 ) -> Measured<MillionOnDisk> {
-    let (scratch, cluster) = (Scratch::new()?, cluster_name());
+    let (scratch, cluster) = (ScratchDirectory::new()?, cluster_name());
     let directory = scratch.path().join("node");
     let node = Node::builder()
         .region("ord")
@@ -75,7 +75,9 @@ pub async fn million_on_disk(
         let slices = slices.iter().filter(|slice| slice.in_checkpoint == in_checkpoint);
         let adds: Vec<Duration> = slices.flat_map(|slice| slice.adds.iter().copied()).collect();
         match adds.is_empty() {
-            true => Err(Failure("no durable add was answered in a slice of one kind".into())),
+            true => {
+                Err(MeasureFailure("no durable add was answered in a slice of one kind".into()))
+            }
             false => Ok(Quantiles::new(adds)),
         }
     };
@@ -93,8 +95,8 @@ pub async fn million_on_disk(
     })
 }
 
-fn failure(error: impl std::fmt::Display) -> Failure {
-    Failure(error.to_string())
+fn failure(error: impl std::fmt::Display) -> MeasureFailure {
+    MeasureFailure(error.to_string())
 }
 
 /// The name of a counter, as an application would choose it.
@@ -128,7 +130,9 @@ impl Run<'_> {
         let (until, mut before) = (self.written().1 + count as f64, self.written().0);
         while self.written().1 < until {
             if start.elapsed() > RUN_MAX {
-                return Err(Failure("too few checkpoints were written within a minute".into()));
+                return Err(MeasureFailure(
+                    "too few checkpoints were written within a minute".into(),
+                ));
             }
             for _ in 0..CHANGES_A_SLICE {
                 self.handles[changes % self.handles.len()].add(1).map_err(failure)?;
@@ -188,7 +192,7 @@ impl Expected {
     /// Starts a process on the directory, checks its numbers and kills it. Returns the time until
     /// it was ready.
     async fn start(&self, cluster: &str, directory: &str) -> Measured<Duration> {
-        let node = Process::spawn_with(cluster, "ord", &[], &["--data-dir", directory])?;
+        let node = NodeProcess::spawn_with(cluster, "ord", &[], &["--data-dir", directory])?;
         let took = node.until_ready().await?;
         let held =
             Metrics::read(&mut Http::open(node.http).await?).await?.sum("counter_counters", &[]);
@@ -197,7 +201,7 @@ impl Expected {
         let shown = (held as usize, node.total(&name(last)).await?, node.total("durable").await?);
         let expected = (self.counters + 1, last_total as i64, self.adds as i64);
         if shown != expected {
-            return Err(Failure(format!(
+            return Err(MeasureFailure(format!(
                 "wrong: started with {shown:?} as counters, last and durable adds, not {expected:?}"
             )));
         }

@@ -34,7 +34,7 @@ pub use add_rate::{
 pub use durable::{DurableRates, durable};
 pub use durable_cluster::{DurableLoad, LOAD_BATCH, LOAD_SOCKETS, durable_load};
 pub use fan_out::{Crowd, FanOut, Server, crowd, fan_out};
-pub use far::{Far, Outcome, ROUND_TRIP, Times, far, far_inside};
+pub use far::{Far, FarOutcome, ROUND_TRIP, Times, far, far_inside};
 pub use fresh::fresh;
 pub use harness::quantiles::Quantiles;
 pub use harness::raw_server::raw_write_loop;
@@ -56,15 +56,15 @@ use std::fmt;
 /// Why a workload could not be measured, in a sentence. It begins with `wrong:` if an answer was
 /// wrong.
 #[derive(Debug)]
-pub struct Failure(pub String);
+pub struct MeasureFailure(pub String);
 
-impl fmt::Display for Failure {
+impl fmt::Display for MeasureFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl Failure {
+impl MeasureFailure {
     /// True if an answer was wrong, rather than something missing or broken. The report then shows
     /// the contender as wrong.
     pub fn is_wrong(&self) -> bool {
@@ -72,13 +72,13 @@ impl Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for MeasureFailure {}
 
-impl From<std::io::Error> for Failure {
+impl From<std::io::Error> for MeasureFailure {
     fn from(error: std::io::Error) -> Self {
         Self(format!("a connection to a node broke: {error}"))
     }
 }
 
 /// The result of a workload with processes.
-pub type Measured<T> = Result<T, Failure>;
+pub type Measured<T> = Result<T, MeasureFailure>;

@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::fresh::source;
 use super::harness::http::Http;
 use super::harness::metrics::Metrics;
-use super::harness::process::{Process, cluster_name};
-use super::harness::scratch::Scratch;
+use super::harness::process::{NodeProcess, cluster_name};
+use super::harness::scratch::ScratchDirectory;
 use super::harness::socket::Socket;
-use super::{Failure, Measured};
+use super::{MeasureFailure, Measured};
 
 /// The adds that are acknowledged before each kill. As many are made at the other node while it is
 /// down.
@@ -21,7 +21,7 @@ const ADDS: u64 = 100;
 /// # Errors
 /// A node that does not start, or a total that is not exact.
 pub async fn recovery(counters: usize, runs: usize) -> Measured<Vec<Duration>> {
-    let (scratch, cluster) = (Scratch::new()?, cluster_name());
+    let (scratch, cluster) = (ScratchDirectory::new()?, cluster_name());
     let directory = scratch.path().to_string_lossy().into_owned();
     let source = source(&cluster, counters).await?;
     let address = source
@@ -29,9 +29,10 @@ pub async fn recovery(counters: usize, runs: usize) -> Measured<Vec<Duration>> {
         .addresses
         .first()
         .cloned()
-        .ok_or_else(|| Failure("the source listens nowhere".into()))?;
-    let clicks = source.counter("clicks").map_err(|error| Failure(error.to_string()))?;
-    let spawn = || Process::spawn_with(&cluster, "fra", &[&address], &["--data-dir", &directory]);
+        .ok_or_else(|| MeasureFailure("the source listens nowhere".into()))?;
+    let clicks = source.counter("clicks").map_err(|error| MeasureFailure(error.to_string()))?;
+    let spawn =
+        || NodeProcess::spawn_with(&cluster, "fra", &[&address], &["--data-dir", &directory]);
     let mut node = spawn()?;
     node.until_ready().await?;
     let (mut times, mut total) = (Vec::new(), 0);
@@ -41,7 +42,9 @@ pub async fn recovery(counters: usize, runs: usize) -> Measured<Vec<Duration>> {
         socket.until_acks(ADDS).await?;
         // Dropping kills it, with a signal that it cannot handle.
         drop(node);
-        (0..ADDS).try_for_each(|_| clicks.add(1)).map_err(|error| Failure(error.to_string()))?;
+        (0..ADDS)
+            .try_for_each(|_| clicks.add(1))
+            .map_err(|error| MeasureFailure(error.to_string()))?;
         total += 2 * ADDS as i64;
         node = spawn()?;
         node.until_ready().await?;
@@ -51,7 +54,7 @@ pub async fn recovery(counters: usize, runs: usize) -> Measured<Vec<Duration>> {
             Metrics::read(&mut Http::open(node.http).await?).await?.sum("counter_counters", &[]);
         let last = node.total(&format!("r{:06}", counters - 1)).await?;
         if held as usize != counters + 1 || last != counters as i64 {
-            return Err(Failure(format!(
+            return Err(MeasureFailure(format!(
                 "wrong: after a kill it holds {held} counters of {counters} and one, the last of them {last}"
             )));
         }

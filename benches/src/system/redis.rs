@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::harness::scratch::Scratch;
-use super::{Failure, Measured};
+use super::harness::scratch::ScratchDirectory;
+use super::{MeasureFailure, Measured};
 use crate::sample::Sample;
 
 /// A running server that keeps nothing on disk. It is killed when dropped.
 #[derive(Debug)]
 pub struct Redis {
     child: Child,
-    scratch: Scratch,
+    scratch: ScratchDirectory,
     address: SocketAddr,
     /// The server's version.
     pub version: String,
@@ -35,7 +35,7 @@ impl Redis {
         let version = Command::new("redis-server")
             .arg("--version")
             .output()
-            .map_err(|_| Failure(HOW_TO_GET.into()))?;
+            .map_err(|_| MeasureFailure(HOW_TO_GET.into()))?;
         let version = String::from_utf8_lossy(&version.stdout).into_owned();
         let version = version
             .split(" v=")
@@ -43,7 +43,7 @@ impl Redis {
             .and_then(|rest| rest.split(' ').next())
             .unwrap_or("unknown")
             .to_owned();
-        let scratch = Scratch::new()?;
+        let scratch = ScratchDirectory::new()?;
         // It cannot report a port that it chose itself. This one was free a moment ago.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let mut command = Command::new("redis-server");
@@ -63,7 +63,9 @@ impl Redis {
         let deadline = Instant::now() + START_MAX;
         while server.trip_by_tcp().and_then(|mut trip| trip.value("ready")).is_err() {
             if Instant::now() > deadline {
-                return Err(Failure("Redis: skipped; it does not answer within 10 s".into()));
+                return Err(MeasureFailure(
+                    "Redis: skipped; it does not answer within 10 s".into(),
+                ));
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -104,12 +106,12 @@ impl Redis {
             .collect();
         let mut answers = Vec::new();
         for client in clients {
-            answers.extend(client.await.map_err(|error| Failure(error.to_string()))??);
+            answers.extend(client.await.map_err(|error| MeasureFailure(error.to_string()))??);
         }
         let (taken, adds) = (start.elapsed(), answers.len() * window);
         match self.sum(&keys)? - before {
             held if held == adds as i64 => Ok((adds as f64 / taken.as_secs_f64(), answers)),
-            held => Err(Failure(format!("wrong: {adds} INCRs came to {held}"))),
+            held => Err(MeasureFailure(format!("wrong: {adds} INCRs came to {held}"))),
         }
     }
 
@@ -162,7 +164,7 @@ async fn incr(
         while lines < window {
             let from = answers.len();
             if stream.read_buf(&mut answers).await? == 0 {
-                return Err(Failure("Redis closed the connection".into()));
+                return Err(MeasureFailure("Redis closed the connection".into()));
             }
             lines += answers[from..].iter().filter(|byte| **byte == b'\n').count();
         }
@@ -171,7 +173,7 @@ async fn incr(
             .split(|byte| *byte == b'\n')
             .any(|line| line.first().is_some_and(|kind| *kind != b':'))
         {
-            return Err(Failure(format!(
+            return Err(MeasureFailure(format!(
                 "Redis refused an INCR: {}",
                 String::from_utf8_lossy(&answers)
             )));
@@ -215,6 +217,6 @@ impl<S: Read + Write> Trip<S> {
         self.line.clear();
         self.stream.read_line(&mut self.line)?;
         let number = self.line.strip_prefix(':').and_then(|rest| rest.trim_end().parse().ok());
-        number.ok_or_else(|| Failure(format!("Redis answers {:?}", self.line)))
+        number.ok_or_else(|| MeasureFailure(format!("Redis answers {:?}", self.line)))
     }
 }

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use counter_net::sim::{Failure as SimFailure, Link, Sim, SimConfig};
+use counter_net::sim::{Failure, Link, Sim, SimConfig};
 
-use super::{Failure, Measured, Quantiles};
+use super::{MeasureFailure, Measured, Quantiles};
 
 /// The longest virtual time until a cluster must agree.
 const AGREED_WITHIN: Duration = Duration::from_secs(120);
@@ -26,8 +26,8 @@ pub struct Size {
     pub fresh: Duration,
 }
 
-fn failure(failure: SimFailure) -> Failure {
-    Failure(format!("wrong: {failure:?}"))
+fn failure(failure: Failure) -> MeasureFailure {
+    MeasureFailure(format!("wrong: {failure:?}"))
 }
 
 /// A cluster of `nodes` nodes in up to 32 regions, once all have met and agree, and have rested.
@@ -139,7 +139,7 @@ pub fn healed_partitions(runs: u64) -> Measured<Quantiles> {
         sim.heal();
         times.push(sim.run_until_converged(AGREED_WITHIN).map_err(failure)?);
         if (0..10).any(|node| sim.total(node, "clicks") != 610) {
-            return Err(Failure(
+            return Err(MeasureFailure(
                 "wrong: after a partition a node does not show every click".into(),
             ));
         }

@@ -6,10 +6,10 @@ use counter_net::{Discovery, Node};
 
 use super::harness::http::Http;
 use super::harness::metrics::Metrics;
-use super::harness::process::{Process, cluster_name};
+use super::harness::process::{NodeProcess, cluster_name};
 use super::harness::socket::Socket;
 use super::harness::wire::bytes_sent;
-use super::{Failure, Measured};
+use super::{MeasureFailure, Measured};
 
 /// Bytes that a node sends: payload by its own count, and all TCP by the kernel's count, if there
 /// is one.
@@ -36,8 +36,8 @@ const OUT_DELTAS: &[&str] = &[r#"direction="out""#, r#"kind="gossip_delta""#];
 /// A node that does not start, or that never has all regions.
 pub async fn click_bytes(clicks: u64) -> Measured<Traffic> {
     let cluster = cluster_name();
-    let node = Process::spawn(&cluster, "ord", &[])?;
-    let other = Process::spawn(&cluster, "fra", &[&node.gossip])?;
+    let node = NodeProcess::spawn(&cluster, "ord", &[])?;
+    let other = NodeProcess::spawn(&cluster, "fra", &[&node.gossip])?;
     other.until_ready().await?;
     let mut clicker = Socket::open(node.http, "clicks").await?;
     for region in 2..32 {
@@ -68,7 +68,7 @@ async fn deltas_at_rest(http: &mut Http) -> Measured<f64> {
         before = now;
         tokio::time::sleep(REST).await;
     }
-    Err(Failure("a node without clicks goes on publishing".into()))
+    Err(MeasureFailure("a node without clicks goes on publishing".into()))
 }
 
 /// Starts a node of a region that adds 1 to the counter, tells `peer` and leaves.
@@ -79,10 +79,10 @@ async fn passing_region(cluster: &str, region: &str, peer: &str) -> Measured<()>
         .listen("/ip4/127.0.0.1/tcp/0")
         .peer(peer)
         .discover(Discovery::None);
-    let node = builder.start().await.map_err(|error| Failure(error.to_string()))?;
+    let node = builder.start().await.map_err(|error| MeasureFailure(error.to_string()))?;
     node.synced().await;
-    let counter = node.counter("clicks").map_err(|error| Failure(error.to_string()))?;
-    counter.add(1).map_err(|error| Failure(error.to_string()))?;
+    let counter = node.counter("clicks").map_err(|error| MeasureFailure(error.to_string()))?;
+    counter.add(1).map_err(|error| MeasureFailure(error.to_string()))?;
     node.shutdown().await;
     Ok(())
 }
@@ -93,8 +93,8 @@ async fn passing_region(cluster: &str, region: &str, peer: &str) -> Measured<()>
 /// A node that does not start, or does not find the others.
 pub async fn idle(nodes: usize, time: Duration) -> Measured<Traffic> {
     let regions: Vec<String> = (0..nodes).map(|node| format!("r{node:02}")).collect();
-    let cluster = Process::cluster(&regions).await?;
-    let ids: Vec<u32> = cluster.iter().map(Process::id).collect();
+    let cluster = NodeProcess::cluster(&regions).await?;
+    let ids: Vec<u32> = cluster.iter().map(NodeProcess::id).collect();
     // First the traffic of their meeting must end.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let (payload, wire) = (payload(&cluster).await?, bytes_sent(&ids));
@@ -105,7 +105,7 @@ pub async fn idle(nodes: usize, time: Duration) -> Measured<Traffic> {
     Ok(Traffic { payload: rate(payload_then - payload), wire })
 }
 
-async fn payload(cluster: &[Process]) -> Measured<f64> {
+async fn payload(cluster: &[NodeProcess]) -> Measured<f64> {
     let mut sum = 0.0;
     for node in cluster {
         sum += Metrics::read(&mut Http::open(node.http).await?)

@@ -23,7 +23,7 @@ pub trait Changer {
 
 /// Two replicas with the same counters.
 #[derive(Debug)]
-pub struct Changes<C> {
+pub struct ChangeRounds<C> {
     names: Vec<String>,
     sender: C,
     receiver: C,
@@ -34,7 +34,7 @@ pub struct Changes<C> {
 }
 
 /// Two replicas that both hold `counters` counters.
-pub fn changes<C: Changer>(counters: usize, sender: C, receiver: C) -> Changes<C> {
+pub fn changes<C: Changer>(counters: usize, sender: C, receiver: C) -> ChangeRounds<C> {
     changes_of(CHANGES, counters, sender, receiver)
 }
 
@@ -44,14 +44,14 @@ pub fn changes_of<C: Changer>(
     counters: usize,
     mut sender: C,
     mut receiver: C,
-) -> Changes<C> {
+) -> ChangeRounds<C> {
     let names = Shape::new(Values::Formula, counters, 1).names;
     names.iter().for_each(|name| drop(sender.produce(name)));
     receiver.clone_from_node(&sender);
-    Changes { names, sender, receiver, each_round, sent: 0, bytes: 0.0 }
+    ChangeRounds { names, sender, receiver, each_round, sent: 0, bytes: 0.0 }
 }
 
-impl<C: Changer> Changes<C> {
+impl<C: Changer> ChangeRounds<C> {
     /// One round: all changes are produced, then all are applied. Returns both times.
     pub fn round(&mut self) -> (Sample, Sample) {
         let names =

@@ -2,10 +2,10 @@
 //! timed work. All traces have been taken back, so the work should cost what it costs fresh
 //! replicas.
 
-use counter_core::{Cleanup, Delta, Replica, Shown, Version, VersionVector};
+use counter_core::{Cleanup, Delta, ProvenVersions, Replica, Version, VersionVector};
 
 use super::change::changes;
-use super::{Changes, nanoseconds};
+use super::{ChangeRounds, nanoseconds};
 use crate::contender::OursNode;
 use crate::sample::Sample;
 use crate::shape::{Shape, Values};
@@ -31,7 +31,7 @@ pub enum Past {
 /// Two replicas after a past, with the counters of the timed work. Both have added to each.
 #[derive(Debug)]
 pub struct AfterPast {
-    changes: Changes<OursNode>,
+    changes: ChangeRounds<OursNode>,
     /// The heap that both replicas take, in bytes.
     pub heap: u64,
     /// The encoded size of one replica's state.
@@ -139,7 +139,7 @@ impl Pair {
     }
 
     /// Each sends what it wrote. Returns what each then holds.
-    fn exchange(&mut self) -> Shown {
+    fn exchange(&mut self) -> ProvenVersions {
         let written = |node: &mut Aged| {
             node.replica.flush();
             let delta = node.replica.map().delta_of(node.replica.id(), node.sent);
@@ -158,7 +158,7 @@ impl Pair {
             one.iter().map(|(id, version)| (id, version.min(other.get(id)))).collect();
         let mut by_any = one;
         by_any.join(&other);
-        Shown { by_all, by_any }
+        ProvenVersions { by_all, by_any }
     }
 
     /// Exchanges and cleans up until nothing changes any more.

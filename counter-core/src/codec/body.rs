@@ -10,11 +10,11 @@ use crate::codec::{dedup, names, tombstones};
 use crate::dedup::entry::{DedupEntry, EntryBody};
 use crate::error::DecodeError;
 use crate::incarnation::record::Record;
-use crate::lattice::amounts::{Amounts, CELL_MAX};
-use crate::lattice::cell::Extra;
+use crate::lattice::cell::CellExtra;
+use crate::lattice::cell::amounts::{Amounts, CELL_MAX};
 use crate::lattice::delta::{Delta, DeltaCell, DeltaPart, Span};
 use crate::lattice::keys::names::NameSlice;
-use crate::lattice::versions::vector::Version;
+use crate::lattice::versions::Version;
 
 const KIND_TABLE: u8 = 0;
 /// Kind of a body: one plain cell of one writer that alone completes its span.
@@ -418,9 +418,9 @@ fn check_block(
 fn read_extras(
     reader: &mut Reader<'_>,
     cells: &[DeltaCell],
-) -> Result<Vec<(u32, Extra)>, DecodeError> {
+) -> Result<Vec<(u32, CellExtra)>, DecodeError> {
     let count = reader.count(4)?;
-    let mut extras: Vec<(u32, Extra)> = Vec::with_capacity(count);
+    let mut extras: Vec<(u32, CellExtra)> = Vec::with_capacity(count);
     for _ in 0..count {
         let key = u32::try_from(reader.varint()?).map_err(|_| RANGE)?;
         if extras.last().is_some_and(|last| last.0 >= key)
@@ -428,7 +428,7 @@ fn read_extras(
         {
             return Err(DecodeError::Invalid("extras must ascend and belong to cells"));
         }
-        extras.push((key, Extra::read(reader)?));
+        extras.push((key, CellExtra::read(reader)?));
     }
     match extras.is_empty() {
         true => Err(DecodeError::Invalid("a part with the flag for extras must have some")),

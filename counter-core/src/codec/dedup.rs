@@ -5,14 +5,15 @@ use smallvec::{SmallVec, smallvec};
 use crate::codec::ids;
 use crate::codec::varint::{Reader, unzigzag, varint_bytes, write_varint, zigzag};
 use crate::dedup::entry::{
-    Add, Chunk, DedupEntry, EntryBody, EntryKind, EntrySource, Forgotten, ID_CHUNK, Run, Single,
-    chunk_name, client_of,
+    Add, AddRun, ClientChunk, DedupEntry, EntryBody, EntryKind, EntrySource, Forgotten, ID_CHUNK,
+    Single,
 };
+use crate::dedup::id::{chunk_name, client_of};
 use crate::dedup::table::ENTRIES_MAX;
 use crate::error::DecodeError;
-use crate::lattice::amounts::AMOUNT_MAX;
+use crate::lattice::cell::amounts::AMOUNT_MAX;
 use crate::lattice::delta::Span;
-use crate::lattice::versions::vector::Version;
+use crate::lattice::versions::Version;
 use crate::replica_id::ReplicaId;
 
 const KIND_CLIENT: u8 = 0;
@@ -140,7 +141,7 @@ pub(super) fn write_of_one_key(out: &mut Vec<u8>, entry: &DedupEntry) {
 
 /// `last head (add | run*)`. The head has a flag and a bit for each number that was applied before
 /// the last one, the nearest lowest.
-fn write_chunk(out: &mut Vec<u8>, chunk: &Chunk, with_keys: bool) {
+fn write_chunk(out: &mut Vec<u8>, chunk: &ClientChunk, with_keys: bool) {
     write_varint(out, chunk.last);
     let before = chunk.applied >> 1;
     match all_alike(chunk) {
@@ -156,7 +157,7 @@ fn write_chunk(out: &mut Vec<u8>, chunk: &Chunk, with_keys: bool) {
 }
 
 /// The add of every number in the chunk, if it is the same for all.
-fn all_alike(chunk: &Chunk) -> Option<Add> {
+fn all_alike(chunk: &ClientChunk) -> Option<Add> {
     match chunk.runs.as_slice() {
         [run] if u32::from(run.count) == chunk.applied.count_ones() => Some(run.add),
         _ => None,
@@ -164,8 +165,8 @@ fn all_alike(chunk: &Chunk) -> Option<Add> {
 }
 
 /// `(amount-and-flags [count] [key])*`, the flags lowest. No runs at all are a single unknown add.
-fn write_runs(out: &mut Vec<u8>, runs: &[Run], with_keys: bool) {
-    const ONE_UNKNOWN: &[Run] = &[Run { count: 1, add: Add { key: 0, amount: 0 } }];
+fn write_runs(out: &mut Vec<u8>, runs: &[AddRun], with_keys: bool) {
+    const ONE_UNKNOWN: &[AddRun] = &[AddRun { count: 1, add: Add { key: 0, amount: 0 } }];
     let runs = if runs.is_empty() { ONE_UNKNOWN } else { runs };
     for (at, run) in runs.iter().enumerate() {
         let last = if at + 1 == runs.len() { RUN_LAST } else { 0 };
@@ -235,12 +236,12 @@ pub(super) fn read(
 }
 
 fn check_distinct(entries: &[DedupEntry]) -> Result<(), DecodeError> {
-    type EntryName<'a> = (EntryKind, Option<ReplicaId>, &'a [u8]);
-    let name = |entry| -> EntryName<'_> {
+    type EntryIdentity<'a> = (EntryKind, Option<ReplicaId>, &'a [u8]);
+    let name = |entry| -> EntryIdentity<'_> {
         let DedupEntry { body, source, name, .. }: &DedupEntry = entry;
         (body.kind(), source.map(|source| source.replica), name)
     };
-    let mut names: Vec<EntryName<'_>> = entries.iter().map(name).collect();
+    let mut names: Vec<EntryIdentity<'_>> = entries.iter().map(name).collect();
     names.sort_unstable();
     match names.windows(2).any(|pair| pair[0] == pair[1]) {
         true => Err(DecodeError::Invalid("dedup entries must be distinct")),
@@ -342,9 +343,9 @@ fn read_entry_body(
     }
 }
 
-fn with_taken_back(chunk: Chunk, taken_back: u8) -> Result<EntryBody, DecodeError> {
+fn with_taken_back(chunk: ClientChunk, taken_back: u8) -> Result<EntryBody, DecodeError> {
     match taken_back & !chunk.applied {
-        0 => Ok(EntryBody::Client(Chunk { taken_back, ..chunk })),
+        0 => Ok(EntryBody::Client(ClientChunk { taken_back, ..chunk })),
         _ => Err(DecodeError::Invalid("only applied numbers may be taken back")),
     }
 }
@@ -370,14 +371,16 @@ fn read_name(reader: &mut Reader<'_>, prefix: usize) -> Result<Vec<u8>, DecodeEr
 fn read_chunk(
     reader: &mut Reader<'_>,
     add: impl Fn(&mut Reader<'_>, i64) -> Result<Add, DecodeError>,
-) -> Result<Chunk, DecodeError> {
+) -> Result<ClientChunk, DecodeError> {
     let (last, head) = (reader.varint()?, reader.byte()?);
     let applied = read_applied(last, head)?;
     let runs = match head & FLAG_RUNS != 0 {
         true => read_runs(reader, add)?,
-        false => smallvec![Run { count: applied.count_ones() as u8, add: read_add(reader, add)? }],
+        false => {
+            smallvec![AddRun { count: applied.count_ones() as u8, add: read_add(reader, add)? }]
+        }
     };
-    let chunk = Chunk { last, applied, taken_back: 0, runs };
+    let chunk = ClientChunk { last, applied, taken_back: 0, runs };
     let count: u32 = chunk.runs.iter().map(|run| u32::from(run.count)).sum();
     let ends_known = chunk.runs.last().is_none_or(|run| run.add.amount != 0);
     let is_shortest = head & FLAG_RUNS == 0 || all_alike(&chunk).is_none();
@@ -392,13 +395,13 @@ fn read_chunk(
 fn read_runs(
     reader: &mut Reader<'_>,
     add: impl Fn(&mut Reader<'_>, i64) -> Result<Add, DecodeError>,
-) -> Result<SmallVec<[Run; 1]>, DecodeError> {
-    let mut runs: SmallVec<[Run; 1]> = SmallVec::new();
+) -> Result<SmallVec<[AddRun; 1]>, DecodeError> {
+    let mut runs: SmallVec<[AddRun; 1]> = SmallVec::new();
     loop {
         let word = reader.varint()?;
         let count = if word & RUN_COUNTED != 0 { Some(reader.byte()?) } else { None };
         let run =
-            Run { count: count.unwrap_or(1), add: add(reader, bounded(unzigzag(word >> 2))?)? };
+            AddRun { count: count.unwrap_or(1), add: add(reader, bounded(unzigzag(word >> 2))?)? };
         if word == RUN_LAST && runs.is_empty() {
             return Ok(runs);
         }

@@ -5,7 +5,7 @@
 //! length could collide.
 
 use crate::codec::varint::Reader;
-use crate::dedup::entry::ID_BYTES_MAX;
+use crate::dedup::id::ID_BYTES_MAX;
 use crate::error::DecodeError;
 
 /// Bit in the head of an id whose characters take six bits each. The rest of the head is the

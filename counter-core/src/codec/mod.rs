@@ -21,7 +21,7 @@ use serde::{Deserialize, Deserializer};
 use crate::codec::varint::{Reader, varint_bytes};
 use crate::dedup::entry::DedupEntry;
 use crate::error::DecodeError;
-use crate::lattice::cell::Extra;
+use crate::lattice::cell::CellExtra;
 use crate::lattice::delta::{Delta, DeltaCell, DeltaPart};
 
 /// The newest version of the format that this release reads and writes.
@@ -141,7 +141,7 @@ impl Delta {
     pub(crate) fn cell_bytes_max(
         names: (&str, &str),
         cell: DeltaCell,
-        extra: Option<&Extra>,
+        extra: Option<&CellExtra>,
     ) -> usize {
         let amounts = cell.amounts;
         let plain = varint_bytes(cell.version)

@@ -5,8 +5,8 @@ use crate::codec::varint::{Reader, write_varint};
 use crate::error::DecodeError;
 use crate::lattice::delta::{Span, Tombstone};
 use crate::lattice::keys::names::READ_NAME_BYTES_MAX;
-use crate::lattice::tombstones::{KeyBytes, names_of};
-use crate::lattice::versions::vector::Version;
+use crate::lattice::versions::Version;
+use crate::lattice::writer::tombstones::{KeyBytes, names_of};
 
 /// The fewest bytes of one tombstone: a distance, two lengths.
 const BYTES_MIN: usize = 3;

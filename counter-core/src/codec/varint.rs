@@ -1,7 +1,7 @@
 //! Varints, and a reader of hostile bytes that checks every length before it allocates.
 
 use crate::error::DecodeError;
-use crate::lattice::amounts::CELL_MAX;
+use crate::lattice::cell::amounts::CELL_MAX;
 use crate::replica_id::ReplicaId;
 
 /// Appends `value` in base 128, least significant group first (LEB128); 1 to 10 bytes.

@@ -1,15 +1,12 @@
-//! One dedup entry: a writer's memory of one id, or of eight numbers of a client. Also parses ids.
+//! One dedup entry: a writer's memory of one id, or of eight numbers of a client.
 
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::error::WriteError;
-use crate::lattice::versions::vector::Version;
+use crate::dedup::id::{AddId, IdStatus};
+use crate::lattice::versions::Version;
 use crate::replica_id::ReplicaId;
-
-/// The longest id of an add, in bytes.
-pub const ID_BYTES_MAX: usize = 64;
 
 /// Sequence numbers of one client that share an entry; the first of them is a multiple of this.
 /// More would make every click longer, because it sends the whole entry again. Fewer would take
@@ -58,7 +55,7 @@ pub(crate) struct EntrySource {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum EntryBody {
     /// The sequence numbers of a client's chunk that the writer applied.
-    Client(Chunk),
+    Client(ClientChunk),
     /// The add that the writer applied for an id.
     Single(Single),
     /// The amount that the holder took back on behalf of an ended writer, whose own entry it cannot
@@ -90,7 +87,7 @@ pub(crate) struct Forgotten {
 
 impl Forgotten {
     /// Forgets one of the writer's own chunks.
-    pub(crate) fn with(mut self, chunk: &Chunk) -> Self {
+    pub(crate) fn with(mut self, chunk: &ClientChunk) -> Self {
         self.upto = self.upto.max(chunk.last);
         while self.sure < chunk.last && chunk.stands(self.sure + 1) {
             self.sure += 1;
@@ -238,7 +235,7 @@ pub(crate) struct Add {
 
 /// Equal adds of applied numbers that follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Run {
+pub(crate) struct AddRun {
     pub(crate) count: u8,
     pub(crate) add: Add,
 }
@@ -246,7 +243,7 @@ pub(crate) struct Run {
 /// The adds of eight sequence numbers of a client, the first a multiple of eight: which were
 /// applied, and what each added.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Chunk {
+pub(crate) struct ClientChunk {
     /// The greatest number that was applied.
     pub(crate) last: u64,
     /// Bit i: `last - i` was applied; bit 0 is set.
@@ -256,19 +253,10 @@ pub(crate) struct Chunk {
     pub(crate) taken_back: u8,
     /// The adds of the applied numbers, from the greatest down. Numbers beyond the last run have
     /// unknown adds.
-    pub(crate) runs: SmallVec<[Run; 1]>,
+    pub(crate) runs: SmallVec<[AddRun; 1]>,
 }
 
-/// Whether an id was applied, as far as is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum IdStatus {
-    New,
-    Applied,
-    /// The client's entries are forgotten up to this number or beyond, so nobody can tell.
-    CannotTell,
-}
-
-impl Chunk {
+impl ClientChunk {
     pub(crate) fn new(sequence: u64, add: Add) -> Self {
         Self { last: sequence, applied: 1, taken_back: 0, runs: compressed(&[add]) }
     }
@@ -370,12 +358,12 @@ impl Chunk {
 }
 
 /// Equal neighbours as runs. Unknown adds at the end need none.
-fn compressed(adds: &[Add]) -> SmallVec<[Run; 1]> {
-    let mut runs: SmallVec<[Run; 1]> = SmallVec::new();
+fn compressed(adds: &[Add]) -> SmallVec<[AddRun; 1]> {
+    let mut runs: SmallVec<[AddRun; 1]> = SmallVec::new();
     for &add in adds {
         match runs.last_mut() {
             Some(run) if run.add == add => run.count += 1,
-            _ => runs.push(Run { count: 1, add }),
+            _ => runs.push(AddRun { count: 1, add }),
         }
     }
     while runs.last().is_some_and(|run| run.add.amount == 0) {
@@ -384,78 +372,16 @@ fn compressed(adds: &[Add]) -> SmallVec<[Run; 1]> {
     runs
 }
 
-/// The owned name of an entry. At most an id and the 16 bytes before it or the 8 after it.
-pub(crate) type EntryName = SmallVec<[u8; 96]>;
-
-/// The name of the entry for one chunk of a client's sequence.
-pub(crate) fn chunk_name(client: &[u8], sequence: u64) -> EntryName {
-    let mut name = EntryName::from_slice(client);
-    name.extend_from_slice(&(sequence / ID_CHUNK).to_be_bytes());
-    name
-}
-
-/// The client in the name of a chunk's entry.
-pub(crate) fn client_of(name: &[u8]) -> &[u8] {
-    &name[..name.len().saturating_sub(8)]
-}
-
-/// The parsed id of an add.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AddId<'a> {
-    Of { client: &'a str, sequence: u64 },
-    Single(&'a str),
-}
-
-impl<'a> AddId<'a> {
-    /// `<client>:<sequence>` if a decimal number without leading zeros follows the last colon, else
-    /// a single id.
-    pub(crate) fn read(id: &'a str) -> Result<Self, WriteError> {
-        if id.is_empty() || id.len() > ID_BYTES_MAX {
-            return Err(WriteError::IdOutOfRange);
-        }
-        let parts = id.rsplit_once(':').filter(|(client, digits)| {
-            let shortest = digits.len() == 1 || !digits.starts_with('0');
-            !client.is_empty() && shortest && digits.bytes().all(|byte| byte.is_ascii_digit())
-        });
-        let numbered = parts
-            .and_then(|(client, digits)| Some(Self::Of { client, sequence: digits.parse().ok()? }));
-        Ok(numbered.unwrap_or(Self::Single(id)))
-    }
-
-    /// The kind and the name of its entry at any writer.
-    pub(crate) fn place(&self) -> (EntryKind, EntryName) {
-        match self {
-            Self::Of { client, sequence } => {
-                (EntryKind::Client, chunk_name(client.as_bytes(), *sequence))
-            }
-            Self::Single(id) => (EntryKind::Single, EntryName::from_slice(id.as_bytes())),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dedup::id::{chunk_name, client_of};
 
     const ONE: Add = Add { key: 3, amount: 1 };
 
     #[test]
-    fn ids_ending_in_a_number_belong_to_clients() {
-        assert_eq!(AddId::read("c:7"), Ok(AddId::Of { client: "c", sequence: 7 }));
-        assert_eq!(AddId::read("a:b:0"), Ok(AddId::Of { client: "a:b", sequence: 0 }));
-        for single in ["c", "c:", ":7", "c:07", "c:-7", "c:+7", "c:18446744073709551616"] {
-            assert_eq!(AddId::read(single), Ok(AddId::Single(single)));
-        }
-        assert!(
-            AddId::read("").is_err()
-                && AddId::read(&"x".repeat(65)).is_err()
-                && AddId::read(&"x".repeat(64)).is_ok()
-        );
-    }
-
-    #[test]
     fn a_chunk_tells_its_numbers_apart() {
-        let mut chunk = Chunk::new(100, ONE);
+        let mut chunk = ClientChunk::new(100, ONE);
         chunk.apply(98, ONE);
         chunk.apply(103, ONE);
         let applied: Vec<u64> = (96..104).filter(|&sequence| chunk.applied(sequence)).collect();
@@ -472,7 +398,7 @@ mod tests {
 
     #[test]
     fn taken_back_add_is_applied_anew() {
-        let mut chunk = Chunk::new(100, ONE);
+        let mut chunk = ClientChunk::new(100, ONE);
         chunk.apply(98, Add { key: 4, amount: 2 });
         for sequence in [98, 100] {
             chunk.take_back(sequence);
@@ -490,7 +416,7 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(1);
         for _ in 0..2_000 {
             let first = random.u64(496..504);
-            let mut chunk = Chunk::new(first, Add { key: 0, amount: 500 });
+            let mut chunk = ClientChunk::new(first, Add { key: 0, amount: 500 });
             let mut truth = std::collections::BTreeMap::from([(first, 500)]);
             for _ in 0..random.usize(..20) {
                 let (sequence, amount) =

@@ -5,16 +5,22 @@
 //! writer of the other copy takes it back. A bit of that copy's own entry records this, so both are
 //! remembered and forgotten together.
 //!
-//! - `entry`: one entry, and how an id is read.
-//! - `table`: one writer's entries, within their bounds.
-//! - `add_once`: what a replica does with entries: add, take back, and absorb those of a writer
-//!   that ended.
+//! - `id`: how an id is read; `entry`: what one entry remembers.
+//! - `table`: one writer's entries, within their bounds; `tables`: those of all writers.
+//! - `clients`: the clients whose forgotten numbers this replica will remember.
+//! - `add_once`: a replica adds; `copies`: it takes a copy back; `inherit`: it absorbs the entries
+//!   of a writer that ended.
 
 mod add_once;
+pub(crate) mod clients;
+mod copies;
 pub(crate) mod entry;
+pub(crate) mod id;
+mod inherit;
 pub(crate) mod table;
+pub(crate) mod tables;
 
-pub(crate) use add_once::Clients;
-pub use add_once::Once;
-pub use entry::{ID_BYTES_MAX, ID_CHUNK};
+pub use add_once::AddOutcome;
+pub use entry::ID_CHUNK;
+pub use id::ID_BYTES_MAX;
 pub use table::{CLIENTS_MAX, DEDUP_ENTRIES_MAX};

@@ -15,8 +15,8 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use crate::dedup::entry::{DedupEntry, EntryBody, EntryKind, ID_CHUNK, KINDS};
-use crate::lattice::versions::vector::Version;
+use crate::dedup::entry::{DedupEntry, EntryBody, EntryKind, Forgotten, ID_CHUNK, KINDS};
+use crate::lattice::versions::Version;
 use crate::replica_id::ReplicaId;
 
 /// Chunks of clients, and as many single ids, that are kept of one writer. The oldest goes first.
@@ -84,13 +84,12 @@ impl DedupBounds {
     }
 }
 
-/// One writer's entries; most writers have none.
+/// The entries of one writer that has any.
+///
+/// Invariant: each name leads to the one entry of that name and kind, and the hash is the sum over
+/// all entries.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct DedupTable(Option<Box<Entries>>);
-
-/// All entries of a writer that has any.
-#[derive(Clone, Debug, Default)]
-struct Entries {
+pub(crate) struct DedupTable {
     own: [OwnEntries; KINDS],
     /// Absorbed chunks and absorbed single ids.
     absorbed: [AbsorbedEntries; 2],
@@ -123,7 +122,7 @@ struct AbsorbedEntries {
 
 /// The result of putting an entry into a table.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Put {
+pub(crate) struct PutOutcome {
     /// True if it was taken: no entry of its name that is as new was held.
     pub(crate) taken: bool,
     /// The oldest entry of its kind, dropped to make room.
@@ -131,28 +130,24 @@ pub(crate) struct Put {
 }
 
 impl DedupTable {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_none()
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.in_order().map(|in_order| in_order.len()).sum()
     }
 
     /// The number of the holder's own entries of a kind.
     pub(crate) fn len_of(&self, kind: EntryKind) -> usize {
-        self.0.as_ref().map_or(0, |entries| entries.own[kind as usize].in_order.len())
+        self.own[kind as usize].in_order.len()
     }
 
     /// The sum of the hashes of all entries.
     pub(crate) fn hash(&self) -> u128 {
-        self.0.as_ref().map_or(0, |entries| entries.hash)
+        self.hash
     }
 
     /// The holder's own entry of a name.
     #[inline]
     pub(crate) fn own(&self, kind: EntryKind, name: &[u8]) -> Option<&DedupEntry> {
-        let of_kind = &self.0.as_ref()?.own[kind as usize];
+        let of_kind = &self.own[kind as usize];
         of_kind.in_order.get(of_kind.versions.get(name)?).map(|(entry, _)| entry)
     }
 
@@ -162,6 +157,14 @@ impl DedupTable {
         self.own(kind, name).map(|entry| &entry.body)
     }
 
+    /// The forgotten numbers of a client.
+    pub(crate) fn forgotten(&self, client: &[u8]) -> Option<Forgotten> {
+        match self.body(EntryKind::Forgotten, client) {
+            Some(EntryBody::Forgotten(forgotten)) => Some(*forgotten),
+            _ => None,
+        }
+    }
+
     /// The entries of a name that the holder absorbed, with their writers.
     #[inline]
     pub(crate) fn absorbed(
@@ -169,11 +172,8 @@ impl DedupTable {
         kind: EntryKind,
         name: &[u8],
     ) -> impl Iterator<Item = (ReplicaId, &DedupEntry)> {
-        let of_kind = self
-            .0
-            .as_ref()
-            .and_then(|entries| entries.absorbed.get(kind as usize))
-            .filter(|of_kind| !of_kind.in_order.is_empty());
+        let of_kind =
+            self.absorbed.get(kind as usize).filter(|of_kind| !of_kind.in_order.is_empty());
         let sources =
             of_kind.and_then(|of_kind| Some((of_kind, of_kind.versions.get(name)?))).into_iter();
         sources.flat_map(|(of_kind, sources)| {
@@ -185,21 +185,20 @@ impl DedupTable {
 
     /// Takes an entry unless a newer one of its name is held. The holder's oldest own entry of that
     /// kind makes room. Absorbed entries are dropped only by [`trim`](Self::trim). O(log entries).
-    pub(crate) fn put(&mut self, entry: DedupEntry, hash: u128, bounds: DedupBounds) -> Put {
-        let entries = self.0.get_or_insert_default();
+    pub(crate) fn put(&mut self, entry: DedupEntry, hash: u128, bounds: DedupBounds) -> PutOutcome {
         let kind = entry.body.kind();
         let (replaced, in_order) = match entry.source {
-            None => entries.own[kind as usize].note(&entry),
-            Some(source) => entries.absorbed[kind as usize % 2].note(&entry, source.replica),
+            None => self.own[kind as usize].note(&entry),
+            Some(source) => self.absorbed[kind as usize % 2].note(&entry, source.replica),
         };
-        let Ok(replaced) = replaced else { return Put::default() };
+        let Ok(replaced) = replaced else { return PutOutcome::default() };
         let (is_own, version, fresh) = (entry.source.is_none(), entry.version, entry.fresh);
         let stood = replaced.and_then(|replaced| in_order.remove(&replaced));
-        entries.hash =
-            entries.hash.wrapping_sub(stood.as_ref().map_or(0, |stood| stood.1)).wrapping_add(hash);
+        self.hash =
+            self.hash.wrapping_sub(stood.as_ref().map_or(0, |stood| stood.1)).wrapping_add(hash);
         let same_version = in_order.insert(version, (entry, hash));
         if is_own {
-            entries.own[kind as usize].record_freshness(
+            self.own[kind as usize].record_freshness(
                 stood.map(|stood| stood.0.fresh),
                 version,
                 fresh,
@@ -207,35 +206,34 @@ impl DedupTable {
         }
         if let Some((stood, stood_hash)) = same_version {
             // Only a writer that breaks the rules gives one version to two entries.
-            entries.hash = entries.hash.wrapping_sub(stood_hash);
-            entries.forget_name(&stood);
+            self.hash = self.hash.wrapping_sub(stood_hash);
+            self.forget_name(&stood);
         }
         let max = match kind {
             EntryKind::Client | EntryKind::Single => bounds.entries(),
             EntryKind::TakenBack => bounds.taken_back(),
             EntryKind::Forgotten => bounds.forgotten(),
         };
-        let own = &mut entries.own[kind as usize];
+        let own = &mut self.own[kind as usize];
         let forgotten = if is_own && own.in_order.len() > max { own.pop_oldest() } else { None };
         let forgotten = forgotten.map(|(oldest, hash)| {
-            entries.hash = entries.hash.wrapping_sub(hash);
-            entries.forget_name(&oldest);
+            self.hash = self.hash.wrapping_sub(hash);
+            self.forget_name(&oldest);
             oldest
         });
-        Put { taken: true, forgotten }
+        PutOutcome { taken: true, forgotten }
     }
 
     /// Drops the entries about adds that were taken back on behalf of folded writers. Of the
     /// entries absorbed from them it keeps the youngest [`DEDUP_ENTRIES_MAX`] of each kind. O(1) if
     /// there is nothing to drop, else O(entries).
     pub(crate) fn trim(&mut self, bounds: DedupBounds, is_folded: impl Fn(ReplicaId) -> bool) {
-        let Some(entries) = &mut self.0 else { return };
-        let mut gone: Vec<DedupEntry> = entries.surplus(bounds, &is_folded).cloned().collect();
+        let mut gone: Vec<DedupEntry> = self.surplus(bounds, &is_folded).cloned().collect();
         let settled = |entry: &&(DedupEntry, u128)| {
             DedupEntry::taken_back_from(&entry.0.name).is_none_or(&is_folded)
         };
         gone.extend(
-            entries.own[EntryKind::TakenBack as usize]
+            self.own[EntryKind::TakenBack as usize]
                 .in_order
                 .values()
                 .filter(settled)
@@ -244,42 +242,26 @@ impl DedupTable {
         for entry in gone {
             let kind = entry.body.kind() as usize;
             let in_order = if entry.source.is_some() {
-                &mut entries.absorbed[kind].in_order
+                &mut self.absorbed[kind].in_order
             } else {
-                &mut entries.own[kind].in_order
+                &mut self.own[kind].in_order
             };
             if let Some((_, hash)) = in_order.remove(&entry.version) {
-                entries.hash = entries.hash.wrapping_sub(hash);
+                self.hash = self.hash.wrapping_sub(hash);
             }
-            entries.forget_name(&entry);
+            self.forget_name(&entry);
         }
     }
 
-    /// The absorbed entries that [`trim`](Self::trim) would drop.
-    pub(crate) fn surplus(
-        &self,
-        bounds: DedupBounds,
-        is_folded: impl Fn(ReplicaId) -> bool,
-    ) -> Vec<DedupEntry> {
-        self.0.iter().flat_map(|entries| entries.surplus(bounds, &is_folded)).cloned().collect()
-    }
-
     fn in_order(&self) -> impl Iterator<Item = &InOrder> + Clone {
-        let entries = self.0.iter();
-        entries.flat_map(|entries| {
-            entries
-                .own
-                .iter()
-                .map(|of_kind| &of_kind.in_order)
-                .chain(entries.absorbed.iter().map(|of_kind| &of_kind.in_order))
-        })
+        let own = self.own.iter().map(|of_kind| &of_kind.in_order);
+        own.chain(self.absorbed.iter().map(|of_kind| &of_kind.in_order))
     }
 
     /// Renumbers the keys of all entries.
     pub(crate) fn renumber(&mut self, rank: impl Fn(u32) -> u32) {
-        let Some(entries) = &mut self.0 else { return };
-        let own = entries.own.iter_mut().map(|of_kind| &mut of_kind.in_order);
-        let absorbed = entries.absorbed.iter_mut().map(|of_kind| &mut of_kind.in_order);
+        let own = self.own.iter_mut().map(|of_kind| &mut of_kind.in_order);
+        let absorbed = self.absorbed.iter_mut().map(|of_kind| &mut of_kind.in_order);
         for (entry, _) in own.chain(absorbed).flat_map(|in_order| in_order.values_mut()) {
             entry.renumber(&rank);
         }
@@ -304,9 +286,7 @@ impl DedupTable {
     pub(crate) fn since(&self, after: Version) -> impl Iterator<Item = &DedupEntry> {
         std::iter::successors(self.next_after(after), |entry| self.next_after(entry.version))
     }
-}
 
-impl Entries {
     fn forget_name(&mut self, entry: &DedupEntry) {
         let kind = entry.body.kind() as usize;
         match entry.source {
@@ -315,9 +295,9 @@ impl Entries {
         }
     }
 
-    /// The absorbed entries beyond the bound for folded writers or beyond the bound for all
-    /// writers. Oldest first.
-    fn surplus(
+    /// The absorbed entries that [`trim`](Self::trim) drops: those beyond the bound for folded
+    /// writers or beyond the bound for all writers. Oldest first.
+    pub(crate) fn surplus(
         &self,
         bounds: DedupBounds,
         is_folded: &impl Fn(ReplicaId) -> bool,

@@ -3,9 +3,9 @@
 
 use crate::codec::varint::{Reader, write_varint};
 use crate::error::DecodeError;
-use crate::lattice::amounts::{Amounts, CELL_MAX};
 use crate::lattice::cell::Origin;
-use crate::lattice::versions::vector::Version;
+use crate::lattice::cell::amounts::{Amounts, CELL_MAX};
+use crate::lattice::versions::Version;
 use crate::replica_id::ReplicaId;
 
 /// The frozen cell of one incarnation that ended.

@@ -9,9 +9,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::lattice::amounts::Amounts;
-use crate::lattice::cell::{Cleared, Extra, Origin};
-use crate::lattice::versions::vector::Version;
+use crate::lattice::cell::amounts::Amounts;
+use crate::lattice::cell::{CellExtra, Cleared, Origin};
+use crate::lattice::versions::Version;
 use crate::replica_id::ReplicaId;
 
 /// One held cell of the key.
@@ -20,7 +20,7 @@ pub(crate) struct HeldCell<'a> {
     pub(crate) replica: ReplicaId,
     pub(crate) version: Version,
     pub(crate) amounts: Amounts,
-    pub(crate) extra: Option<&'a Extra>,
+    pub(crate) extra: Option<&'a CellExtra>,
 }
 
 impl HeldCell<'_> {
@@ -45,7 +45,7 @@ impl Baselines {
     pub(crate) fn of<'a>(cells: impl Iterator<Item = HeldCell<'a>>) -> Self {
         let mut baselines = Self::default();
         for (replica, extra) in cells.filter_map(|held| Some((held.replica, held.extra?))) {
-            for &(replica, cleared) in &extra.cleared {
+            for (replica, cleared) in extra.resets.iter() {
                 baselines.cleared.entry(replica).or_default().push(cleared);
             }
             baselines.absorbed.extend(extra.absorbed.iter().map(|item| item.replica));
@@ -82,7 +82,7 @@ impl Baselines {
         self.baseline(held.replica, held.version, total, origin, below).within(total)
     }
 
-    fn of_absorbed(&self, extra: &Extra) -> Amounts {
+    fn of_absorbed(&self, extra: &CellExtra) -> Amounts {
         extra.absorbed.baselines(|item, total, below| {
             // An absorbed cell is its writer's last state: nobody has seen a later one.
             self.baseline(
@@ -154,16 +154,20 @@ mod tests {
     }
 
     /// The successor's cell: 2 of its own, and 6 of the dead one that it absorbed at version 4.
-    fn successor() -> Extra {
+    fn successor() -> CellExtra {
         let mut absorbed = AbsorbedTree::default();
         assert!(absorbed.take(DEAD, amounts(6), (0, &AbsorbedTree::default()), Origin::default()));
-        Extra { absorbed_at: 4, absorbed, ..Extra::default() }
+        CellExtra { absorbed_at: 4, absorbed, ..CellExtra::default() }
     }
 
-    fn cleared(entries: &[(ReplicaId, Version, u64)]) -> Extra {
-        let mut extra = Extra::default();
+    fn cleared(entries: &[(ReplicaId, Version, u64)]) -> CellExtra {
+        let mut extra = CellExtra::default();
         entries.iter().for_each(|&(replica, version, sum)| {
-            extra.clear(replica, Cleared { version, amounts: amounts(sum) }, Origin::default())
+            extra.resets.clear(
+                replica,
+                Cleared { version, amounts: amounts(sum) },
+                Origin::default(),
+            )
         });
         extra
     }

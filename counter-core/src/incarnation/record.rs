@@ -4,7 +4,7 @@ use crate::codec::fields::Fields;
 use crate::codec::varint::{Reader, write_varint};
 use crate::error::DecodeError;
 use crate::lattice::keys::names::READ_NAME_BYTES_MAX;
-use crate::lattice::versions::vector::Version;
+use crate::lattice::versions::Version;
 use crate::replica_id::ReplicaId;
 
 const FIELD_REGION: u64 = 1;

@@ -2,7 +2,7 @@
 //! bytes as the caller allows.
 
 use crate::error::WriteError;
-use crate::lattice::versions::vector::Version;
+use crate::lattice::versions::Version;
 use crate::replica::Replica;
 use crate::replica_id::ReplicaId;
 
@@ -26,7 +26,7 @@ use crate::replica_id::ReplicaId;
 /// first.flush();
 /// let mut next = Replica::with_map(ReplicaId::new(1, 2 << 32), "ord", first.map().clone())?;
 /// next.claim(first.id());
-/// let mut work = next.inheritance(None).expect("it is the successor");
+/// let mut work = next.absorb_round(None).expect("it is the successor");
 /// next.absorb(&mut work, usize::MAX)?;
 /// next.fold(&mut work);
 /// next.rebase(usize::MAX);
@@ -35,7 +35,7 @@ use crate::replica_id::ReplicaId;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inheritance {
+pub struct AbsorbRound {
     successor: ReplicaId,
     /// Ascending.
     incarnations: Vec<ReplicaId>,
@@ -53,7 +53,7 @@ pub struct Inheritance {
     folded: bool,
 }
 
-impl Inheritance {
+impl AbsorbRound {
     /// The incarnations of this round, in the order of ids.
     pub fn incarnations(&self) -> &[ReplicaId] {
         &self.incarnations
@@ -122,11 +122,11 @@ impl Replica {
     /// incarnations whose successor this replica is *now*, because another claim may have arrived.
     /// None if there is nothing to do. Call it before each step. A round that was begun under
     /// another id is dropped.
-    pub fn inheritance(&self, under_way: Option<Inheritance>) -> Option<Inheritance> {
+    pub fn absorb_round(&self, under_way: Option<AbsorbRound>) -> Option<AbsorbRound> {
         let successor = self.id();
         under_way.filter(|work| work.begun.is_some() && work.successor == successor).or_else(|| {
-            let incarnations = self.map().inheritance(successor);
-            (!incarnations.is_empty()).then_some(Inheritance {
+            let incarnations = self.map().absorbable_by(successor);
+            (!incarnations.is_empty()).then_some(AbsorbRound {
                 successor,
                 incarnations,
                 next_entry: (0, 0),
@@ -141,7 +141,7 @@ impl Replica {
 
     /// Absorbs cells and dedup entries of the incarnations: about `bytes_max` bytes, and at least
     /// one of them. Returns how many bytes they cost each peer. Call it until
-    /// [`Inheritance::absorbed`] is set. Incarnations whose amounts would leave less than half of a
+    /// [`AbsorbRound::absorbed`] is set. Incarnations whose amounts would leave less than half of a
     /// cell's room are left out of the round, and go on counting on their own.
     ///
     /// # Complexity
@@ -153,7 +153,7 @@ impl Replica {
     /// come near 2^62 since it began. Everything before the amount that does not fit was absorbed.
     pub fn absorb(
         &mut self,
-        work: &mut Inheritance,
+        work: &mut AbsorbRound,
         bytes_max: usize,
     ) -> Result<usize, WriteError> {
         let id = self.id();
@@ -173,7 +173,7 @@ impl Replica {
                     .1
             };
         while let Some(&incarnation) = work.incarnations.get(work.next_entry.0) {
-            let Some(entry) = self.map().next_entry(incarnation, work.next_entry.1) else {
+            let Some(entry) = self.map().dedup().next_entry(incarnation, work.next_entry.1) else {
                 work.next_entry = (work.next_entry.0 + 1, 0);
                 continue;
             };
@@ -192,7 +192,8 @@ impl Replica {
             }
         }
         while let Some(&incarnation) = work.incarnations.get(work.next_cell.0) {
-            let Some((slot, key)) = self.map().keys_from(incarnation, work.next_cell.1).next()
+            let Some((slot, key)) =
+                self.map().cells().keys_from(incarnation, work.next_cell.1).next()
             else {
                 work.next_cell = (work.next_cell.0 + 1, 0);
                 continue;
@@ -201,12 +202,13 @@ impl Replica {
                 self.drop_surplus();
                 return Ok(bytes);
             }
-            bytes += self.map_mut().absorb(id, &work.incarnations, begun, key)?;
+            bytes += self.map_mut().cells_mut().absorb(id, &work.incarnations, begun, key)?;
             work.next_cell.1 = slot + 1;
         }
         while let Some((incarnation, version)) = work.to_take_back.pop() {
             let entry = self
                 .map()
+                .dedup()
                 .next_entry(incarnation, version - 1)
                 .filter(|entry| entry.version == version);
             if bytes >= bytes_max {
@@ -227,15 +229,15 @@ impl Replica {
     /// Records, before the first cell, that these incarnations are being absorbed, so that later
     /// claimants leave them alone. Also takes over their folds, because a late copy could bring a
     /// folded incarnation back. Returns the version after which the round writes cells.
-    fn begin(&mut self, work: &mut Inheritance) -> Result<Version, WriteError> {
+    fn begin(&mut self, work: &mut AbsorbRound) -> Result<Version, WriteError> {
         let id = self.id();
-        let fitting = self.map().fitting(id, &work.incarnations);
+        let fitting = self.map().cells().fitting(id, &work.incarnations);
         if fitting.is_empty() {
             return Err(WriteError::CellFull);
         }
         work.incarnations = fitting;
         let (incarnations, inherited) =
-            (work.incarnations.clone(), self.map().folded_by(&work.incarnations));
+            (work.incarnations.clone(), self.map().cells().folded_by(&work.incarnations));
         self.map_mut().change_record(id, |record| record.begin_absorbing(incarnations, inherited));
         work.begun = Some(self.version());
         Ok(self.version())
@@ -247,7 +249,7 @@ impl Replica {
     ///
     /// # Complexity
     /// O(cells of the incarnations * writers), and O(dedup entries of this replica).
-    pub fn fold(&mut self, work: &mut Inheritance) -> Option<Version> {
+    pub fn fold(&mut self, work: &mut AbsorbRound) -> Option<Version> {
         work.absorbed?;
         work.folded = true;
         let (id, incarnations) = (self.id(), work.incarnations.clone());
@@ -266,10 +268,11 @@ impl Replica {
         let (mut bytes, mut next) = (0, 0);
         while let Some(slot) = self
             .map()
+            .cells()
             .next_extra(id, next, |extra| !extra.absorbed.is_empty())
             .filter(|_| bytes < bytes_max)
         {
-            bytes += self.map_mut().rebase(id, slot).unwrap_or(0);
+            bytes += self.map_mut().cells_mut().rebase(id, slot).unwrap_or(0);
             next = slot + 1;
         }
         if bytes > 0 {
@@ -287,8 +290,9 @@ impl Replica {
         let map = self.map();
         !self.folded_claims().is_empty()
             || map
+                .cells()
                 .next_extra(self.id(), 0, |extra| {
-                    extra.cleared.iter().any(|(incarnation, _)| map.is_folded(*incarnation))
+                    extra.resets.iter().any(|(incarnation, _)| map.is_folded(incarnation))
                 })
                 .is_some()
     }
@@ -320,14 +324,15 @@ impl Replica {
         }
         loop {
             let map = self.map();
-            let names_folded = |extra: &crate::lattice::cell::Extra| {
-                extra.cleared.iter().any(|(incarnation, _)| map.is_folded(*incarnation))
+            let names_folded = |extra: &crate::lattice::cell::CellExtra| {
+                extra.resets.iter().any(|(incarnation, _)| map.is_folded(incarnation))
             };
-            let Some(slot) = map.next_extra(id, next, names_folded).filter(|_| bytes < bytes_max)
+            let Some(slot) =
+                map.cells().next_extra(id, next, names_folded).filter(|_| bytes < bytes_max)
             else {
                 return bytes;
             };
-            bytes += self.map_mut().forget_cleared(id, slot).unwrap_or(0);
+            bytes += self.map_mut().cells_mut().forget_cleared(id, slot).unwrap_or(0);
             next = slot + 1;
         }
     }

@@ -5,12 +5,12 @@ use smallvec::{SmallVec, smallvec};
 use crate::codec::dictionary::{Dictionary, KeyNames, KeyRanks};
 use crate::dedup::entry::DedupEntry;
 use crate::incarnation::record::Record;
-use crate::lattice::amounts::Amounts;
-use crate::lattice::cell::Extra;
+use crate::lattice::cell::CellExtra;
+use crate::lattice::cell::amounts::Amounts;
 use crate::lattice::keys::Keys;
 use crate::lattice::keys::order::in_order;
-use crate::lattice::tombstones::KeyBytes;
-use crate::lattice::versions::vector::Version;
+use crate::lattice::versions::Version;
+use crate::lattice::writer::tombstones::KeyBytes;
 use crate::replica_id::ReplicaId;
 
 /// An interval of a writer's versions that a delta completes: a replica that holds everything up to
@@ -69,7 +69,7 @@ pub(crate) struct DeltaPart {
     /// Sorted by key, none twice; versions lie in the span.
     pub(crate) cells: SmallVec<[DeltaCell; 1]>,
     /// The extra parts of the few cells that have any, by key, sorted.
-    pub(crate) extras: Vec<(u32, Extra)>,
+    pub(crate) extras: Vec<(u32, CellExtra)>,
     /// Dedup entries in the order of their versions, which lie in the span.
     pub(crate) dedup: Vec<DedupEntry>,
     /// The cells that the writer dropped in the span, in the order of versions.
@@ -81,7 +81,8 @@ pub(crate) struct DeltaPart {
 pub(crate) struct Tombstone {
     /// The version at which it was dropped.
     pub(crate) version: Version,
-    /// The names of the cell's key, see [`key_bytes`](crate::lattice::tombstones::key_bytes).
+    /// The names of the cell's key, see
+    /// [`key_bytes`](crate::lattice::writer::tombstones::key_bytes).
     pub(crate) key: KeyBytes,
 }
 
@@ -233,7 +234,7 @@ impl DeltaPart {
         self.cells.iter().map(|cell| cell.key).chain(self.dedup.iter().flat_map(DedupEntry::keys))
     }
 
-    pub(crate) fn extra(&self, key: u32) -> Option<&Extra> {
+    pub(crate) fn extra(&self, key: u32) -> Option<&CellExtra> {
         self.extras.binary_search_by_key(&key, |extra| extra.0).ok().map(|at| &self.extras[at].1)
     }
 

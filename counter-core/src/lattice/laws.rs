@@ -40,11 +40,11 @@
 
 use std::fmt::Debug;
 
-use crate::lattice::amounts::Amounts;
+use crate::lattice::cell::amounts::Amounts;
+use crate::lattice::cell::pn_counter::PnCounter;
 use crate::lattice::counter_map::CounterMap;
 use crate::lattice::delta::Delta;
-use crate::lattice::pn_counter::PnCounter;
-use crate::lattice::versions::vector::VersionVector;
+use crate::lattice::versions::VersionVector;
 
 /// A join semilattice whose least element is its default.
 pub trait Lattice: Clone + Debug + Default + PartialEq {

@@ -5,18 +5,14 @@
 //! map takes it in any order, twice or never, and stays exact. The version vector lists the version
 //! of each writer, and the state hash checks that equal vectors hold equal states.
 
-pub(crate) mod amounts;
 pub(crate) mod cell;
+pub(crate) mod cells;
 pub(crate) mod counter_map;
 pub(crate) mod delta;
-pub(crate) mod expiries;
 pub(crate) mod keys;
 #[cfg(feature = "laws")]
 pub mod laws;
-pub(crate) mod pn_counter;
-pub(crate) mod slots;
 pub(crate) mod staging;
 pub(crate) mod state_hash;
-pub(crate) mod tombstones;
 pub(crate) mod versions;
 pub(crate) mod writer;

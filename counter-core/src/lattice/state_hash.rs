@@ -8,9 +8,9 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::codec::dedup::write_entry;
 use crate::dedup::entry::DedupEntry;
 use crate::incarnation::record::Record;
-use crate::lattice::cell::{Extra, Plain};
+use crate::lattice::cell::{CellExtra, PlainCell};
 use crate::lattice::keys::Keys;
-use crate::lattice::versions::vector::Version;
+use crate::lattice::versions::Version;
 use crate::replica_id::ReplicaId;
 
 /// The hash of a whole state: XXH3-128 of the canonical bytes of each cell, record, dedup entry and
@@ -44,8 +44,8 @@ pub(crate) fn cell_hash(
     scratch: &mut Vec<u8>,
     replica: ReplicaId,
     names: (&str, &str),
-    plain: Plain,
-    extra: Option<&Extra>,
+    plain: PlainCell,
+    extra: Option<&CellExtra>,
 ) -> u128 {
     scratch.clear();
     scratch.extend_from_slice(&replica.to_bytes());

@@ -11,7 +11,7 @@
 //! cache lines. A million counters that are added to now and then have the base alone.
 
 use crate::error::WriteError;
-use crate::lattice::amounts::{AMOUNT_MAX, Amounts};
+use crate::lattice::cell::amounts::{AMOUNT_MAX, Amounts};
 use crate::pending::bitmap::Bitmap;
 use crate::pending::lane::{LANES, lane};
 use crate::pending::slot::{
@@ -53,7 +53,7 @@ pub(crate) struct Block {
     base: OwnCacheLines<[Slot; BLOCK_SLOTS]>,
     /// The other lanes, made on demand: lane n is at n - 1.
     lanes: [OnceLock<Lane>; LANES - 1],
-    activity: OwnCacheLines<Activity>,
+    activity: OwnCacheLines<BlockActivity>,
     /// By counter: how many handles there are. A place without handles may go to another counter.
     handles: [AtomicU32; BLOCK_SLOTS],
     /// The blocks that have something pending, and the number of this one.
@@ -72,7 +72,7 @@ pub(crate) type DirtySet = OwnCacheLines<Bitmap>;
 pub(crate) struct OwnCacheLines<T>(pub(crate) T);
 
 /// State that adds and flushes write, besides the amounts.
-struct Activity {
+struct BlockActivity {
     pending: Bitmap,
     /// One bit for each lane that is made or being made.
     claimed: AtomicU64,
@@ -83,7 +83,7 @@ struct Activity {
 impl Block {
     /// A block that reports its adds in `dirty` under `number`.
     pub(crate) fn new(number: usize, dirty: Arc<DirtySet>, wake: Wake) -> Arc<Self> {
-        let activity = Activity {
+        let activity = BlockActivity {
             pending: Bitmap::default(),
             claimed: AtomicU64::new(0),
             contended_samples: AtomicU64::new(0),

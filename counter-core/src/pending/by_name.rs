@@ -2,7 +2,7 @@
 //! next flush turns into cells.
 
 use crate::error::WriteError;
-use crate::lattice::amounts::{AMOUNT_MAX, Amounts};
+use crate::lattice::cell::amounts::{AMOUNT_MAX, Amounts};
 use crate::pending::slot::{AMOUNT, CLOSED, FULL, Fullness, PENDING_MAX, ended, refusal};
 
 /// Capacity of the dirty list that is kept after a flush.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::error::WriteError;
-use crate::lattice::amounts::Amounts;
+use crate::lattice::cell::amounts::Amounts;
 use crate::pending::block::Block;
 use crate::pending::lane::known_lane;
 use crate::pending::slot::SlotIndex;

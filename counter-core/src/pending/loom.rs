@@ -4,7 +4,7 @@
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
-use crate::lattice::amounts::Amounts;
+use crate::lattice::cell::amounts::Amounts;
 use crate::pending::block::{Block, DirtySet, Wake};
 use crate::pending::handle::CounterHandle;
 use crate::pending::slot::{Fullness, PENDING_MAX, SlotIndex};

@@ -8,6 +8,7 @@ pub(crate) mod bitmap;
 pub(crate) mod block;
 pub(crate) mod by_name;
 pub(crate) mod handle;
+pub(crate) mod handle_table;
 pub(crate) mod lane;
 #[cfg(all(loom, test))]
 mod loom;

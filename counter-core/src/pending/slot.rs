@@ -1,7 +1,7 @@
 //! The slot of one counter in one lane: its pending amounts, and where they lie.
 
 use crate::error::WriteError;
-use crate::lattice::amounts::Amounts;
+use crate::lattice::cell::amounts::Amounts;
 use crate::pending::bitmap::{BITS, WORDS};
 use crate::pending::sync::{AtomicU64, Ordering};
 
@@ -98,8 +98,8 @@ impl Slot {
     }
 }
 
-/// Only the replica's owner sets and takes away the bits that refuse, as a flush does, so those that
-/// were read stay.
+/// Only the replica's owner sets and takes away the bits that refuse, as a flush does, so those
+/// that were read stay.
 fn take(pending: &AtomicU64) -> u64 {
     match pending.load(Ordering::Acquire) {
         seen if seen & AMOUNT == 0 => 0,

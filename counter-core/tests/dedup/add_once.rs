@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use counter_core::{
-    CounterMap, DEDUP_ENTRIES_MAX, Delta, Once, Replica, ReplicaId, Staging, VersionVector,
+    AddOutcome, CounterMap, DEDUP_ENTRIES_MAX, Delta, Replica, ReplicaId, Staging, VersionVector,
     WriteError,
 };
 
@@ -41,7 +41,7 @@ fn claim_earlier(replica: &mut Replica) {
 /// Absorbs the earlier incarnations of its node.
 fn absorb(replica: &mut Replica) {
     claim_earlier(replica);
-    if let Some(mut work) = replica.inheritance(None) {
+    if let Some(mut work) = replica.absorb_round(None) {
         replica.absorb(&mut work, usize::MAX).unwrap();
     }
 }
@@ -50,19 +50,19 @@ fn absorb(replica: &mut Replica) {
 fn repeat_counts_once_here_after_restart_and_elsewhere() {
     let (mut ord, mut fra) = (replica(1, 1), replica(2, 1));
     for id in ["tab:1", "order 17"] {
-        assert_eq!(ord.add_once(id, "clicks", 3), Ok(Once::Applied));
-        assert_eq!(ord.add_once(id, "clicks", 3), Ok(Once::Repeated));
+        assert_eq!(ord.add_once(id, "clicks", 3), Ok(AddOutcome::Applied));
+        assert_eq!(ord.add_once(id, "clicks", 3), Ok(AddOutcome::Repeated));
     }
     let mut ord = next_incarnation(&ord);
     send(&ord, &mut fra);
     for id in ["tab:1", "order 17"] {
         assert_eq!(
             (ord.add_once(id, "clicks", 3), fra.add_once(id, "clicks", 3)),
-            (Ok(Once::Repeated), Ok(Once::Repeated))
+            (Ok(AddOutcome::Repeated), Ok(AddOutcome::Repeated))
         );
         assert_eq!(
             ord.add_once(id, "likes", -9),
-            Ok(Once::Repeated),
+            Ok(AddOutcome::Repeated),
             "an id names one add, whatever comes with it"
         );
     }
@@ -78,7 +78,7 @@ fn client_ids_come_in_any_order_from_anywhere() {
     for sequence in &sequences {
         assert_eq!(
             ord.add_once(&format!("order:{sequence}"), "clicks", 1),
-            Ok(Once::Applied),
+            Ok(AddOutcome::Applied),
             "{sequence}"
         );
     }
@@ -87,7 +87,7 @@ fn client_ids_come_in_any_order_from_anywhere() {
         let id = format!("order:{sequence}");
         assert_eq!(
             [ord.add_once(&id, "clicks", 1), fra.add_once(&id, "clicks", 1)],
-            [Ok(Once::Repeated); 2],
+            [Ok(AddOutcome::Repeated); 2],
             "{sequence}"
         );
     }
@@ -123,7 +123,7 @@ fn refused_add_may_be_sent_again() {
     assert_eq!(ord.total("clicks"), 0);
     assert_eq!(
         ord.add_once("one", "clicks", -5),
-        Ok(Once::Applied),
+        Ok(AddOutcome::Applied),
         "what was refused may be sent again"
     );
 }
@@ -145,7 +145,7 @@ fn greater_of_two_appliers_takes_back() {
     send(&low, &mut third);
     send(&low, &mut high);
     assert_eq!([&low, &high, &third].map(|replica| replica.total("clicks")), [-4; 3]);
-    assert_eq!(third.add_once("one", "clicks", -7), Ok(Once::Repeated));
+    assert_eq!(third.add_once("one", "clicks", -7), Ok(AddOutcome::Repeated));
 }
 
 /// The inexact case that docs/durability.md names, and nothing beyond it.
@@ -217,11 +217,11 @@ fn copy_of_a_lost_replica_may_be_applied_again() {
     other.join_delta(high.map().delta_of(high.id(), 0).unwrap()).unwrap();
     assert_eq!(
         (other.total("clicks"), other.add_once("tab:1", "clicks", 3)),
-        (0, Ok(Once::Applied))
+        (0, Ok(AddOutcome::Applied))
     );
     assert_eq!(
         (other.total("clicks"), other.add_once("tab:1", "clicks", 3)),
-        (3, Ok(Once::Repeated))
+        (3, Ok(AddOutcome::Repeated))
     );
     // It was not gone after all.
     send(&low, &mut other);
@@ -231,7 +231,7 @@ fn copy_of_a_lost_replica_may_be_applied_again() {
 /// Retires an incarnation for good, with everybody else agreed.
 fn retire(successor: &mut Replica, incarnation: ReplicaId) {
     successor.claim(incarnation);
-    let mut work = successor.inheritance(None).unwrap();
+    let mut work = successor.absorb_round(None).unwrap();
     successor.absorb(&mut work, usize::MAX).unwrap();
     successor.fold(&mut work).unwrap();
     while successor.rebase(usize::MAX) > 0 {}
@@ -253,7 +253,13 @@ fn successor_knows_absorbed_ids() {
         .map(|id| other.add_once(id, "likes", 1).unwrap());
     assert_eq!(
         answers,
-        [Once::Repeated, Once::Repeated, Once::Repeated, Once::Repeated, Once::Applied]
+        [
+            AddOutcome::Repeated,
+            AddOutcome::Repeated,
+            AddOutcome::Repeated,
+            AddOutcome::Repeated,
+            AddOutcome::Applied
+        ]
     );
     send(&other, &mut ord);
     assert_eq!(
@@ -308,9 +314,9 @@ fn receivers_forget_as_the_writer_does() {
         assert_eq!((only.state_hash(), map.state_hash()), (expected, map.clone().state_hash()));
     }
     // The oldest entries are gone, on all replicas alike. What is left is that they were applied.
-    assert_eq!(each.add_once("single 1", "clicks", 1), Ok(Once::Applied));
-    assert_eq!(each.add_once("single 900", "clicks", 1), Ok(Once::Repeated));
-    assert_eq!(each.add_once("client 1:1", "clicks", 1), Ok(Once::Repeated));
+    assert_eq!(each.add_once("single 1", "clicks", 1), Ok(AddOutcome::Applied));
+    assert_eq!(each.add_once("single 900", "clicks", 1), Ok(AddOutcome::Repeated));
+    assert_eq!(each.add_once("client 1:1", "clicks", 1), Ok(AddOutcome::Repeated));
 }
 
 /// Pulls in pages.
@@ -418,7 +424,7 @@ impl World {
             self.nodes[at].add("plain", 1).unwrap();
             *self.applied.entry("plain".into()).or_default() += 1;
         }
-        if self.nodes[at].add_once(&id, counter, amount).unwrap() == Once::Applied {
+        if self.nodes[at].add_once(&id, counter, amount).unwrap() == AddOutcome::Applied {
             self.applied.insert(id, amount);
         }
         if self.rng.bool() {
@@ -494,7 +500,7 @@ fn click_with_page_or_uuid_id_takes_60_bytes_at_most() {
     }
     let mut bytes = |id: &str, amount| {
         let after = ord.version();
-        assert_eq!(ord.add_once(id, "clicks", amount), Ok(Once::Applied), "{id}");
+        assert_eq!(ord.add_once(id, "clicks", amount), Ok(AddOutcome::Applied), "{id}");
         ord.map().delta_of(ord.id(), after).unwrap().encode().len()
     };
     assert_eq!(

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use counter_core::{
-    CLIENTS_MAX, DEDUP_ENTRIES_MAX, Delta, Inheritance, Once, Replica, ReplicaId, VersionVector,
+    AbsorbRound, AddOutcome, CLIENTS_MAX, DEDUP_ENTRIES_MAX, Delta, Replica, ReplicaId,
+    VersionVector,
 };
 
 fn replica(node: u64, number: u64) -> Replica {
@@ -48,15 +49,15 @@ fn agree(successor: &Replica, upto: u64, others: &[&Replica]) -> bool {
     successor.map().first_disagreeing(successor.id(), upto, shown).is_none()
 }
 
-fn absorb(successor: &mut Replica) -> Inheritance {
-    let mut work = successor.inheritance(None).unwrap();
+fn absorb(successor: &mut Replica) -> AbsorbRound {
+    let mut work = successor.absorb_round(None).unwrap();
     while work.absorbed().is_none() {
         successor.absorb(&mut work, 20_000).unwrap();
     }
     work
 }
 
-fn fold(successor: &mut Replica, mut work: Inheritance) {
+fn fold(successor: &mut Replica, mut work: AbsorbRound) {
     successor.fold(&mut work).unwrap();
     while successor.rebase(usize::MAX) > 0 {}
 }
@@ -70,14 +71,14 @@ fn repeat_counts_once_with_half_an_absorption() {
         for number in 1..4 {
             assert_eq!(
                 first.add_once(&format!("tab:{number}"), &format!("counter {number}"), 1),
-                Ok(Once::Applied)
+                Ok(AddOutcome::Applied)
             );
         }
         first.flush();
         let mut next = restart(&first);
         let mut other = replica(2, 1);
         gossip(&next, &mut other);
-        let mut work = next.inheritance(None).unwrap();
+        let mut work = next.absorb_round(None).unwrap();
         for _ in 0..heard {
             if work.absorbed().is_none() {
                 next.absorb(&mut work, 1).unwrap();
@@ -99,7 +100,7 @@ fn repeat_counts_once_with_half_an_absorption() {
 
 fn add_to_all(replicas: &mut [&mut Replica], id: &str) {
     for replica in replicas {
-        assert_eq!(replica.add_once(id, "clicks", 1), Ok(Once::Applied), "{id}");
+        assert_eq!(replica.add_once(id, "clicks", 1), Ok(AddOutcome::Applied), "{id}");
     }
 }
 
@@ -201,7 +202,7 @@ fn copies_folded_before_meeting_count_once() {
         meet(&mut a, &mut b);
         fold(&mut b, work);
         meet(&mut a, &mut b);
-        assert_eq!((a.total("clicks"), b.add_once(id, "clicks", 1)), (1, Ok(Once::Repeated)));
+        assert_eq!((a.total("clicks"), b.add_once(id, "clicks", 1)), (1, Ok(AddOutcome::Repeated)));
     }
 }
 
@@ -216,7 +217,10 @@ fn absorbed_entries_displace_no_own_ones() {
     fold(&mut successor, work);
     for at in 0..DEDUP_ENTRIES_MAX {
         for age in ["fresh", "old"] {
-            assert_eq!(successor.add_once(&format!("{age} {at}"), "clicks", 1), Ok(Once::Repeated));
+            assert_eq!(
+                successor.add_once(&format!("{age} {at}"), "clicks", 1),
+                Ok(AddOutcome::Repeated)
+            );
         }
     }
 }
@@ -232,7 +236,8 @@ fn entry_absorbed_again_keeps_its_age() {
         fold(&mut node, work);
     }
     assert_eq!(node.map().entry_count(), DEDUP_ENTRIES_MAX);
-    let known = |node: &mut Replica, id: &str| node.add_once(id, "clicks", 1) == Ok(Once::Repeated);
+    let known =
+        |node: &mut Replica, id: &str| node.add_once(id, "clicks", 1) == Ok(AddOutcome::Repeated);
     for at in 0..4_000 {
         assert!(known(&mut node, &format!("2 {at}")) && known(&mut node, &format!("1 {at}")));
         assert_eq!(known(&mut node, &format!("0 {at}")), at >= 2_000, "{at}");
@@ -255,15 +260,15 @@ fn gapless_client_never_counts_a_repeat() {
         for at in 1..=20 {
             assert_eq!(
                 node.add_once(&format!("tab:{at}"), "clicks", 1),
-                Ok(Once::Repeated),
+                Ok(AddOutcome::Repeated),
                 "{at}"
             );
         }
-        assert_eq!(node.add_once("tab:0", "clicks", 1), Ok(Once::CannotTell));
-        assert_eq!(node.add_once("client 5:1", "clicks", 1), Ok(Once::Repeated));
+        assert_eq!(node.add_once("tab:0", "clicks", 1), Ok(AddOutcome::CannotTell));
+        assert_eq!(node.add_once("client 5:1", "clicks", 1), Ok(AddOutcome::Repeated));
         assert_eq!(node.total("clicks"), total);
     }
-    assert_eq!(b.add_once("tab:21", "clicks", 1), Ok(Once::Applied));
+    assert_eq!(b.add_once("tab:21", "clicks", 1), Ok(AddOutcome::Applied));
 }
 
 #[test]
@@ -275,9 +280,15 @@ fn numbers_below_memory_cannot_be_told() {
         [3, 4, 6, 19, 20].map(|at| a.add_once(&format!("tab:{at}"), "clicks", 1).unwrap());
     assert_eq!(
         answers,
-        [Once::Repeated, Once::CannotTell, Once::CannotTell, Once::CannotTell, Once::CannotTell]
+        [
+            AddOutcome::Repeated,
+            AddOutcome::CannotTell,
+            AddOutcome::CannotTell,
+            AddOutcome::CannotTell,
+            AddOutcome::CannotTell
+        ]
     );
-    assert_eq!(a.add_once("tab:21", "clicks", 1), Ok(Once::Applied), "what is newer is new");
+    assert_eq!(a.add_once("tab:21", "clicks", 1), Ok(AddOutcome::Applied), "what is newer is new");
 }
 
 #[test]
@@ -287,18 +298,18 @@ fn invented_clients_displace_new_ones_only() {
     (0..CLIENTS_MAX + DEDUP_ENTRIES_MAX)
         .for_each(|at| add_to_all(&mut [&mut a], &format!("invented {at}:1")));
     for at in 1..=3 {
-        assert_eq!(a.add_once(&format!("tab:{at}"), "clicks", 1), Ok(Once::Repeated));
+        assert_eq!(a.add_once(&format!("tab:{at}"), "clicks", 1), Ok(AddOutcome::Repeated));
     }
     add_to_all(&mut [&mut a], "tab:4");
     add_to_all(&mut [&mut a], "late:1");
-    assert_eq!(a.add_once("late:1", "clicks", 1), Ok(Once::Repeated));
+    assert_eq!(a.add_once("late:1", "clicks", 1), Ok(AddOutcome::Repeated));
     (0..DEDUP_ENTRIES_MAX).for_each(|at| add_to_all(&mut [&mut a], &format!("more {at}:1")));
     assert_eq!(
         a.add_once("late:1", "clicks", 1),
-        Ok(Once::Applied),
+        Ok(AddOutcome::Applied),
         "it came too late to be remembered for good"
     );
-    assert_eq!(a.add_once("tab:4", "clicks", 1), Ok(Once::Repeated));
+    assert_eq!(a.add_once("tab:4", "clicks", 1), Ok(AddOutcome::Repeated));
 }
 
 /// A partition in which one side forgets the adds.
@@ -359,7 +370,7 @@ struct Story {
 
 struct Node {
     replica: Replica,
-    work: Option<Inheritance>,
+    work: Option<AbsorbRound>,
     begun: bool,
     shown: BTreeMap<ReplicaId, VersionVector>,
 }
@@ -416,7 +427,7 @@ impl Story {
             format!("single {number}")
         };
         let amount = number as i64 * 2 - 41;
-        if self.nodes[at].replica.add_once(&id, &id, amount).unwrap() == Once::Applied {
+        if self.nodes[at].replica.add_once(&id, &id, amount).unwrap() == AddOutcome::Applied {
             self.sent.insert(id, amount);
         }
     }
@@ -449,7 +460,7 @@ impl Story {
         if !node.begun && node.replica.rebase(self.rng.usize(1..300)) > 0 {
             return;
         }
-        node.work = node.replica.inheritance(node.work.take());
+        node.work = node.replica.absorb_round(node.work.take());
         let Some(mut work) = node.work.take() else { return };
         let agreed = |node: &Node, upto| {
             let map = node.replica.map();

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use counter_core::{CounterMap, Delta, Inheritance, Replica, ReplicaId, VersionVector};
+use counter_core::{AbsorbRound, CounterMap, Delta, Replica, ReplicaId, VersionVector};
 
 pub(crate) const COUNTERS: [&str; 2] = ["clicks", "likes"];
 pub(crate) const REGION: &str = "ord";
@@ -55,7 +55,7 @@ pub(crate) struct Node {
     map: CounterMap,
     cell_units: BTreeMap<ReplicaId, OfCounters>,
     digests: BTreeMap<ReplicaId, VersionVector>,
-    work: Option<Inheritance>,
+    work: Option<AbsorbRound>,
 }
 
 /// A message from one replica to another.
@@ -182,7 +182,7 @@ impl Node {
     /// One step of a successor, of a single cell.
     pub(crate) fn work(&mut self, rules: Rules) {
         let under_way = self.work.clone();
-        let Some(mut work) = self.run(|replica| replica.inheritance(under_way)) else {
+        let Some(mut work) = self.run(|replica| replica.absorb_round(under_way)) else {
             if !rules.forget_when_all_hold_the_fold || self.agreed(self.record_version()) {
                 self.run(|replica| replica.forget_cleared(1));
             }

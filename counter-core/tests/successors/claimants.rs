@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use counter_core::{Inheritance, Replica, ReplicaId, VersionVector};
+use counter_core::{AbsorbRound, Replica, ReplicaId, VersionVector};
 
 const fn incarnation(node: u64) -> ReplicaId {
     ReplicaId::new(node, 1 << 32)
@@ -40,10 +40,10 @@ fn digests(all: &[&Replica]) -> Digests {
 /// The next step of a successor, given the digests that the others sent: one cell, or nothing.
 fn work(
     successor: &mut Replica,
-    under_way: Option<Inheritance>,
+    under_way: Option<AbsorbRound>,
     digests: &Digests,
-) -> Option<Inheritance> {
-    let mut work = successor.inheritance(under_way)?;
+) -> Option<AbsorbRound> {
+    let mut work = successor.absorb_round(under_way)?;
     let record = successor.map().record(successor.id()).unwrap().version;
     let agreed = successor
         .map()
@@ -110,7 +110,7 @@ fn successor_at_work_outlives_other_claimants() {
     meet(&mut [&mut lowest, &mut successor, &mut other]);
     let mut at_successor = work(&mut successor, None, &digests(&[&lowest, &other]));
     assert!(
-        at_successor.is_some() && other.inheritance(None).is_none(),
+        at_successor.is_some() && other.absorb_round(None).is_none(),
         "the lower of the two answers"
     );
     let mut at_lowest = None;

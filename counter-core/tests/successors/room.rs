@@ -2,7 +2,7 @@
 //! and amounts that do not fit stay where they are.
 
 use counter_core::{
-    Amounts, CELL_MAX, CounterMap, DEDUP_ENTRIES_MAX, Inheritance, Once, Replica, ReplicaId,
+    AbsorbRound, AddOutcome, Amounts, CELL_MAX, CounterMap, DEDUP_ENTRIES_MAX, Replica, ReplicaId,
     WriteError,
 };
 
@@ -24,7 +24,7 @@ fn add(replica: &mut Replica, counter: &str, amount: u64) {
 }
 
 /// Finishes the round, with everybody else agreed.
-fn finish(successor: &mut Replica, mut work: Inheritance) {
+fn finish(successor: &mut Replica, mut work: AbsorbRound) {
     while work.absorbed().is_none() {
         successor.absorb(&mut work, 1).unwrap();
     }
@@ -54,7 +54,7 @@ fn late_amounts_hold_nothing_up_and_count_once() {
     successor.claim(away.id());
     successor.claim(other.id());
     bring(&successor, &mut third);
-    let mut work = successor.inheritance(None).unwrap();
+    let mut work = successor.absorb_round(None).unwrap();
     successor.absorb(&mut work, 1).unwrap();
     successor.absorb(&mut work, 1).unwrap();
     // Its next incarnation brings them to the successor, which is at work, and to a third replica
@@ -103,7 +103,7 @@ fn incarnation_without_room_stays_and_counts() {
     let total = i128::from(CELL_MAX / 2) + 8;
     successor.claim(large.id());
     successor.claim(small.id());
-    let mut work = successor.inheritance(None).unwrap();
+    let mut work = successor.absorb_round(None).unwrap();
     successor.absorb(&mut work, 1).unwrap();
     assert_eq!(work.incarnations(), [small.id()], "half of a cell's room stays free");
     finish(&mut successor, work);
@@ -111,7 +111,7 @@ fn incarnation_without_room_stays_and_counts() {
         (successor.total("clicks"), successor.map().replicas().collect::<Vec<_>>()),
         (total, vec![large.id(), successor.id()])
     );
-    let mut alone = successor.inheritance(None).unwrap();
+    let mut alone = successor.absorb_round(None).unwrap();
     let version = successor.version();
     assert_eq!(successor.absorb(&mut alone, 1), Err(WriteError::CellFull));
     assert_eq!(alone.incarnations(), [large.id()]);
@@ -127,7 +127,7 @@ fn absorbed_amounts_use_room_so_rebasing_fits() {
     let (dead, mut successor) = (full(1, CELL_MAX / 2), full(9, 0));
     bring(&dead, &mut successor);
     successor.claim(dead.id());
-    let mut work = successor.inheritance(None).unwrap();
+    let mut work = successor.absorb_round(None).unwrap();
     successor.absorb(&mut work, usize::MAX).unwrap();
     let key = successor.map().key("clicks", "ord").unwrap();
     let own = successor.id();
@@ -158,7 +158,7 @@ fn ids_pass_to_the_successor_bounded_and_without_gap() {
     bring(&dead, &mut other);
     successor.claim(dead.id());
     bring(&successor, &mut other);
-    let (mut work, mut steps, mut most) = (successor.inheritance(None).unwrap(), 0, 0);
+    let (mut work, mut steps, mut most) = (successor.absorb_round(None).unwrap(), 0, 0);
     let mut told = |successor: &Replica, other: &mut Replica| {
         let delta = successor.map().delta_since(&other.map().version_vector());
         most = most.max(delta.encode().len());
@@ -168,7 +168,7 @@ fn ids_pass_to_the_successor_bounded_and_without_gap() {
         successor.absorb(&mut work, 16_000).unwrap();
         told(&successor, &mut other);
         steps += 1;
-        assert_eq!(other.add_once("client 7:1", "clicks", 1), Ok(Once::Repeated));
+        assert_eq!(other.add_once("client 7:1", "clicks", 1), Ok(AddOutcome::Repeated));
     }
     successor.fold(&mut work).unwrap();
     told(&successor, &mut other);
@@ -181,7 +181,7 @@ fn ids_pass_to_the_successor_bounded_and_without_gap() {
     for id in ["client 7:1", "client 9999:1", "single 0", "single 9999"] {
         assert_eq!(
             (successor.add_once(id, "clicks", 1), other.add_once(id, "clicks", 1)),
-            (Ok(Once::Repeated), Ok(Once::Repeated))
+            (Ok(AddOutcome::Repeated), Ok(AddOutcome::Repeated))
         );
     }
     assert_eq!(

@@ -1,5 +1,7 @@
 //! The outputs of a replicator: what to do, and what to report.
 
+use std::fmt;
+
 use counter_core::{KeyId, ReplicaId};
 
 use super::acks::Waited;
@@ -90,11 +92,12 @@ pub enum Notice {
         /// How.
         how: Waited,
     },
-    /// This node's incarnation was ended by others, or another process writes under its id. It
-    /// continues as another writer.
+    /// This node continues as another writer.
     Renewed {
         /// The new writer.
         replica: ReplicaId,
+        /// Why it could not go on as the one before.
+        cause: RenewalCause,
     },
     /// A peer runs an earlier release and may not read all that this node writes. Sent once for
     /// each connection.
@@ -114,6 +117,27 @@ pub enum Notice {
     },
     /// A fault was found. It is counted, and repaired if that is possible.
     Alarm(Alarm),
+}
+
+/// Why a node cannot go on as the incarnation that it was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RenewalCause {
+    /// Others ended the incarnation: it was retired, or a successor claimed it.
+    Ended,
+    /// A later incarnation of this node was ended, so a fold of that one would cover this one too.
+    LaterOneEnded,
+    /// Another process writes under its id.
+    TwoWriters,
+}
+
+impl fmt::Display for RenewalCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ended => "a member retired the one before",
+            Self::LaterOneEnded => "a later process of this node was retired",
+            Self::TwoWriters => "another process writes as the one before",
+        })
+    }
 }
 
 /// The faults that are reported.

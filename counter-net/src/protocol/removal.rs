@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use counter_core::{Cleanup, CounterMap, KeyId, Replica, ReplicaId, Shown, VersionVector};
+use counter_core::{Cleanup, CounterMap, KeyId, ProvenVersions, Replica, ReplicaId, VersionVector};
 
 use super::context::{Context, Timer};
 use super::output::Alarm;
@@ -53,7 +53,11 @@ impl Removal {
 
     /// Takes the next step. `shown` is what all have promised. Own amounts and cells can be dropped
     /// without promises. Returns the counters whose value changed, or `None` if nothing did.
-    pub(super) fn clean_up(&mut self, replica: &mut Replica, shown: &Shown) -> Option<Vec<KeyId>> {
+    pub(super) fn clean_up(
+        &mut self,
+        replica: &mut Replica,
+        shown: &ProvenVersions,
+    ) -> Option<Vec<KeyId>> {
         let at = (shown.by_all.clone(), replica.map().version_vector());
         if self.idle.as_ref() == Some(&at) {
             return None;

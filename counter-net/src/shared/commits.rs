@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use counter_core::{Cursor, Delta, Page, ReplicaId, VersionVector};
+use counter_core::{Cursor, Delta, DeltaPage, ReplicaId, VersionVector};
 
 use super::Shared;
 use crate::store::{CommitSource, Commits, DataDirectory, RedbLog, StoreError, Weight};
@@ -47,12 +47,12 @@ impl CommitSource for NodeSource {
         only: &[ReplicaId],
         cursor: Option<&Cursor>,
         bytes_max: usize,
-    ) -> Page {
+    ) -> DeltaPage {
         match self.shared.upgrade() {
             Some(shared) => {
                 shared.read().replica.map().page_since(have, Some(only), cursor, bytes_max)
             }
-            None => Page { delta: Delta::default(), next: None },
+            None => DeltaPage { delta: Delta::default(), next: None },
         }
     }
 

@@ -1,6 +1,6 @@
 //! A checkpoint in progress: the whole state in pages, one per commit, while adds and joins go on.
 
-use counter_core::{Cursor, Page, ReplicaId, VersionVector};
+use counter_core::{Cursor, DeltaPage, ReplicaId, VersionVector};
 
 /// The most bytes of a page. It bounds how long the state's lock is held.
 pub(super) const PAGE_BYTES_MAX: usize = 1 << 20;
@@ -48,7 +48,7 @@ impl Checkpoint {
     }
 
     /// Continues after a page was written. Returns true if it was the last.
-    pub(super) fn written(&mut self, page: &Page, bytes: usize) -> bool {
+    pub(super) fn written(&mut self, page: &DeltaPage, bytes: usize) -> bool {
         let closed: Vec<ReplicaId> = page.delta.spans().map(|span| span.replica).collect();
         self.left.retain(|writer| !closed.contains(writer));
         self.cursor = page.next.clone();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use counter_core::{Cursor, Delta, Page, ReplicaId, VersionVector};
+use counter_core::{Cursor, Delta, DeltaPage, ReplicaId, VersionVector};
 use tokio::sync::oneshot;
 
 use super::checkpoint::{Checkpoint, PAGE_BYTES_MAX, Weight};
@@ -34,7 +34,7 @@ pub(crate) trait CommitSource: Send + 'static {
         only: &[ReplicaId],
         cursor: Option<&Cursor>,
         bytes_max: usize,
-    ) -> Page;
+    ) -> DeltaPage;
     /// Every writer held.
     fn writers(&mut self) -> Vec<ReplicaId>;
     /// The log now holds these changes.
@@ -372,7 +372,7 @@ impl<S: CommitSource, L: Log> Committer<S, L> {
         }
     }
 
-    fn next_page(&mut self, batch: &mut Batch) -> Option<Page> {
+    fn next_page(&mut self, batch: &mut Batch) -> Option<DeltaPage> {
         let (have, only, cursor) = self.checkpoint.as_ref()?.wanted();
         let page = self.source.page(&have, only, cursor, PAGE_BYTES_MAX);
         batch.page = Some(page.delta.encode());
@@ -380,7 +380,7 @@ impl<S: CommitSource, L: Log> Committer<S, L> {
         Some(page)
     }
 
-    fn turn_page(&mut self, page: Option<Page>, bytes: usize) {
+    fn turn_page(&mut self, page: Option<DeltaPage>, bytes: usize) {
         let (Some(page), Some(checkpoint)) = (page, self.checkpoint.as_mut()) else { return };
         if checkpoint.written(&page, bytes) {
             self.weight.checkpoint = checkpoint.bytes;

@@ -95,7 +95,7 @@ impl Loader {
 #[cfg(test)]
 mod tests {
     use counter_core::{
-        Cleanup, JoinError, REPLICAS_MAX, Replica, ReplicaId, Shown, VersionVector,
+        Cleanup, JoinError, ProvenVersions, REPLICAS_MAX, Replica, ReplicaId, VersionVector,
     };
 
     use super::*;
@@ -114,7 +114,7 @@ mod tests {
     }
 
     fn fold(successor: &mut Replica) {
-        let mut work = successor.inheritance(None).unwrap();
+        let mut work = successor.absorb_round(None).unwrap();
         successor.absorb(&mut work, usize::MAX).unwrap();
         successor.fold(&mut work).unwrap();
     }
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!((map.total("clicks"), map.replicas().count()), (10, 1));
     }
 
-    fn clean_up(replica: &mut Replica, shown: impl Fn() -> Shown) {
+    fn clean_up(replica: &mut Replica, shown: impl Fn() -> ProvenVersions) {
         let mut work = Cleanup::default();
         while replica.clean_up(&mut work, &shown(), 100).is_some() {}
     }
@@ -161,14 +161,17 @@ mod tests {
             let before = replica.map().version_vector();
             replica.remove(&format!("visits:{}", pages.len())).unwrap();
             if pages.len() % 2 == 0 {
-                clean_up(&mut replica, Shown::default);
+                clean_up(&mut replica, ProvenVersions::default);
                 deltas.push(replica.map().delta_since(&before).encode());
             }
             let before = replica.map().version_vector();
             loop {
                 let version = replica.version();
                 let held = replica.map().version_vector();
-                clean_up(&mut replica, || Shown { by_all: held.clone(), by_any: held.clone() });
+                clean_up(&mut replica, || ProvenVersions {
+                    by_all: held.clone(),
+                    by_any: held.clone(),
+                });
                 if replica.version() == version {
                     break;
                 }

@@ -1,6 +1,6 @@
 //! Batches: all or nothing, one commit, and each id once.
 
-use counter_net::{AddError, BATCH_ADDS_MAX, BatchAdd, Node, Once, WriteError};
+use counter_net::{AddError, AddOutcome, BATCH_ADDS_MAX, BatchAdd, Node, WriteError};
 
 use crate::cluster::{alone, cluster, eventually, start, start_all};
 use crate::exposition;
@@ -21,7 +21,7 @@ async fn batch_is_added_whole_and_counted() {
     let mut batch: Vec<BatchAdd<'_>> = names.iter().map(|name| BatchAdd::new(name, 2)).collect();
     batch.extend(names.iter().take(300).map(|name| BatchAdd::new(name, -5)));
     let added = node.add_many(&batch).expect("added");
-    assert!(added.results().iter().all(|result| result.once == Once::Applied));
+    assert!(added.results().iter().all(|result| result.outcome == AddOutcome::Applied));
     let (first, last) = (added.results()[0], added.results()[699]);
     assert_eq!(((first.total, first.value), (last.total, last.value)), ((-3, -3), (2, 2)));
     assert_eq!((node.view(&names[299]).total, node.view(&names[300]).total), (-3, 2));
@@ -78,7 +78,10 @@ async fn durable_batch_is_one_commit() {
     };
     assert!(names.iter().all(|name| again.view(name).total == 2));
     let repeated = again.add_many(&batch[1..2]).expect("answered");
-    assert_eq!((repeated.results()[0].once, repeated.results()[0].total), (Once::Repeated, 2));
+    assert_eq!(
+        (repeated.results()[0].outcome, repeated.results()[0].total),
+        (AddOutcome::Repeated, 2)
+    );
     again.shutdown().await;
     std::fs::remove_dir_all(directory).expect("removable");
 }
@@ -92,8 +95,11 @@ async fn batch_sent_again_elsewhere_counts_once() {
     let _added = nodes[0].add_many(&batch[..600]).expect("added");
     eventually("the other node has the batch", || nodes[1].view("clicks").total == 600).await;
     let again = nodes[1].add_many(&batch).expect("added");
-    let applied =
-        again.results().iter().map(|result| result.once == Once::Applied).collect::<Vec<_>>();
+    let applied = again
+        .results()
+        .iter()
+        .map(|result| result.outcome == AddOutcome::Applied)
+        .collect::<Vec<_>>();
     assert_eq!(applied, [vec![false; 600], vec![true; 400]].concat());
     assert_eq!((again.results()[0].total, again.results()[0].value), (1_000, 400));
     eventually("both agree", || nodes.iter().all(|node| node.view("clicks").total == 1_000)).await;

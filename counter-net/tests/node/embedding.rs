@@ -52,7 +52,7 @@ fn types_of_the_crate() {
     is_shared::<NotReached>();
     is_shared::<NotReady>();
     is_shared::<NotReplicated>();
-    is_shared::<Once>();
+    is_shared::<AddOutcome>();
     is_shared::<RegionView>();
     is_shared::<ReplicaId>();
     is_shared::<Replicated>();

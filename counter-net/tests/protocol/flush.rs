@@ -153,7 +153,7 @@ fn dedup_entries_alone_are_announced() {
     let mut successor = Replica::new(WRITER, "ord").unwrap();
     successor.join_delta(ended.map().delta_since(&VersionVector::new())).unwrap();
     successor.claim(ended.id()).unwrap();
-    let mut work = successor.inheritance(None).unwrap();
+    let mut work = successor.absorb_round(None).unwrap();
     successor.absorb(&mut work, 1).unwrap();
     let mut other = Replica::new(ReplicaId::new(2, 1), "fra").unwrap();
     let mut machine = Replicator::new(ProtocolConfig::default(), &other, 2, Duration::ZERO);

@@ -1,6 +1,6 @@
 //! Adds, resets and removals over HTTP, and the one place where an add is applied.
 
-use counter_net::{Counter, Once};
+use counter_net::{AddOutcome, Counter};
 use serde::{Deserialize, Serialize};
 use warp::http::header::HeaderMap;
 
@@ -25,18 +25,18 @@ pub(crate) fn apply_add(
     counter: &Counter,
     id: &str,
     amount: Amount,
-) -> Result<Once, ApiError> {
+) -> Result<AddOutcome, ApiError> {
     if is_generated(id) {
-        return Ok(Once::Repeated);
+        return Ok(AddOutcome::Repeated);
     }
     let added = counter.add_once(id, amount.get());
-    let once = added.map_err(|error| ApiError::of_add_to(&app.node, counter.name(), error))?;
-    match once {
-        Once::Applied => app.counts.adds.one(),
-        Once::Repeated => {}
-        Once::CannotTell => return Err(ApiError::cannot_tell()),
+    let outcome = added.map_err(|error| ApiError::of_add_to(&app.node, counter.name(), error))?;
+    match outcome {
+        AddOutcome::Applied => app.counts.adds.one(),
+        AddOutcome::Repeated => {}
+        AddOutcome::CannotTell => return Err(ApiError::cannot_tell()),
     }
-    Ok(once)
+    Ok(outcome)
 }
 
 /// Applies one add without an id. A repeat would count again.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use counter_net::{AddedBatch, BatchAdd, Once};
+use counter_net::{AddOutcome, AddedBatch, BatchAdd};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -58,8 +58,8 @@ pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields<T>(std::marker::PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+        struct ObjectVisitor<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
             type Value = T;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -70,7 +70,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
                 T::deserialize(MapAccessDeserializer::new(fields))
             }
         }
-        deserializer.deserialize_map(Fields(std::marker::PhantomData)).map(Self)
+        deserializer.deserialize_map(ObjectVisitor(std::marker::PhantomData)).map(Self)
     }
 }
 
@@ -92,9 +92,9 @@ pub(crate) struct Added {
 
 impl Added {
     /// The results of the adds, in order.
-    pub(crate) fn onces(&self) -> impl Iterator<Item = Once> {
+    pub(crate) fn outcomes(&self) -> impl Iterator<Item = AddOutcome> {
         let results = self.batch.results();
-        self.places.iter().map(|place| place.map_or(Once::Repeated, |at| results[at].once))
+        self.places.iter().map(|place| place.map_or(AddOutcome::Repeated, |at| results[at].outcome))
     }
 
     pub(crate) fn durable(&self) -> counter_net::Durable {
@@ -137,7 +137,8 @@ pub(crate) fn apply_batch(
         let name = refused.index.and_then(|at| adds.get(at)).map_or("", |add| add.counter);
         ApiError::of_add_to(&app.node, name, refused.error).at(index.unwrap_or(0))
     })?;
-    let applied = adds.iter().zip(batch.results()).filter(|(_, add)| add.once == Once::Applied);
+    let applied =
+        adds.iter().zip(batch.results()).filter(|(_, add)| add.outcome == AddOutcome::Applied);
     app.counts.adds.many(applied.clone().count());
     app.topics.added_many(applied.map(|(add, _)| add.counter));
     Ok(Added { batch, places })
@@ -177,12 +178,12 @@ pub(crate) async fn add_batch(app: &App, caller: &Caller, body: &[u8]) -> ApiRes
     added.durable().await.map_err(|error| ApiError::not_durable(error.to_string()))?;
     let results = adds.iter().zip(&added.places).map(|(Object(add), place)| {
         let counter = add.counter().unwrap_or_default();
-        let (once, total, value) = match place.map(|at| added.batch.results()[at]) {
-            Some(result) => (result.once, result.total, result.value),
+        let (outcome, total, value) = match place.map(|at| added.batch.results()[at]) {
+            Some(result) => (result.outcome, result.total, result.value),
             None => {
                 let view = app.node.view(counter);
                 let own = view.regions.get(&app.region).map_or(0, |region| region.value);
-                (Once::Repeated, view.total, own)
+                (AddOutcome::Repeated, view.total, own)
             }
         };
         AddResultJson {
@@ -190,10 +191,10 @@ pub(crate) async fn add_batch(app: &App, caller: &Caller, body: &[u8]) -> ApiRes
             total: Integer(total),
             value: Integer(value),
             id: add.id().map_or_else(|| fresh_id().into(), Cow::Borrowed),
-            outcome: match once {
-                Once::Applied => "applied",
-                Once::Repeated => "repeated",
-                Once::CannotTell => "cannot_tell",
+            outcome: match outcome {
+                AddOutcome::Applied => "applied",
+                AddOutcome::Repeated => "repeated",
+                AddOutcome::CannotTell => "cannot_tell",
             },
         }
     });

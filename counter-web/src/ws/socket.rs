@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use counter_net::{Counter, Durable, NotDurable, Once};
+use counter_net::{AddOutcome, Counter, Durable, NotDurable};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -260,13 +260,15 @@ impl<'a> Client<'a> {
             Ok(ClientMessage::Adds { adds }) => match self.add_batch(&adds, batch) {
                 Ok(added) => {
                     let (mut answered, cannot_tell) = (Vec::new(), ApiError::cannot_tell());
-                    for (Object(add), once) in adds.iter().zip(added.onces()) {
+                    for (Object(add), outcome) in adds.iter().zip(added.outcomes()) {
                         let id = add.id().unwrap_or_default();
-                        match once {
-                            Once::CannotTell => put(ServerMessage::refusal(Some(id), &cannot_tell)),
-                            once => answered.push(AnsweredAdd {
+                        match outcome {
+                            AddOutcome::CannotTell => {
+                                put(ServerMessage::refusal(Some(id), &cannot_tell))
+                            }
+                            outcome => answered.push(AnsweredAdd {
                                 id: id.to_owned(),
-                                repeated: once == Once::Repeated,
+                                repeated: outcome == AddOutcome::Repeated,
                             }),
                         }
                     }
@@ -327,8 +329,8 @@ impl<'a> Client<'a> {
             return Err(ApiError::bad_id().at(index));
         }
         let added = apply_batch(self.app, self.caller, adds, Some(&self.name))?;
-        for (Object(add), once) in adds.iter().zip(added.onces()) {
-            if once == Once::Applied {
+        for (Object(add), outcome) in adds.iter().zip(added.outcomes()) {
+            if outcome == AddOutcome::Applied {
                 batch.note_add(add.counter().unwrap_or(&self.name));
             }
         }
@@ -353,7 +355,7 @@ impl<'a> Client<'a> {
             Some(counter) => counter,
             none => none.insert(self.app.open(&self.name, self.caller)?),
         };
-        let repeated = apply_add(self.app, counter, id, amount)? == Once::Repeated;
+        let repeated = apply_add(self.app, counter, id, amount)? == AddOutcome::Repeated;
         if !repeated {
             batch.note_add(&self.name);
         }

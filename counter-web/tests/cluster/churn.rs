@@ -1,16 +1,14 @@
 //! Five real processes, two of them without a directory, under kills, leaves, resets, adds repeated
 //! elsewhere and disks set back. Every add counts once.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use support::eventually;
-use support::http::{get, metric, request};
-use support::load::{COUNTERS, Load, SETTLED};
-use support::process::{Node, Runtime, cluster, run_in};
+use crate::support::callers::OPERATOR;
+use crate::support::eventually;
+use crate::support::http::{get, metric, request};
+use crate::support::load::{COUNTERS, Load, SETTLED};
+use crate::support::process::{Node, Runtime, cluster, run_in};
 
 /// The number of kills, unless `COUNTER_KILLS` is set.
 const KILLS: usize = 12;
@@ -20,8 +18,6 @@ const PLACES: [(&str, bool); 5] =
     [("ord", true), ("fra", true), ("sin", true), ("gru", false), ("nrt", false)];
 
 const CLIENTS: usize = 4;
-
-const TOKEN: &str = "operator-token-of-the-test";
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -224,7 +220,7 @@ impl ChurnStory<'_> {
                 let at = self.place(true);
                 self.load.pause(|| {
                     self.agree();
-                    let bearer = format!("Bearer {TOKEN}");
+                    let bearer = format!("Bearer {OPERATOR}");
                     let http = &self.nodes[at].as_ref().unwrap().http;
                     let path = format!("/api/counters/{}/reset", COUNTERS[SETTLED]);
                     let answer = request(http, "POST", &path, &[("Authorization", &bearer)], "");
@@ -279,7 +275,7 @@ fn every_add_counts_once_under_churn() {
     let seed = number("COUNTER_SEED").unwrap_or_else(|| fastrand::u64(..1 << 32));
     println!("COUNTER_SEED={seed}");
     let (runtime, load) = (Runtime::new(), Load::new(&PLACES.map(|place| place.1)));
-    std::fs::write(runtime.path().join("token"), TOKEN).unwrap();
+    std::fs::write(runtime.path().join("token"), OPERATOR).unwrap();
     let mut story = ChurnStory {
         runtime: &runtime,
         cluster: cluster(),

@@ -1,16 +1,13 @@
 //! Real processes with data directories, killed at random moments. No acknowledged click is lost,
 //! and none counts twice.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use support::eventually;
-use support::http::{agreed, metric, try_add};
-use support::process::{Node, Runtime, cluster};
+use crate::support::eventually;
+use crate::support::http::{agreed, metric, try_add};
+use crate::support::process::{Node, Runtime, cluster};
 
 /// The number of kills of one node or all three, unless `COUNTER_KILLS` is set.
 const KILLS: u64 = 18;

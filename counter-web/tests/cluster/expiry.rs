@@ -1,14 +1,11 @@
 //! Counters that end by themselves at real processes: nothing is left of them over HTTP and on the
 //! disks, and adds are refused while a node that is away holds them.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::time::{Duration, Instant};
 
-use support::eventually;
-use support::http::{HttpAnswer, counter, get, metric, post_json, request};
-use support::process::{Node, Runtime, cluster, command, run_in};
+use crate::support::eventually;
+use crate::support::http::{HttpAnswer, counter, get, metric, post_json, request};
+use crate::support::process::{Node, Runtime, cluster, command, run_in};
 
 /// How long the counters of these tests live, and the flag that says so.
 const LIFETIME: Duration = Duration::from_secs(4);

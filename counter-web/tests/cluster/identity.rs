@@ -1,16 +1,13 @@
 //! The identity of real processes. A node keeps it after a kill at any moment of its start, and on
 //! another device. No two nodes share one.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::eventually;
-use support::http::{add, agreed, counter, metric};
-use support::process::{ChildGuard, Node, Runtime, cluster, command};
+use crate::support::eventually;
+use crate::support::http::{add, agreed, counter, metric};
+use crate::support::process::{ChildGuard, Node, Runtime, cluster, command};
 
 /// The number of killed starts, unless `COUNTER_START_KILLS` is set.
 const START_KILLS: u32 = 60;

@@ -1,18 +1,15 @@
 //! Incarnations of real processes: endless restarts, copied and restored directories, lost nodes,
 //! and nodes that leave for good.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::support::eventually;
+use crate::support::http::{add, agreed, counter, metric};
+use crate::support::process::{Node, Runtime, cluster, run_in, signal};
 use serde_json::Value;
-use support::eventually;
-use support::http::{add, agreed, counter, metric};
-use support::process::{Node, Runtime, cluster, run_in, signal};
 
 /// The number of restarts, unless `COUNTER_RESTARTS` is set.
 const RESTARTS: usize = 12;
@@ -73,7 +70,7 @@ fn total(nodes: &[&Node], expected: u64) {
 fn bytes_to_join(cluster: &str, node: &Node) -> f64 {
     let newcomer = Node::start(cluster, "new", &[node]);
     agreed(&[&node.http, &newcomer.http]);
-    let text = support::http::get(&newcomer.http, "/metrics").body;
+    let text = crate::support::http::get(&newcomer.http, "/metrics").body;
     let taken = |kind: &str| {
         let name = format!("counter_payload_bytes_total{{direction=\"in\",kind=\"{kind}\"}} ");
         text.lines().find_map(|line| line.strip_prefix(&name)?.parse::<f64>().ok()).unwrap_or(0.0)
@@ -273,7 +270,7 @@ fn lost_node_holds_up_folding_until_retired() {
         seen => Err(format!("{seen:?}")),
     });
     let waits = |node: &Node| {
-        support::http::get(&node.http, "/api/status").json()["retirement"]
+        crate::support::http::get(&node.http, "/api/status").json()["retirement"]
             .as_str()
             .unwrap()
             .to_owned()
@@ -380,7 +377,7 @@ fn left_node_is_forgotten_and_its_clicks_stay() {
 
 /// A named node in memory, which finds the others of its cluster in `runtime`.
 fn named(runtime: &Runtime, cluster: &str, name: &str) -> Node {
-    let mut command = support::process::command(runtime);
+    let mut command = crate::support::process::command(runtime);
     command.args([
         "--cluster",
         cluster,
@@ -416,7 +413,10 @@ fn named_nodes_in_memory_are_whole_after_kills() {
     replicas_left(&all, 3);
     for node in &nodes {
         assert_eq!(operate(&runtime, node, &["members"]).unwrap().len(), 3);
-        assert_eq!(support::http::get(&node.http, "/api/status").json()["retirement"], "clean");
+        assert_eq!(
+            crate::support::http::get(&node.http, "/api/status").json()["retirement"],
+            "clean"
+        );
     }
 }
 
@@ -425,7 +425,7 @@ fn named_nodes_in_memory_are_whole_after_kills() {
 fn killed_nodes_in_memory_on_one_machine_leave_nothing() {
     let (runtime, cluster) = (Runtime::new(), cluster());
     let start = |region: &str| {
-        let mut command = support::process::command(&runtime);
+        let mut command = crate::support::process::command(&runtime);
         command.args([
             "--cluster",
             &cluster,
@@ -445,5 +445,5 @@ fn killed_nodes_in_memory_on_one_machine_leave_nothing() {
     killed.iter_mut().for_each(Node::kill);
     replicas_left(&[stays], 1);
     assert_eq!(counter(&stays.http, "clicks")["total"], 15);
-    assert_eq!(support::http::get(&stays.http, "/api/status").json()["retirement"], "clean");
+    assert_eq!(crate::support::http::get(&stays.http, "/api/status").json()["retirement"], "clean");
 }

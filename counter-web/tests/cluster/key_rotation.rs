@@ -1,20 +1,17 @@
 //! Two rolling restarts change the cluster's key while every running node takes adds.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::support::apart::{Apart, place};
+use crate::support::distance::{ReservedPort, multiaddr};
+use crate::support::eventually;
+use crate::support::http::{agreed, counter, get, try_add};
+use crate::support::inside::apart;
+use crate::support::process::{Node, Runtime, cluster, command};
 use serde_json::Value;
-use support::apart::{Apart, place};
-use support::distance::{ReservedPort, multiaddr};
-use support::eventually;
-use support::http::{agreed, counter, get, try_add};
-use support::inside::apart;
-use support::process::{Node, Runtime, cluster, command};
 
 const REGIONS: [&str; 3] = ["ord", "fra", "sin"];
 const OLD: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -304,7 +301,7 @@ fn key_changes_under_load_with_directories() {
 
 #[test]
 fn key_changes_under_load_200_ms_apart() {
-    apart("key_changes_under_load_200_ms_apart", || {
+    apart("key_rotation::key_changes_under_load_200_ms_apart", || {
         let distance = Apart::new(Duration::from_millis(100)).unwrap();
         distance.remove_all().unwrap();
         change_key(&RotatedCluster::new((0..=REGIONS.len()).map(place).collect(), true));

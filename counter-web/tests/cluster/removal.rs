@@ -1,18 +1,13 @@
 //! Removals at real processes: over HTTP and by operators, with a node that is away meanwhile, and
 //! after restarts.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::time::Duration;
 
+use crate::support::callers::{OPERATOR, SERVICE, bearer};
+use crate::support::eventually;
+use crate::support::http::{HttpAnswer, get, metric, request};
+use crate::support::process::{Node, Runtime, cluster, command, run_in};
 use serde_json::Value;
-use support::eventually;
-use support::http::{HttpAnswer, get, metric, request};
-use support::process::{Node, Runtime, cluster, command, run_in};
-
-const OPERATOR: &str = "operator-token-of-the-test";
-const SERVICE: &str = "service-token-of-the-test";
 
 fn start(runtime: &Runtime, cluster: &str, region: &str, flags: &[&str]) -> Node {
     let directory = runtime.path().join(region);
@@ -39,7 +34,7 @@ fn remove(node: &Node, name: &str) -> HttpAnswer {
     wait("the node is synced", || {
         get(&node.http, "/api/status").json()["synced"] == Value::Bool(true)
     });
-    let authorization = format!("Bearer {OPERATOR}");
+    let authorization = bearer(OPERATOR);
     let headers = [("Authorization", authorization.as_str())];
     request(&node.http, "DELETE", &format!("/api/counters/{name}"), &headers, "")
 }
@@ -171,7 +166,7 @@ fn strangers_and_services_remove_nothing() {
     let (runtime, cluster) = (Runtime::new(), cluster());
     let node = start(&runtime, &cluster, "ord", &["--discover", "none"]);
     add(&node, "clicks", 3);
-    let service = format!("Bearer {SERVICE}");
+    let service = bearer(SERVICE);
     for (headers, status) in [
         (vec![], 401),
         (vec![("Authorization", "Bearer of-nobody-at-all-00")], 401),
@@ -180,7 +175,7 @@ fn strangers_and_services_remove_nothing() {
         let answer = request(&node.http, "DELETE", "/api/counters/clicks", &headers, "");
         assert_eq!(answer.status, status, "{}", answer.body);
     }
-    let operator = format!("Bearer {OPERATOR}");
+    let operator = bearer(OPERATOR);
     let headers = [("Authorization", operator.as_str()), ("Origin", "https://a.example")];
     let answer = request(&node.http, "DELETE", "/api/counters/clicks", &headers, "");
     assert_eq!(answer.error().0, 400, "never by way of another site");

@@ -1,13 +1,10 @@
 //! A rolling restart of real processes: its cost, and its end when the last node is back.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::time::{Duration, Instant};
 
-use support::eventually;
-use support::http::{add, agreed, get, metric};
-use support::process::{Node, Runtime, cluster};
+use crate::support::eventually;
+use crate::support::http::{add, agreed, get, metric};
+use crate::support::process::{Node, Runtime, cluster};
 
 /// The number of nodes, unless `COUNTER_NODES` is set.
 const NODES: usize = 4;

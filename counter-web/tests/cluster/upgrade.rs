@@ -1,15 +1,12 @@
 //! A rolling upgrade of real processes from an older release, under load.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use support::eventually;
-use support::http::{counter, get, metric, post_json};
-use support::load::Load;
-use support::process::{Node, Runtime, cluster, command, command_of, run_in};
+use crate::support::eventually;
+use crate::support::http::{counter, get, metric, post_json};
+use crate::support::load::Load;
+use crate::support::process::{Node, Runtime, cluster, command, command_of, run_in};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -110,8 +107,8 @@ fn rolling_upgrade_under_load_is_exact() {
     );
 }
 
-/// Adds to a counter at every node, and removes it at the newest one once that holds all. An old node
-/// cannot read a removal, so it may still show the counter.
+/// Adds to a counter at every node, and removes it at the newest one once that holds all. An old
+/// node cannot read a removal, so it may still show the counter.
 fn remove_one(runtime: &Runtime, nodes: &[Node], newest: usize) {
     let (name, http) = (format!("removed-{newest}"), &nodes[newest].http);
     for node in nodes {

@@ -1,45 +1,21 @@
 //! The rights of strangers, pages of other sites, local callers and tokens, on the real binary.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::process::Stdio;
 use std::time::Duration;
 
-use support::eventually;
-use support::http::{HttpAnswer, counter, get, post_json, raw, request};
-use support::process::{Node, Runtime, cluster, command, refused};
+use crate::support::callers::{
+    OPERATOR, SERVICE, STRANGER, bearer, node_with, node_with_tokens, post_json_as,
+};
+use crate::support::eventually;
+use crate::support::http::{HttpAnswer, counter, get, post_json, raw, request};
+use crate::support::process::{Node, Runtime, cluster, command, refused};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 const ADD: &str = "/api/counters/clicks/add";
 const ONE: &str = "{\"amount\":1}";
-const SERVICE: &str = "service-token-of-the-test";
-const OPERATOR: &str = "operator-token-of-the-test";
-
-/// A proxy's header, which makes a request a stranger's.
-const STRANGER: (&str, &str) = ("X-Forwarded-For", "192.0.2.7");
-
-fn node(flags: &[&str]) -> Node {
-    Node::start_with(&cluster(), "ord", &[], &[&["--http", "127.0.0.1:0"], flags].concat())
-}
-
-/// A node with both tokens in variables, and with these flags.
-fn node_with_tokens(runtime: &Runtime, flags: &[&str]) -> Node {
-    let mut command = command(runtime);
-    command
-        .args(["--cluster", &cluster(), "--discover", "none", "--http", "127.0.0.1:0"])
-        .args(flags);
-    command.env("COUNTER_SERVICE_TOKEN", SERVICE).env("COUNTER_OPERATOR_TOKEN", OPERATOR);
-    Node::spawn(command)
-}
-
-fn bearer(token: &str) -> String {
-    format!("Bearer {token}")
-}
 
 fn add_as(node: &Node, name: &str, headers: &[(&str, &str)]) -> HttpAnswer {
-    let headers = [&[("Content-Type", "application/json")], headers].concat();
-    request(&node.http, "POST", &format!("/api/counters/{name}/add"), &headers, ONE)
+    post_json_as(node, &format!("/api/counters/{name}/add"), headers, ONE)
 }
 
 /// The same with a Host of the test's choice.
@@ -57,7 +33,7 @@ fn header<'a>(answer: &'a HttpAnswer, name: &str) -> Option<&'a str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_create_only_listed_names() {
-    let node = node(&["--create", "likes:*, visits"]);
+    let node = node_with(&["--create", "likes:*, visits"]);
     for name in ["clicks", "visits", "likes:1", "likes%3A2"] {
         assert_eq!(add_as(&node, name, &[STRANGER]).status, 200, "{name}");
     }
@@ -78,7 +54,7 @@ async fn strangers_create_only_listed_names() {
     let mut asked = format!("ws://{}/ws?counter=others", node.http).into_client_request().unwrap();
     asked.headers_mut().insert("x-forwarded-for", "192.0.2.7".parse().unwrap());
     let mut socket =
-        support::ws::TestSocket(tokio_tungstenite::connect_async(asked).await.unwrap().0);
+        crate::support::ws::TestSocket(tokio_tungstenite::connect_async(asked).await.unwrap().0);
     socket.say("{\"type\":\"add\",\"amount\":1,\"id\":\"a:1\"}").await;
     let refused = socket.hear_of("error").await;
     assert!(refused["id"] == "a:1" && refused["error"] == "name_not_allowed", "{refused}");
@@ -98,7 +74,7 @@ async fn strangers_create_only_listed_names() {
 
 #[test]
 fn rebound_names_get_no_local_rights() {
-    let node = node(&[]);
+    let node = node_with(&[]);
     let port = node.http.rsplit(':').next().unwrap();
     for host in [&node.http, &format!("localhost:{port}")] {
         assert_eq!(add_to_host(&node, &format!("by-{host}"), "1.1", host).status, 200, "{host}");
@@ -149,7 +125,7 @@ fn other_users_get_no_local_rights() {
         println!("SKIPPED: no curl on this machine");
         return;
     }
-    let node = node(&[]);
+    let node = node_with(&[]);
     let url = |name: &str| format!("http://{}/api/counters/{name}/add", node.http);
     let status = |user: &[&str], name: &str| {
         let mut command = std::process::Command::new(user[0]);
@@ -226,7 +202,7 @@ fn tokens_give_their_rights() {
 
 #[test]
 fn node_without_tokens_leaves_the_header_to_others() {
-    let node = node(&[]);
+    let node = node_with(&[]);
     assert_eq!(add_as(&node, "clicks", &[("Authorization", "Bearer of-the-proxy")]).status, 200);
     let reset = request(
         &node.http,
@@ -321,7 +297,7 @@ fn bad_tokens_are_refused_at_the_start() {
 
 #[test]
 fn listed_sites_use_the_named_addresses_alone() {
-    let node = node(&["--allow-origin", "https://b.example", "--allow-partition"]);
+    let node = node_with(&["--allow-origin", "https://b.example", "--allow-partition"]);
     add_as(&node, "clicks", &[]);
     let as_site = |method: &str, path: &str, origin: &str, body: &str| {
         request(
@@ -403,10 +379,10 @@ fn listed_sites_use_the_named_addresses_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sockets_and_events_of_listed_sites_open() {
-    let node = node(&["--allow-origin", "*"]);
+    let node = node_with(&["--allow-origin", "*"]);
     for origin in ["https://anything.example", "null"] {
         assert!(
-            support::ws::TestSocket::ask(&node.http, "/ws", Some(origin)).await.is_ok(),
+            crate::support::ws::TestSocket::ask(&node.http, "/ws", Some(origin)).await.is_ok(),
             "{origin}"
         );
     }
@@ -414,7 +390,7 @@ async fn sockets_and_events_of_listed_sites_open() {
         "GET /api/counters/clicks/events HTTP/1.1\r\nHost: {}\r\nOrigin: https://b.example\r\n\r\n",
         node.http
     );
-    let mut stream = support::http::connect(&node.http);
+    let mut stream = crate::support::http::connect(&node.http);
     std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();
     let mut answer = [0; 2_048];
     let read = std::io::Read::read(&mut stream, &mut answer).unwrap();
@@ -433,7 +409,7 @@ fn origin_errors_say_what_to_set() {
         raw(&node.http, format!("{head}Content-Length: {}\r\n\r\n{ONE}", ONE.len()).as_bytes())
             .unwrap()
     };
-    let (plain, trusting) = (node(&[]), node(&["--trust-proxy"]));
+    let (plain, trusting) = (node_with(&[]), node_with(&["--trust-proxy"]));
     // nginx by default.
     let by_default = "Host: counter_upstream\r\nOrigin: https://a.example\r\n";
     let refused = ask(&plain, by_default);
@@ -447,7 +423,7 @@ fn origin_errors_say_what_to_set() {
     ] {
         assert!(refused.body.contains(part), "{part}: {}", refused.body);
     }
-    assert_eq!(ask(&node(&["--allow-origin", "https://a.example"]), by_default).status, 200);
+    assert_eq!(ask(&node_with(&["--allow-origin", "https://a.example"]), by_default).status, 200);
     // The default port, written or not.
     assert_eq!(ask(&plain, "Host: a.example:443\r\nOrigin: https://a.example\r\n").status, 200);
     assert_eq!(ask(&plain, "Host: a.example\r\nOrigin: http://a.example:80\r\n").status, 200);
@@ -480,7 +456,7 @@ fn any_site_may_load_the_client_library() {
 
 #[test]
 fn people_get_errors_as_pages() {
-    let node = node(&["--connections-per-address", "1"]);
+    let node = node_with(&["--connections-per-address", "1"]);
     let browser = ("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8");
     let form = |path: &str, headers: &[(&str, &str)], body: &str| {
         request(&node.http, "POST", path, headers, body)
@@ -518,13 +494,13 @@ fn people_get_errors_as_pages() {
     }
     // At the limit of connections.
     let full = eventually("the limit is reached", Duration::from_secs(10), || {
-        let _held = support::http::connect(&node.http);
+        let _held = crate::support::http::connect(&node.http);
         std::thread::sleep(Duration::from_millis(100));
         let answer = request(&node.http, "GET", "/", &[browser], "");
         if answer.status == 429 { Ok(answer) } else { Err(answer.head) }
     });
     assert!(full.body.contains("too many connections") && full.body.contains("<"), "{}", full.body);
-    let _held = support::http::connect(&node.http);
+    let _held = crate::support::http::connect(&node.http);
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(get(&node.http, "/healthz").status, 200, "this process runs");
 }
@@ -547,7 +523,7 @@ async fn names_that_look_like_markup_are_text() {
     assert!(badge.status == 200 && badge.body.matches("<svg").count() == 1, "{}", badge.body);
     assert!(header(&badge, "content-security-policy").unwrap().contains("sandbox"));
     assert_eq!(header(&badge, "cross-origin-resource-policy"), Some("cross-origin"));
-    let mut events = support::http::Events::open(&node.http, ENCODED);
+    let mut events = crate::support::http::Events::open(&node.http, ENCODED);
     assert_eq!(events.hear().unwrap()["counter"], NAME);
     let page = get(&node.http, &format!("/c/{ENCODED}"));
     assert!(
@@ -571,9 +547,9 @@ async fn names_that_look_like_markup_are_text() {
 /// A page is one viewer over all of its streams. It stays one when another stream is refused.
 #[test]
 fn refused_stream_takes_no_viewer_away() {
-    let node = node(&["--trust-proxy", "--connections-per-address", "1"]);
+    let node = node_with(&["--trust-proxy", "--connections-per-address", "1"]);
     let open = || {
-        let mut stream = support::http::connect(&node.http);
+        let mut stream = crate::support::http::connect(&node.http);
         let head = "GET /api/counters/clicks/events?page=a HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n";
         std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();
         let mut status = [0; 12];
@@ -591,7 +567,7 @@ fn refused_stream_takes_no_viewer_away() {
 /// A page sends OPTIONS to learn why its socket does not open. That must have no effect.
 #[test]
 fn options_request_takes_no_connection_slot() {
-    let node = node(&["--trust-proxy", "--connections-per-address", "1"]);
+    let node = node_with(&["--trust-proxy", "--connections-per-address", "1"]);
     for _ in 0..20 {
         assert_eq!(
             request(&node.http, "OPTIONS", "/ws?counter=clicks", &[STRANGER], "").status,
@@ -610,7 +586,7 @@ fn options_request_takes_no_connection_slot() {
 
 #[test]
 fn unknown_fields_are_named() {
-    let node = node(&[]);
+    let node = node_with(&[]);
     let refused = post_json(&node.http, ADD, "{\"amount\":1,\"ammount\":2}");
     assert_eq!(refused.error(), (400, "bad_json".into()));
     assert!(refused.body.contains("unknown field `ammount`"), "{}", refused.body);

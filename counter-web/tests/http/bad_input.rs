@@ -1,17 +1,14 @@
 //! Bad input of every kind. It gets a clear error or is cut off. Nothing is lost and nothing
 //! panics.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use crate::support::http::{add, connect, counter, get, post_json, raw, request};
+use crate::support::process::{Node, cluster, run};
+use crate::support::ws::TestSocket;
 use futures::{SinkExt, StreamExt};
-use support::http::{add, connect, counter, get, post_json, raw, request};
-use support::process::{Node, cluster, run};
-use support::ws::TestSocket;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 const ADD: &str = "/api/counters/clicks/add";

@@ -1,40 +1,20 @@
 //! Batches over HTTP and on a socket, on the real binary: all or nothing, bounded, and only for
 //! those who may.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
+use crate::support::callers::{
+    OPERATOR, SERVICE, STRANGER, bearer, node_with, node_with_tokens, post_json_as,
+};
+use crate::support::http::{HttpAnswer, connect, counter, get, metric};
+use crate::support::process::{Node, Runtime};
+use crate::support::ws::TestSocket;
 use serde_json::{Value, json};
-use support::http::{HttpAnswer, connect, counter, get, metric, request};
-use support::process::{Node, Runtime, cluster, command};
-use support::ws::TestSocket;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-const SERVICE: &str = "service-token-of-the-test";
-const OPERATOR: &str = "operator-token-of-the-test";
-
-/// A proxy's header, which makes a request a stranger's.
-const STRANGER: (&str, &str) = ("X-Forwarded-For", "192.0.2.7");
-
-fn node(flags: &[&str]) -> Node {
-    Node::start_with(&cluster(), "ord", &[], &[&["--http", "127.0.0.1:0"], flags].concat())
-}
-
-fn node_with_tokens(runtime: &Runtime, flags: &[&str]) -> Node {
-    let mut command = command(runtime);
-    command
-        .args(["--cluster", &cluster(), "--discover", "none", "--http", "127.0.0.1:0"])
-        .args(flags);
-    command.env("COUNTER_SERVICE_TOKEN", SERVICE).env("COUNTER_OPERATOR_TOKEN", OPERATOR);
-    Node::spawn(command)
-}
-
 fn send(node: &Node, headers: &[(&str, &str)], body: &str) -> HttpAnswer {
-    let headers = [&[("Content-Type", "application/json")], headers].concat();
-    request(&node.http, "POST", "/api/adds", &headers, body)
+    post_json_as(node, "/api/adds", headers, body)
 }
 
 fn send_adds(node: &Node, headers: &[(&str, &str)], adds: &[Value]) -> HttpAnswer {
@@ -55,7 +35,7 @@ fn refusal(answer: &HttpAnswer) -> (u16, String, Option<u64>) {
 
 #[test]
 fn results_come_in_order_and_repeats_are_told() {
-    let node = node(&[]);
+    let node = node_with(&[]);
     let adds = [
         json!({"counter": "clicks", "amount": 5}),
         json!({"counter": "café/a", "amount": -3, "id": "order:1"}),
@@ -88,7 +68,7 @@ fn results_come_in_order_and_repeats_are_told() {
 
 #[test]
 fn a_thousand_adds_are_the_most() {
-    let node = node(&[]);
+    let node = node_with(&[]);
     let answer = send_adds(&node, &[], &clicks("a", 1_000));
     assert_eq!(answer.json()["results"][999]["total"], 1_000);
     let more = send_adds(&node, &[], &clicks("b", 1_001));
@@ -108,7 +88,7 @@ fn a_thousand_adds_are_the_most() {
 
 #[test]
 fn first_bad_add_is_named_and_nothing_is_added() {
-    let node = node(&["--counters-max", "3"]);
+    let node = node_with(&["--counters-max", "3"]);
     assert_eq!(send_adds(&node, &[], &clicks("a", 1)).status, 200);
     let good = json!({"counter": "clicks", "amount": 1});
     let (long_name, long_id) = ("n".repeat(129), "i".repeat(65));
@@ -146,7 +126,7 @@ fn first_bad_add_is_named_and_nothing_is_added() {
 #[test]
 fn only_services_and_local_callers_may_batch() {
     let one = clicks("a", 1);
-    let plain = node(&[]);
+    let plain = node_with(&[]);
     assert_eq!(send_adds(&plain, &[], &one).status, 200, "a local caller");
     assert_eq!(refusal(&send_adds(&plain, &[STRANGER], &one)), (403, "forbidden".into(), None));
     let page = ("Origin", "http://evil.example");
@@ -184,7 +164,7 @@ fn each_add_counts_against_the_rate() {
     assert!(refused.head.to_ascii_lowercase().contains("retry-after: "), "{}", refused.head);
     assert_eq!(send_adds(&node, &[], &clicks("b", 400)).status, 200, "a refusal takes nothing");
     assert_eq!(refusal(&send_adds(&node, &[], &clicks("c", 1))).0, 429);
-    let token = format!("Bearer {SERVICE}");
+    let token = bearer(SERVICE);
     for client in ["d", "e"] {
         let by_service = send_adds(&node, &[("Authorization", &token)], &clicks(client, 1_000));
         assert_eq!(by_service.status, 200, "services have no rate");
@@ -196,7 +176,7 @@ fn each_add_counts_against_the_rate() {
 fn batch_on_disk_is_one_commit() {
     let runtime = Runtime::new();
     let directory = runtime.path().join("data");
-    let node = node(&["--discover", "none", "--data-dir", directory.to_str().unwrap()]);
+    let node = node_with(&["--discover", "none", "--data-dir", directory.to_str().unwrap()]);
     let commits = || metric(&node.http, "counter_store_commits_total").unwrap();
     assert_eq!(send_adds(&node, &[], &clicks("a", 1)).status, 200);
     let before = commits();
@@ -209,7 +189,7 @@ async fn socket_acknowledges_each_add_of_a_batch() {
     let runtime = Runtime::new();
     let directory = runtime.path().join("data");
     for flags in [&[][..], &["--data-dir", directory.to_str().unwrap()]] {
-        let node = node(flags);
+        let node = node_with(flags);
         let mut socket = TestSocket::open(&node.http).await;
         assert_eq!(socket.hear().await.unwrap()["type"], "state");
         let mut adds = vec![json!({"amount": 5, "id": "a:1"})];
@@ -259,7 +239,7 @@ async fn socket_acknowledges_each_add_of_a_batch() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn socket_batch_of_a_stranger_is_all_or_nothing() {
-    let node = node(&["--rate", "0.001", "--create", "likes:*"]);
+    let node = node_with(&["--rate", "0.001", "--create", "likes:*"]);
     let mut asked = format!("ws://{}/ws?counter=clicks", node.http).into_client_request().unwrap();
     asked.headers_mut().insert("x-forwarded-for", "192.0.2.7".parse().unwrap());
     let mut socket = TestSocket(tokio_tungstenite::connect_async(asked).await.unwrap().0);
@@ -292,7 +272,7 @@ async fn socket_batch_of_a_stranger_is_all_or_nothing() {
 }
 
 /// Adds a second through `POST /api/adds`, over four connections. Run it in a release build:
-/// `cargo test --release -p counter-web --test batch -- --ignored --nocapture rate`.
+/// `cargo test --release -p counter-web --test http -- --ignored --nocapture batch::rate`.
 #[test]
 #[ignore = "a measurement"]
 fn rate_of_batches() {
@@ -300,7 +280,7 @@ fn rate_of_batches() {
     for (what, counters, has_ids) in
         [("one counter", 1, false), ("1,000 counters", 1_000, false), ("with ids", 1_000, true)]
     {
-        let node = node(&["--discover", "none"]);
+        let node = node_with(&["--discover", "none"]);
         let until = Instant::now() + time;
         let adder = |client: usize| {
             let http = node.http.clone();

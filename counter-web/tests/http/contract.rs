@@ -1,17 +1,16 @@
 //! The shapes that scripts and load clients rely on, with a test for each address.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::io::{BufReader, Read};
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::support::eventually;
+use crate::support::http::{Events, add, counter, get, post_json, request};
+use crate::support::process::{
+    ChildGuard, Node, Runtime, cluster, command, read_line, signal, wait,
+};
+use crate::support::ws::TestSocket;
 use serde_json::{Value, json};
-use support::eventually;
-use support::http::{Events, add, counter, get, post_json, request};
-use support::process::{ChildGuard, Node, Runtime, cluster, command, read_line, signal, wait};
-use support::ws::TestSocket;
 
 const SOON: Duration = Duration::from_secs(10);
 

@@ -1,16 +1,13 @@
 //! Difficult clients: many behind one proxy, slow ones, and ones that never read.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use support::eventually;
-use support::http::{connect, counter, get, request};
-use support::process::{Node, cluster};
-use support::ws::TestSocket;
+use crate::support::eventually;
+use crate::support::http::{connect, counter, get, request};
+use crate::support::process::{Node, cluster};
+use crate::support::ws::TestSocket;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 const ADD: &str = "/api/counters/clicks/add";

@@ -1,13 +1,10 @@
 //! Several hosts on one machine: network namespaces with delay, loss, and a partition that heals.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::eventually;
 use serde_json::Value;
-use support::eventually;
 
 const HOSTS: usize = 3;
 const REGIONS: [&str; HOSTS] = ["ord", "fra", "sin"];

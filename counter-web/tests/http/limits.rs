@@ -1,16 +1,12 @@
 //! Limits over HTTP: within them, over them, at two nodes, and by whom.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::time::Duration;
 
+use crate::support::callers::STRANGER;
+use crate::support::eventually;
+use crate::support::http::{get, metric, request};
+use crate::support::process::{Node, Runtime, cluster, command};
 use serde_json::{Value, json};
-use support::eventually;
-use support::http::{get, metric, request};
-use support::process::{Node, Runtime, cluster, command};
-
-const STRANGER: (&str, &str) = ("X-Forwarded-For", "192.0.2.7");
 
 fn check(node: &Node, name: &str, body: &Value) -> Value {
     let path = format!("/api/limits/{name}/check");

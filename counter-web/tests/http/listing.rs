@@ -1,24 +1,16 @@
 //! Lists of counters over HTTP and over the operators' socket, and resets by operators.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::callers::{OPERATOR, SERVICE, STRANGER, bearer};
+use crate::support::http::{HttpAnswer, counter, get, raw, request};
+use crate::support::process::{Node, Runtime, command, run_in};
 use counter_net::Discovery;
 use serde_json::{Value, json};
-use support::http::{HttpAnswer, counter, get, raw, request};
-use support::process::{Node, Runtime, command, run_in};
-
-const SERVICE: &str = "service-token-of-the-test";
-const OPERATOR: &str = "operator-token-of-the-test";
-
-/// A proxy's header, which makes a request a stranger's.
-const STRANGER: (&str, &str) = ("X-Forwarded-For", "192.0.2.7");
 
 /// Names as strangers and services may make them, in order.
 const NAMES: [&str; 8] =
@@ -132,7 +124,7 @@ fn lists_are_for_services_and_local_callers() {
     let as_caller = |node: &Node, headers: &[(&str, &str)]| -> HttpAnswer {
         request(&node.http, "GET", "/api/counters", headers, "")
     };
-    let (service, operator) = (format!("Bearer {SERVICE}"), format!("Bearer {OPERATOR}"));
+    let (service, operator) = (bearer(SERVICE), bearer(OPERATOR));
     for token in [&service, &operator] {
         assert_eq!(as_caller(&node, &[STRANGER, ("Authorization", token)]).status, 200);
     }
@@ -305,7 +297,7 @@ fn compute(time: Duration) {
 /// that only computes, both in their best round: a lock that is held too long delays an add in all
 /// rounds.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement: cargo test --release -p counter-web --test listing -- --ignored --nocapture"]
+#[ignore = "a measurement: cargo test --release -p counter-web --test http -- --ignored --nocapture listing"]
 async fn lists_of_a_million_names_delay_no_add() {
     const NAMES: usize = 1_000_000;
     let runtime = Runtime::new();

@@ -1,16 +1,13 @@
 //! 50,000 malformed frames and requests, or COUNTER_MALFORMED. Each is answered or cut off. The
 //! total stays exact, and the memory flat.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use support::eventually;
-use support::http::{add, connect, counter, get};
-use support::process::{Node, Runtime, cluster, command};
+use crate::support::eventually;
+use crate::support::http::{add, connect, counter, get};
+use crate::support::process::{Node, Runtime, cluster, command};
 
 /// A seeded stream of bytes and choices (splitmix64).
 struct SeededRandom(u64);

@@ -2,9 +2,6 @@
 
 #[path = "../../../counter-net/tests/exposition/mod.rs"]
 mod exposition;
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
@@ -12,10 +9,10 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::support::eventually;
+use crate::support::http::{add, get, request};
+use crate::support::process::{Node, Runtime, cluster};
 use serde_json::Value;
-use support::eventually;
-use support::http::{add, get, request};
-use support::process::{Node, Runtime, cluster};
 use yaml_rust2::YamlLoader;
 
 /// Metrics that a healthy pair of nodes may lack: they need a peer that breaks the protocol, or

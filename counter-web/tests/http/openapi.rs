@@ -1,14 +1,11 @@
 //! The OpenAPI document against the real server. Every operation exists, and answers and refuses as
 //! documented. None is missing.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::collections::BTreeSet;
 
+use crate::support::http::{Events, HttpAnswer, get, request};
+use crate::support::process::{Node, cluster};
 use serde_json::Value;
-use support::http::{Events, HttpAnswer, get, request};
-use support::process::{Node, cluster};
 
 fn node() -> Node {
     Node::start_with(&cluster(), "ord", &[], &["--http", "127.0.0.1:0", "--allow-partition"])
@@ -221,7 +218,7 @@ fn operations_answer_as_documented() {
 /// The messages of a real socket against their schemas.
 #[tokio::test(flavor = "multi_thread")]
 async fn socket_messages_are_as_the_document_says() {
-    let directory = support::process::Runtime::new();
+    let directory = crate::support::process::Runtime::new();
     let node = Node::start_with(
         &cluster(),
         "ord",
@@ -232,7 +229,7 @@ async fn socket_messages_are_as_the_document_says() {
     let schema =
         |name: &str| document.pointer(&format!("/components/schemas/{name}")).unwrap().clone();
     let (said, heard) = (schema("ClientMessage"), schema("ServerMessage"));
-    let mut socket = support::ws::TestSocket::open(&node.http).await;
+    let mut socket = crate::support::ws::TestSocket::open(&node.http).await;
     let mut kinds = BTreeSet::new();
     for (text, is_good) in [
         ("{\"type\":\"add\",\"amount\":2,\"id\":\"a:1\"}", true),

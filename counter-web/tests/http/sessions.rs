@@ -1,13 +1,10 @@
 //! Sessions over HTTP on real nodes. No node shows a client with a token less than it has seen, and
 //! bad tokens are refused.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::time::{Duration, Instant};
 
-use support::http::{HttpAnswer, request};
-use support::process::{Node, cluster};
+use crate::support::http::{HttpAnswer, request};
+use crate::support::process::{Node, cluster};
 
 /// Longer than anything here takes on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);

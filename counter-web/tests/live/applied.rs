@@ -1,15 +1,12 @@
 //! The order of replies on a socket: `applied` before any number that contains the add, `ack` once
 //! it is on the disk.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::path::Path;
 
+use crate::support::http::{counter, request};
+use crate::support::process::{Node, Runtime, cluster, command};
+use crate::support::ws::TestSocket;
 use serde_json::{Value, json};
-use support::http::{counter, request};
-use support::process::{Node, Runtime, cluster, command};
-use support::ws::TestSocket;
 
 /// Clients that add at the same time. Each adds a power of a thousand, so a total shows how many
 /// adds of each it contains.

@@ -1,13 +1,10 @@
 //! `--counters-max` refuses new counters only, on real processes in two partitions.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::time::Duration;
 
-use support::eventually;
-use support::http::{HttpAnswer, add, counter, get, post_json, request};
-use support::process::{Node, cluster};
+use crate::support::eventually;
+use crate::support::http::{HttpAnswer, add, counter, get, post_json, request};
+use crate::support::process::{Node, cluster};
 
 const SOON: Duration = Duration::from_secs(20);
 const COUNTERS_MAX: usize = 20;

@@ -3,15 +3,12 @@
 //! The cases have the numbers of the Autobahn test suite, sections 1 to 7 and 10. A node echoes no
 //! text. So a case sends a `ping` message, or an add whose id is the text, and hears the reply.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::io::Write;
 use std::time::Duration;
 
+use crate::support::process::{Node, cluster};
+use crate::support::ws::RawSocket;
 use serde_json::Value;
-use support::process::{Node, cluster};
-use support::ws::RawSocket;
 
 const CONTINUE: u8 = 0x0;
 const TEXT: u8 = 0x1;

@@ -1,14 +1,11 @@
 //! Repeated adds on real processes. An id counts once, also after a kill and on another node.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::path::Path;
 use std::time::Duration;
 
-use support::eventually;
-use support::http::{counter, request};
-use support::process::{Node, Runtime, cluster, command};
+use crate::support::eventually;
+use crate::support::http::{counter, request};
+use crate::support::process::{Node, Runtime, cluster, command};
 
 const SOON: Duration = Duration::from_secs(60);
 const ADD: &str = "/api/counters/clicks/add";
@@ -104,8 +101,9 @@ fn unknown_repeat_counts_once_when_nodes_meet() {
     add(&first, "tab:2", 30);
     let second = fra.serve(Some(&first));
     // Both incarnations have ended. One of the two copies is taken back once they are absorbed.
-    let is_clean =
-        |node: &Node| support::http::get(&node.http, "/api/status").json()["retirement"] == "clean";
+    let is_clean = |node: &Node| {
+        crate::support::http::get(&node.http, "/api/status").json()["retirement"] == "clean"
+    };
     let state = |node: &Node| counter(&node.http, "clicks")["state_hash"].clone();
     eventually("equal states without incarnations that ended", SOON, || {
         let is_over = is_clean(&first) && is_clean(&second) && state(&first) == state(&second);

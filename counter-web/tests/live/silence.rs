@@ -1,17 +1,14 @@
 //! Clients that are silent, only answer pings, or read nothing, on the real binary with a ping
 //! interval of a second.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use crate::support::eventually;
+use crate::support::http::{counter, request};
+use crate::support::process::{Node, cluster};
+use crate::support::ws::{RawSocket, TestSocket};
 use futures::{SinkExt, StreamExt};
-use support::eventually;
-use support::http::{counter, request};
-use support::process::{Node, cluster};
-use support::ws::{RawSocket, TestSocket};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -112,7 +109,7 @@ fn stuck_reader_is_cut_off() {
         "silence alone would have cut it at {:?}, and it took {after:?}",
         LONG * 3
     );
-    support::http::add(&node.http, 1);
+    crate::support::http::add(&node.http, 1);
 }
 
 /// RFC 6455, 5.5.1: a Close frame is answered with one, of the same code.

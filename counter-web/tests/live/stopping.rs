@@ -1,16 +1,13 @@
 //! How a node stops. Open requests are answered, new ones refused, and hanging ones cut at the
 //! deadline.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use support::eventually;
-use support::http::{Events, add, connect, get};
-use support::process::{Node, Runtime, cluster, signal};
+use crate::support::eventually;
+use crate::support::http::{Events, add, connect, get};
+use crate::support::process::{Node, Runtime, cluster, signal};
 
 const ADD: &str = "/api/counters/clicks/add";
 
@@ -59,7 +56,7 @@ fn stopping_node_finishes_open_requests() {
     let _cut = never.read_to_end(&mut rest);
     let node = Node::start_in(&runtime, &cluster, &directory, &[]);
     assert_eq!(
-        support::http::counter(&node.http, "clicks")["total"],
+        crate::support::http::counter(&node.http, "clicks")["total"],
         7,
         "what was answered is on the disk"
     );

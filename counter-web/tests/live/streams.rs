@@ -1,17 +1,14 @@
 //! Sockets and events. A repeated add counts once, an error names its add, events equal a socket's
 //! messages, and a client that never reads slows nobody.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::io::{BufRead, BufReader, Write};
 use std::time::Duration;
 
+use crate::support::http::{add, connect, counter, get, request};
+use crate::support::process::{Node, cluster};
+use crate::support::ws::TestSocket;
+use crate::support::{eventually, http};
 use serde_json::Value;
-use support::http::{add, connect, counter, get, request};
-use support::process::{Node, cluster};
-use support::ws::TestSocket;
-use support::{eventually, http};
 
 const ADD: &str = "/api/counters/clicks/add";
 

@@ -1,17 +1,14 @@
 //! Sockets that watch many counters: every change has a name and an exact total, however slow the
 //! client, and a closed socket leaves nothing behind.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::support::eventually;
+use crate::support::http::{counter, get, post_json};
+use crate::support::process::{Node, cluster};
+use crate::support::ws::TestSocket;
 use serde_json::{Value, json};
-use support::eventually;
-use support::http::{counter, get, post_json};
-use support::process::{Node, cluster};
-use support::ws::TestSocket;
 
 /// The most counters that a socket watches.
 const WATCHED_MAX: usize = 64;

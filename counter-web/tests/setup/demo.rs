@@ -1,16 +1,13 @@
 //! The demo. It prints a line for each node, restarts a node that dies, and leaves nothing behind
 //! however it ends. A node without flags finds it.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::net::TcpListener;
 use std::time::Duration;
 
-use support::demo::Demo;
-use support::eventually;
-use support::http::{add, counter, get, row};
-use support::process::{Node, Runtime, command, run, run_in, signal};
+use crate::support::demo::Demo;
+use crate::support::eventually;
+use crate::support::http::{add, counter, get, row};
+use crate::support::process::{Node, Runtime, command, run, run_in, signal};
 
 fn total_is(http: &str, total: i64) {
     eventually("the node shows the total", Duration::from_secs(10), || {

@@ -1,16 +1,13 @@
 //! The operators' files: they parse, name variables and paths that exist, and agree with each
 //! other.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::support::process::{ChildGuard, Runtime, command, run_in, wait};
 use serde_json::Value;
-use support::process::{ChildGuard, Runtime, command, run_in, wait};
 use yaml_rust2::{Yaml, YamlLoader};
 
 fn root() -> PathBuf {

@@ -1,16 +1,13 @@
 //! Real processes on a data directory that is in use, foreign, damaged or full. An error says so,
 //! and nothing is changed or lost.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use support::eventually;
-use support::http::{HttpAnswer, add, counter, post_json};
-use support::process::{Node, Runtime, cluster, run_in};
+use crate::support::eventually;
+use crate::support::http::{HttpAnswer, add, counter, post_json};
+use crate::support::process::{Node, Runtime, cluster, run_in};
 
 /// Starts a node that must refuse. Returns its status and its message.
 fn refused(runtime: &Runtime, directory: &Path) -> (Option<i32>, String) {

@@ -1,14 +1,11 @@
 //! Flags and variables. Empty ones count as unset, bad ones are refused with advice, and limits
 //! hold.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::process::Command;
 use std::time::Duration;
 
-use support::http::{connect, counter, get, post_json, raw};
-use support::process::{Node, Runtime, cluster, command, refused};
+use crate::support::http::{connect, counter, get, post_json, raw};
+use crate::support::process::{Node, Runtime, cluster, command, refused};
 
 const ADD: &str = "/api/counters/clicks/add";
 
@@ -79,7 +76,7 @@ fn data_directory_stays_with_its_cluster() {
     let runtime = Runtime::new();
     let (directory, cluster) = (runtime.path().join("ord"), cluster());
     let node = Node::start_in(&runtime, &cluster, &directory, &[]);
-    support::http::add(&node.http, 3);
+    crate::support::http::add(&node.http, 3);
     assert!(node.terminate().success());
     let (code, said) = refused(&runtime, &[], &["--data-dir", directory.to_str().unwrap()]);
     assert!(code == Some(1) && said.contains(&format!("--cluster {cluster}")), "{code:?} {said}");
@@ -136,7 +133,7 @@ fn full_node_refuses_with_complete_json() {
     let health = raw(&node.http, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     assert_eq!((health.status, &*health.body), (200, "ok\n"), "a probe is answered all the same");
     drop(held);
-    support::eventually("there is room again", Duration::from_secs(20), || {
+    crate::support::eventually("there is room again", Duration::from_secs(20), || {
         match raw(&node.http, b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") {
             Ok(answer) if answer.status == 200 => Ok(()),
             other => Err(other.map_or_else(|error| error.to_string(), |answer| answer.head)),

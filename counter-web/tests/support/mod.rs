@@ -4,6 +4,7 @@
 
 pub mod apart;
 pub mod browser;
+pub mod callers;
 pub mod demo;
 pub mod distance;
 pub mod firefox;

@@ -3,7 +3,7 @@
 
 /// The mark of a line's points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(super) enum MarkerShape {
     Circle,
     Square,
     Diamond,
@@ -17,26 +17,26 @@ pub(super) enum Shape {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Look {
     pub(super) class: &'static str,
-    pub(super) shape: Shape,
+    pub(super) shape: MarkerShape,
 }
 
 /// The look of a contender, or of a line of ours.
 pub(super) fn look(name: &str) -> Look {
     let (class, shape) = match name {
-        "ours" | "click at all nodes" | "a click, a node" => ("c-ours", Shape::Circle),
-        "crdts" => ("c-crdts", Shape::Square),
+        "ours" | "click at all nodes" | "a click, a node" => ("c-ours", MarkerShape::Circle),
+        "crdts" => ("c-crdts", MarkerShape::Square),
         "crdts by hand" | "fresh node synced" | "idle, a node and second" => {
-            ("c-hand", Shape::Diamond)
+            ("c-hand", MarkerShape::Diamond)
         }
-        "automerge" => ("c-automerge", Shape::Plus),
-        "loro" => ("c-loro", Shape::Down),
-        "yrs" => ("c-yrs", Shape::Up),
-        name if name.starts_with("bound") => ("c-bound", Shape::Bar),
-        name if name.starts_with("floor") || name == "entropy" => ("c-floor", Shape::Bar),
+        "automerge" => ("c-automerge", MarkerShape::Plus),
+        "loro" => ("c-loro", MarkerShape::Down),
+        "yrs" => ("c-yrs", MarkerShape::Up),
+        name if name.starts_with("bound") => ("c-bound", MarkerShape::Bar),
+        name if name.starts_with("floor") || name == "entropy" => ("c-floor", MarkerShape::Bar),
         name if ["redb", "Redis", "node ws"].iter().any(|start| name.starts_with(start)) => {
-            ("c-peer", Shape::Square)
+            ("c-peer", MarkerShape::Square)
         }
-        _ => ("c-other", Shape::Diamond),
+        _ => ("c-other", MarkerShape::Diamond),
     };
     Look { class, shape }
 }

@@ -19,7 +19,7 @@ pub(super) fn article(row: &Row) -> String {
     };
     let mut out =
         format!("<article id=\"{}\"><h3>{}</h3>{required}<ul>", escape(&row.id), escape(&row.work));
-    let span = Span::of(row);
+    let span = FigureSpan::of(row);
     row.figures.iter().for_each(|figure| line(&mut out, row, figure, &span));
     out + "</ul></article>"
 }
@@ -36,12 +36,12 @@ pub(super) fn badge(row: &Row) -> &'static str {
 
 /// The range from the best figure of a row to its worst, in powers of ten from ours. It spans at
 /// least one power, so that small differences look small.
-struct Span {
+struct FigureSpan {
     best: f64,
     worst: f64,
 }
 
-impl Span {
+impl FigureSpan {
     fn of(row: &Row) -> Self {
         let powers = row
             .figures
@@ -62,7 +62,7 @@ impl Span {
     }
 }
 
-fn line(out: &mut String, row: &Row, figure: &Figure, span: &Span) {
+fn line(out: &mut String, row: &Row, figure: &Figure, span: &FigureSpan) {
     let ours = figure.name == "ours";
     let ratio = row.ratio(&figure.name).filter(|_| !ours);
     let spread = if figure.spread > 0.0 {
@@ -101,7 +101,7 @@ fn line(out: &mut String, row: &Row, figure: &Figure, span: &Span) {
     );
 }
 
-fn track(figure: &Figure, ratio: Option<f64>, span: &Span) -> String {
+fn track(figure: &Figure, ratio: Option<f64>, span: &FigureSpan) -> String {
     let zero = span.at(0.0);
     let place = match ratio {
         _ if figure.name == "ours" => Some(zero),

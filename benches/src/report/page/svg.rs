@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::looks::{Look, Shape, look};
+use super::looks::{Look, MarkerShape, look};
 use super::scale::Scale;
 use crate::plot::Curve;
 
@@ -80,23 +80,29 @@ fn line(out: &mut String, plot: &Plot<'_>, curve: &Curve, x: &Scale, y: &Scale) 
 }
 
 /// One mark, about nine units wide.
-pub(super) fn mark(out: &mut String, class: &str, shape: Shape, (x, y): (f64, f64), title: &str) {
+pub(super) fn mark(
+    out: &mut String,
+    class: &str,
+    shape: MarkerShape,
+    (x, y): (f64, f64),
+    title: &str,
+) {
     let title = super::rows::escape(title);
     let title = if title.is_empty() { title } else { format!("<title>{title}</title>") };
     let path = match shape {
-        Shape::Circle => {
+        MarkerShape::Circle => {
             let _written = write!(
                 out,
                 "<circle class=\"dot {class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4.5\">{title}</circle>"
             );
             return;
         }
-        Shape::Square => "-4 -4h8v8h-8z",
-        Shape::Diamond => "0 -5.5l5.5 5.5l-5.5 5.5l-5.5 -5.5z",
-        Shape::Up => "0 -5.5l5.2 9h-10.4z",
-        Shape::Down => "0 5.5l5.2 -9h-10.4z",
-        Shape::Plus => "-1.8 -5h3.6v3.2h3.2v3.6h-3.2v3.2h-3.6v-3.2h-3.2v-3.6h3.2z",
-        Shape::Bar => "-5 -1.6h10v3.2h-10z",
+        MarkerShape::Square => "-4 -4h8v8h-8z",
+        MarkerShape::Diamond => "0 -5.5l5.5 5.5l-5.5 5.5l-5.5 -5.5z",
+        MarkerShape::Up => "0 -5.5l5.2 9h-10.4z",
+        MarkerShape::Down => "0 5.5l5.2 -9h-10.4z",
+        MarkerShape::Plus => "-1.8 -5h3.6v3.2h3.2v3.6h-3.2v3.2h-3.6v-3.2h-3.2v-3.6h3.2z",
+        MarkerShape::Bar => "-5 -1.6h10v3.2h-10z",
     };
     let _written =
         write!(out, "<path class=\"dot {class}\" d=\"M{x:.1} {y:.1}m{path}\">{title}</path>");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Part, row};
 use crate::plot::Curve;
 use crate::row::{Need, Row, Unit};
-use crate::system::{self, Crowd, Failure, FanOut, Measured, Quantiles, Server};
+use crate::system::{self, Crowd, FanOut, MeasureFailure, Measured, Quantiles, Server};
 
 /// One node with many clients, beside other servers under the same load. The contenders take turns, round by round, so a noisy neighbour slows all of them
 /// alike. Times are quantiles over all rounds. Rates and processor times are medians of the rounds.
@@ -76,16 +76,20 @@ struct Load {
     time: Duration,
 }
 
-fn contenders() -> [Contender; 3] {
+fn contenders() -> [FanOutContender; 3] {
     [
-        Contender::new("ours", Server::Ours),
-        Contender::new(NODE, Server::NodeWs),
-        Contender::new(RAW, Server::RawLoop),
+        FanOutContender::new("ours", Server::Ours),
+        FanOutContender::new(NODE, Server::NodeWs),
+        FanOutContender::new(RAW, Server::RawLoop),
     ]
 }
 
 /// Runs the rounds of all contenders in turn. Every round starts its own server and clients.
-async fn take_turns(contenders: &mut [Contender], rounds: usize, load: &Load) -> Measured<()> {
+async fn take_turns(
+    contenders: &mut [FanOutContender],
+    rounds: usize,
+    load: &Load,
+) -> Measured<()> {
     for _ in 0..rounds {
         for contender in contenders.iter_mut().filter(|contender| contender.failure.is_none()) {
             contender.round(load).await?;
@@ -95,7 +99,7 @@ async fn take_turns(contenders: &mut [Contender], rounds: usize, load: &Load) ->
 }
 
 /// The results of all that did not fail, ours first.
-fn results(contenders: &[Contender]) -> Vec<(&'static str, AllRounds)> {
+fn results(contenders: &[FanOutContender]) -> Vec<(&'static str, AllRounds)> {
     contenders
         .iter()
         .filter(|one| one.failure.is_none())
@@ -103,7 +107,7 @@ fn results(contenders: &[Contender]) -> Vec<(&'static str, AllRounds)> {
         .collect()
 }
 
-fn leave_out_failed(part: &mut Part, contenders: &[Contender], rows: &[&str]) {
+fn leave_out_failed(part: &mut Part, contenders: &[FanOutContender], rows: &[&str]) {
     for contender in contenders {
         if let Some(failure) = &contender.failure {
             part.without(contender.name, failure, rows);
@@ -127,15 +131,15 @@ const NODE: &str = "node ws, coalesced";
 const RAW: &str = "bound: raw write loop";
 
 /// One server, and the results of its rounds.
-struct Contender {
+struct FanOutContender {
     name: &'static str,
     server: Server,
     rounds: Vec<FanOut>,
     /// A peer takes no further part after its first failure.
-    failure: Option<Failure>,
+    failure: Option<MeasureFailure>,
 }
 
-impl Contender {
+impl FanOutContender {
     fn new(name: &'static str, server: Server) -> Self {
         Self { name, server, rounds: Vec::new(), failure: None }
     }

@@ -4,7 +4,7 @@
 use super::{Part, quantile_row};
 use crate::plot::Curve;
 use crate::row::{Need, Row, Unit};
-use crate::system::{self, Measured, Outcome, ROUND_TRIP, Times};
+use crate::system::{self, FarOutcome, Measured, ROUND_TRIP, Times};
 
 /// Measures nodes that are all equally far from each other, in namespaces of this program.
 ///
@@ -16,7 +16,7 @@ pub async fn far(quick: bool) -> Measured<Part> {
         false => Times { starts: 9, clicks: 50, known: 9, sizes: vec![12, 36] },
     };
     let seen = tokio::task::spawn_blocking(move || system::far(&times)).await;
-    let seen = seen.map_err(|error| system::Failure(error.to_string()))??;
+    let seen = seen.map_err(|error| system::MeasureFailure(error.to_string()))??;
     let far = ROUND_TRIP.as_millis();
     let mut part = Part::default();
     for (way, round_trip, outcome) in &seen.fresh {
@@ -48,7 +48,7 @@ pub async fn far(quick: bool) -> Measured<Part> {
 impl Part {
     /// Adds the median of an outcome, with the most nanoseconds allowed. A wrong outcome is shown
     /// as wrong.
-    fn add(&mut self, id: String, work: String, outcome: &Outcome, allowed: f64) {
+    fn add(&mut self, id: String, work: String, outcome: &FarOutcome, allowed: f64) {
         match outcome {
             Ok(times) => {
                 self.rows.push(quantile_row(id, work, times, 0.5).needs(Need::AtMost(allowed), ""))

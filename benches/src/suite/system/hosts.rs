@@ -13,7 +13,7 @@ use crate::system::{self, LOSS, Measured, OUTAGE};
 pub async fn hosts(quick: bool) -> Measured<Part> {
     let (clicks, outages) = if quick { (200, 1) } else { (1_000, 9) };
     let seen = tokio::task::spawn_blocking(move || system::hosts(clicks, outages)).await;
-    let seen = seen.map_err(|error| system::Failure(error.to_string()))??;
+    let seen = seen.map_err(|error| system::MeasureFailure(error.to_string()))??;
     let (percent, seconds) = (LOSS * 100.0, OUTAGE.as_secs());
     let (p50, p99) = quantile_rows("hosts.visible", "add seen at both other hosts", &seen.visible);
     let (lossy_p50, lossy_p99) = quantile_rows(

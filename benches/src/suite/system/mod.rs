@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use crate::plot::Curve;
 use crate::row::{Need, Row, Unit};
-use crate::system::{self, COMMITTERS, Failure, Measured, Quantiles};
+use crate::system::{self, COMMITTERS, MeasureFailure, Measured, Quantiles};
 
 /// Rows, with the curves that belong to them.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +40,7 @@ impl Part {
     }
 
     /// Leaves out a peer that cannot be run. Shows a peer that is wrong as wrong, in `rows`.
-    fn without(&mut self, name: &str, failure: &Failure, rows: &[&str]) {
+    fn without(&mut self, name: &str, failure: &MeasureFailure, rows: &[&str]) {
         if !failure.is_wrong() {
             self.skipped.push(failure.0.clone());
             return;
@@ -136,7 +136,7 @@ pub async fn fresh(quick: bool) -> Measured<Part> {
 /// As [`system::million`].
 pub async fn million() -> Measured<Part> {
     let million = tokio::task::spawn_blocking(|| system::million(1_000_000)).await;
-    let million = million.map_err(|error| Failure(error.to_string()))??;
+    let million = million.map_err(|error| MeasureFailure(error.to_string()))??;
     let rows = vec![
         row(
             "system.million.bytes",

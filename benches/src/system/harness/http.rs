@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::system::{Failure, Measured};
+use crate::system::{MeasureFailure, Measured};
 
 /// The longest answer that is read.
 const ANSWER_MAX: usize = 1 << 24;
@@ -53,7 +53,7 @@ impl Http {
     pub(in crate::system) async fn json(&mut self, path: &str) -> Measured<Value> {
         let (_, body) = self.get(path).await?;
         serde_json::from_slice(&body)
-            .map_err(|error| Failure(format!("{path} is not JSON: {error}")))
+            .map_err(|error| MeasureFailure(format!("{path} is not JSON: {error}")))
     }
 
     async fn ask(&mut self, request: &[u8]) -> Measured<(u16, Vec<u8>)> {
@@ -70,7 +70,8 @@ impl Http {
                 });
                 break (
                     at + 4,
-                    length.ok_or_else(|| Failure("the node's answer has no length".into()))?,
+                    length
+                        .ok_or_else(|| MeasureFailure("the node's answer has no length".into()))?,
                     status,
                 );
             }
@@ -83,9 +84,9 @@ impl Http {
 
     async fn more(&mut self) -> Measured<()> {
         match self.stream.read_buf(&mut self.buffer).await? {
-            0 => Err(Failure("the node closed the connection".into())),
+            0 => Err(MeasureFailure("the node closed the connection".into())),
             _ if self.buffer.len() > ANSWER_MAX => {
-                Err(Failure("the node's answer is too long".into()))
+                Err(MeasureFailure("the node's answer is too long".into()))
             }
             _ => Ok(()),
         }

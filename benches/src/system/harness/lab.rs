@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use crate::system::{Failure, Measured};
+use crate::system::{MeasureFailure, Measured};
 
 const HOW_TO_GET: &str =
     "hosts: skipped; network namespaces take root, `ip` (Debian's package iproute2) and `iptables`";
@@ -25,10 +25,10 @@ fn run(command: &str) -> Measured<()> {
     let done = Command::new(words[0])
         .args(&words[1..])
         .output()
-        .map_err(|error| Failure(format!("{HOW_TO_GET} ({}: {error})", words[0])))?;
+        .map_err(|error| MeasureFailure(format!("{HOW_TO_GET} ({}: {error})", words[0])))?;
     match done.status.success() {
         true => Ok(()),
-        false => Err(Failure(format!(
+        false => Err(MeasureFailure(format!(
             "{HOW_TO_GET} ({command}: {})",
             String::from_utf8_lossy(&done.stderr).trim()
         ))),
@@ -136,7 +136,7 @@ impl Lab {
             run(&format!("ip netns exec {name} iptables -F INPUT"))?;
         }
         if lost == 0 {
-            Err(Failure("no packet was lost where some should have been".into()))
+            Err(MeasureFailure("no packet was lost where some should have been".into()))
         } else {
             Ok(())
         }

@@ -1,7 +1,7 @@
 //! A node's own metrics, read from its text.
 
 use super::http::Http;
-use crate::system::{Failure, Measured};
+use crate::system::{MeasureFailure, Measured};
 
 /// One reading of `/metrics`.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ impl Metrics {
         let (status, body) = http.get("/metrics").await?;
         match status {
             200 => Ok(Self(String::from_utf8_lossy(&body).into_owned())),
-            other => Err(Failure(format!("the node answers /metrics with {other}"))),
+            other => Err(MeasureFailure(format!("the node answers /metrics with {other}"))),
         }
     }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::http::{Http, SERVICE_TOKEN};
 use super::socket::Socket;
-use crate::system::{Failure, Measured};
+use crate::system::{MeasureFailure, Measured};
 
 /// The longest that a node may take to be ready.
 const READY_MAX: Duration = Duration::from_secs(60);
@@ -24,7 +24,7 @@ fn binary() -> Measured<PathBuf> {
         .or_else(beside)
         .filter(|path| path.exists());
     path.ok_or_else(|| {
-        Failure("the node's binary is not built: run `cargo build --release -p counter-web`, or name it in COUNTER_WEB".into())
+        MeasureFailure("the node's binary is not built: run `cargo build --release -p counter-web`, or name it in COUNTER_WEB".into())
     })
 }
 
@@ -36,7 +36,7 @@ pub(in crate::system) fn cluster_name() -> String {
 
 /// A running node.
 #[derive(Debug)]
-pub(in crate::system) struct Process {
+pub(in crate::system) struct NodeProcess {
     child: Child,
     /// When it was spawned.
     pub(in crate::system) started: Instant,
@@ -46,7 +46,7 @@ pub(in crate::system) struct Process {
     pub(in crate::system) gossip: String,
 }
 
-impl Process {
+impl NodeProcess {
     /// Spawns a node and waits for its first line. It may not be synced yet.
     pub(in crate::system) fn spawn(cluster: &str, region: &str, peers: &[&str]) -> Measured<Self> {
         Self::spawn_with(cluster, region, peers, &[])
@@ -142,12 +142,12 @@ impl Process {
     pub(in crate::system) fn spawn_node_script(name: &str) -> Measured<Self> {
         let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/node");
         if !std::path::Path::new(directory).join("node_modules/ws").exists() {
-            return Err(Failure(
+            return Err(MeasureFailure(
                 "node ws: skipped; it needs ws: `npm install --prefix benches/peers/node`".into(),
             ));
         }
         if Command::new("node").arg("--version").output().is_err() {
-            return Err(Failure(
+            return Err(MeasureFailure(
                 "node ws: skipped; it needs node (Debian's package nodejs)".into(),
             ));
         }
@@ -172,17 +172,18 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .map_err(|error| Failure(format!("the node does not start: {error}")))?;
+            .map_err(|error| MeasureFailure(format!("the node does not start: {error}")))?;
         let mut line = String::new();
         let read = child.stdout.take().map(|stdout| BufReader::new(stdout).read_line(&mut line));
         let ready: Value = match read {
-            Some(Ok(_)) => serde_json::from_str(&line)
-                .map_err(|error| Failure(format!("the node's first line is {line:?}: {error}")))?,
-            _ => return Err(Failure("the node ended before it was ready".into())),
+            Some(Ok(_)) => serde_json::from_str(&line).map_err(|error| {
+                MeasureFailure(format!("the node's first line is {line:?}: {error}"))
+            })?,
+            _ => return Err(MeasureFailure("the node ended before it was ready".into())),
         };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let http = text(&ready["http"]).parse().map_err(|error| {
-            Failure(format!("the node's address is {:?}: {error}", ready["http"]))
+            MeasureFailure(format!("the node's address is {:?}: {error}", ready["http"]))
         })?;
         Ok(Self { child, started, http, gossip: text(&ready["gossip"][0]) })
     }
@@ -239,7 +240,7 @@ impl Process {
             line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok()
         });
         line.map(|kib| kib * 1024).ok_or_else(|| {
-            Failure("this system does not say how much memory a process holds".into())
+            MeasureFailure("this system does not say how much memory a process holds".into())
         })
     }
 
@@ -252,7 +253,7 @@ impl Process {
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        Err(Failure("a node was not synced within a minute".into()))
+        Err(MeasureFailure("a node was not synced within a minute".into()))
     }
 
     /// Waits until it has this many live members, itself included.
@@ -268,7 +269,7 @@ impl Process {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Err(Failure(format!("a node did not meet {count} members within a minute")))
+        Err(MeasureFailure(format!("a node did not meet {count} members within a minute")))
     }
 
     /// Waits until a counter's total is exactly this. A greater total is wrong.
@@ -278,7 +279,7 @@ impl Process {
             match self.total(counter).await? {
                 shown if shown == total => return Ok(()),
                 shown if shown > total || Instant::now() > deadline => {
-                    return Err(Failure(format!(
+                    return Err(MeasureFailure(format!(
                         "wrong: {counter} shows {shown}, and {total} were added"
                     )));
                 }
@@ -314,10 +315,12 @@ impl Process {
 }
 
 fn total_in(view: &Value) -> Measured<i64> {
-    view["total"].as_i64().ok_or_else(|| Failure(format!("the node's answer has no total: {view}")))
+    view["total"]
+        .as_i64()
+        .ok_or_else(|| MeasureFailure(format!("the node's answer has no total: {view}")))
 }
 
-impl Drop for Process {
+impl Drop for NodeProcess {
     fn drop(&mut self) {
         // It may have ended already.
         let _killed = self.child.kill();

@@ -8,9 +8,9 @@ use crate::system::Measured;
 
 /// A directory that is removed when dropped.
 #[derive(Debug)]
-pub(crate) struct Scratch(PathBuf);
+pub(crate) struct ScratchDirectory(PathBuf);
 
-impl Scratch {
+impl ScratchDirectory {
     pub(crate) fn new() -> Measured<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name =
@@ -25,7 +25,7 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for ScratchDirectory {
     fn drop(&mut self) {
         // If it cannot be removed, it stays below target, which holds nothing of value.
         let _removed = std::fs::remove_dir_all(&self.0);

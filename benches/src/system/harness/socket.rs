@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::system::{Failure, Measured};
+use crate::system::{MeasureFailure, Measured};
 
 /// One open socket on a counter.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Socket {
         let mut buffer = Vec::with_capacity(1024);
         let at = loop {
             if stream.read_buf(&mut buffer).await? == 0 {
-                return Err(Failure("the node closed the socket at its opening".into()));
+                return Err(MeasureFailure("the node closed the socket at its opening".into()));
             }
             if let Some(at) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
                 break at + 4;
@@ -59,7 +59,7 @@ impl Socket {
         };
         match buffer.starts_with(b"HTTP/1.1 101") {
             true => Ok(Self { stream, buffer, at, client: fastrand::u64(..) >> 16 }),
-            false => Err(Failure(format!(
+            false => Err(MeasureFailure(format!(
                 "the node did not open a socket: {}",
                 String::from_utf8_lossy(&buffer[..at])
             ))),
@@ -104,13 +104,13 @@ impl Socket {
             match self.frame() {
                 Some((0x1, from, to)) => return Ok(&self.buffer[from..to]),
                 Some((0x9, ..)) => self.stream.write_all(&[0x8a, 0x80, 0, 0, 0, 0]).await?,
-                Some((0x8, ..)) => return Err(Failure("the node closed the socket".into())),
+                Some((0x8, ..)) => return Err(MeasureFailure("the node closed the socket".into())),
                 Some(_) => {}
                 None => {
                     self.buffer.drain(..self.at);
                     self.at = 0;
                     if self.stream.read_buf(&mut self.buffer).await? == 0 {
-                        return Err(Failure("the node closed the socket".into()));
+                        return Err(MeasureFailure("the node closed the socket".into()));
                     }
                 }
             }
@@ -153,7 +153,7 @@ impl Socket {
             if text.starts_with(br#"{"type":"ack""#) {
                 acks += 1;
             } else if text.starts_with(br#"{"type":"error""#) {
-                return Err(Failure(format!(
+                return Err(MeasureFailure(format!(
                     "an add was refused: {}",
                     String::from_utf8_lossy(text)
                 )));

@@ -1,19 +1,16 @@
 //! Ended incarnations: their claims, their successors, and whether all replicas agree on them.
 //! Everything is read from the replicas' records.
 
-use super::CounterMap;
-use crate::incarnation::index::Incarnations;
 use crate::incarnation::record::Record;
-use crate::lattice::keys::KeyId;
-use crate::lattice::versions::vector::{Version, VersionVector};
-use crate::lattice::writer::Writer;
+use crate::lattice::counter_map::CounterMap;
+use crate::lattice::versions::{Version, VersionVector};
 use crate::replica_id::ReplicaId;
 
 impl CounterMap {
     /// True if an incarnation was folded into its successor: its cells are forgotten, and late
     /// copies of them are ignored. O(log nodes).
     pub fn is_folded(&self, replica: ReplicaId) -> bool {
-        self.incarnations.is_folded(replica)
+        self.writers().ended().is_folded(replica)
     }
 
     /// The version up to which a writer is counted here: for a folded one, the maximum. O(log
@@ -25,12 +22,12 @@ impl CounterMap {
     /// True if an incarnation has ended: some replica claims it, or it was folded. O(log
     /// incarnations).
     pub fn is_ended(&self, replica: ReplicaId) -> bool {
-        self.incarnations.is_ended(replica)
+        self.writers().ended().is_ended(replica)
     }
 
     /// Every incarnation that some replica claims, ascending.
-    pub(super) fn claimed(&self) -> impl Iterator<Item = ReplicaId> + '_ {
-        self.incarnations.claimed()
+    fn claimed(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        self.writers().ended().claimed()
     }
 
     /// Every writer whose incarnation has not ended, reachable or not, in the order of ids. All of
@@ -51,7 +48,7 @@ impl CounterMap {
     /// Other claims are not passed on: two replicas that claimed each other would give two
     /// successors.
     pub fn successor_of(&self, ended: ReplicaId) -> Option<ReplicaId> {
-        self.incarnations.successor_of(ended)
+        self.writers().ended().successor_of(ended)
     }
 
     /// The incarnations that have left or ended, are not folded, and have no successor. Each waits
@@ -75,6 +72,17 @@ impl CounterMap {
         self.record(replica).is_some_and(Record::has_left)
     }
 
+    /// The incarnations that `successor` answers for and may absorb together, ascending.
+    /// O(incarnations * claims).
+    ///
+    /// Each of them comes with all earlier incarnations of its node, because a fold names only a
+    /// node's last one. It also comes with the unfolded incarnations that it claims itself and may
+    /// have absorbed. If another replica answers for a claimed incarnation, it is left to that
+    /// replica. Some may be claimed here without any of their cells.
+    pub fn absorbable_by(&self, successor: ReplicaId) -> Vec<ReplicaId> {
+        self.cells().absorbable_by(successor)
+    }
+
     /// True if everything that a leaver held at its end is held here or was folded. Also true for
     /// an incarnation that did not leave. A replica that covers a leaver's last statement knows
     /// every replica that the leaver served. O(writers log writers).
@@ -92,13 +100,14 @@ impl CounterMap {
 
     /// True while some replica has folded incarnations and not yet rebased all of their amounts.
     pub fn is_rebasing(&self) -> bool {
-        self.records().any(|(_, record)| record.is_rebasing())
+        self.writers().records().any(|(_, record)| record.is_rebasing())
     }
 
     /// The records that speak of ended incarnations, by writer, with their versions. A replica that
     /// holds all of them knows every claim and every fold.
     pub fn incarnation_records(&self) -> impl Iterator<Item = (ReplicaId, Version)> + '_ {
-        self.records()
+        self.writers()
+            .records()
             .filter(|(_, record)| record.speaks_of_incarnations())
             .map(|(writer, record)| (writer, record.version))
     }
@@ -140,47 +149,7 @@ impl CounterMap {
             .replicas()
             .chain(self.claimed())
             .filter(|incarnation| incarnation.node == replica.node && *incarnation != replica);
-        known.chain(self.incarnations.last_folded(replica.node)).max()
-    }
-
-    /// Every record that is held, by writer.
-    pub(super) fn records(&self) -> impl Iterator<Item = (ReplicaId, &Record)> {
-        self.writers.iter().filter_map(|writer| Some((writer.id(), writer.record()?)))
-    }
-
-    /// Reads the records anew and forgets the writers that they folded. Returns the keys whose
-    /// values changed: none if everything that their successor wrote before the fold is held.
-    pub(super) fn refresh_incarnations(&mut self) -> Vec<KeyId> {
-        self.incarnations = Incarnations::of(self.records());
-        let (gone, kept) = std::mem::take(&mut self.writers)
-            .into_iter()
-            .partition(|writer| self.incarnations.is_folded(writer.id()));
-        self.writers = kept;
-        self.trim_entries();
-        self.values_without(gone)
-    }
-
-    /// Forgets a writer, to be pulled again as members have it. Returns the keys whose values
-    /// changed.
-    pub(crate) fn unlearn(&mut self, replica: ReplicaId) -> Vec<KeyId> {
-        let Ok(at) = self.writer_at(replica) else { return Vec::new() };
-        let gone = self.writers.remove(at);
-        let mut changed = self.values_without(vec![gone]);
-        changed.extend(self.refresh_incarnations());
-        changed
-    }
-
-    fn values_without(&mut self, gone: Vec<Writer>) -> Vec<KeyId> {
-        let mut changed = Vec::new();
-        for key in gone.iter().flat_map(|writer| writer.slots().map(|slot| writer.key(slot))) {
-            let before = self.values.of_key(key);
-            self.recount_value(key);
-            self.bury_without_cells(key);
-            if self.values.of_key(key) != before {
-                changed.push(KeyId(key));
-            }
-        }
-        changed
+        known.chain(self.writers().ended().last_folded(replica.node)).max()
     }
 }
 
@@ -215,9 +184,9 @@ mod tests {
         let claims: &[ReplicaId] = &[DEAD];
         let (low, high) = (incarnation(1, 1), incarnation(2, 1));
         let both = map(&[(low, claims, &[]), (high, claims, &[]), (DEAD, &[], &[])]);
-        assert_eq!((both.successor_of(DEAD), both.inheritance(high)), (Some(low), vec![]));
+        assert_eq!((both.successor_of(DEAD), both.absorbable_by(high)), (Some(low), vec![]));
         let begun = map(&[(low, claims, &[]), (high, claims, claims), (DEAD, &[], &[])]);
-        assert_eq!((begun.successor_of(DEAD), begun.inheritance(low)), (Some(high), vec![]));
+        assert_eq!((begun.successor_of(DEAD), begun.absorbable_by(low)), (Some(high), vec![]));
     }
 
     #[test]
@@ -230,7 +199,7 @@ mod tests {
             (DEAD, &[], &[]),
         ]);
         assert_eq!(
-            (map.successor_of(DEAD), map.inheritance(last), map.inheritance(other)),
+            (map.successor_of(DEAD), map.absorbable_by(last), map.absorbable_by(other)),
             (Some(last), vec![low, DEAD], vec![])
         );
     }
@@ -239,9 +208,9 @@ mod tests {
     fn earlier_incarnations_of_a_node_come_first() {
         let (successor, later) = (incarnation(1, 1), incarnation(9, 2));
         let alone = map(&[(successor, &[later], &[]), (later, &[], &[]), (DEAD, &[], &[])]);
-        assert_eq!(alone.inheritance(successor), []);
+        assert_eq!(alone.absorbable_by(successor), []);
         let both = map(&[(successor, &[DEAD, later], &[]), (later, &[], &[]), (DEAD, &[], &[])]);
-        assert_eq!(both.inheritance(successor), [DEAD, later]);
+        assert_eq!(both.absorbable_by(successor), [DEAD, later]);
     }
 
     #[test]
@@ -271,7 +240,7 @@ mod tests {
             successor.map_mut().join(&map);
         }
         successor.claim(ended);
-        let mut work = successor.inheritance(None).unwrap();
+        let mut work = successor.absorb_round(None).unwrap();
         successor.absorb(&mut work, usize::MAX).unwrap();
         successor.fold(&mut work).unwrap();
         assert!(successor.map().is_folded(ended) && !successor.map().is_folded(goes_on));
@@ -302,7 +271,7 @@ mod tests {
         dead.add(DEAD, "clicks", "ord", 5).unwrap();
         successor.map_mut().join(&dead);
         successor.claim(DEAD);
-        let mut work = successor.inheritance(None).unwrap();
+        let mut work = successor.absorb_round(None).unwrap();
         successor.absorb(&mut work, usize::MAX).unwrap();
         successor.fold(&mut work).unwrap();
         let nothing = VersionVector::new();

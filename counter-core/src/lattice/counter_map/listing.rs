@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::Bound;
 
-use super::CounterMap;
+use crate::lattice::counter_map::CounterMap;
 use crate::lattice::keys::KeyId;
 use crate::lattice::keys::names::BUCKET_PREFIX;
 
@@ -28,7 +28,7 @@ impl CounterMap {
     /// O(max log counters): about 1 µs a name in random order among 1,000,000. The order takes no
     /// memory until the first call.
     pub fn sort_names(&self, max: usize) -> bool {
-        self.keys.sort_counters(max)
+        self.keys().sort_counters(max)
     }
 
     /// The counters whose names start with `prefix` and sort after `after`, in the order of the
@@ -67,19 +67,19 @@ impl CounterMap {
     ) -> CounterPage<'_> {
         self.sort_names(usize::MAX >> 1);
         let start = if after < prefix { Bound::Included(prefix) } else { Bound::Excluded(after) };
-        let mut numbers = self.keys.counters_from(start, max);
+        let mut numbers = self.keys().counters_from(start, max);
         let looked_at = numbers.len();
         // Names with one prefix are neighbours.
-        let ends_before = |&number: &u32| self.keys.counter_name(number).starts_with(prefix);
+        let ends_before = |&number: &u32| self.keys().counter_name(number).starts_with(prefix);
         numbers.truncate(numbers.partition_point(ends_before));
         let goes_on = max > 0 && looked_at == max && numbers.len() == max;
-        let next = numbers.last().filter(|_| goes_on).map(|&last| self.keys.counter_name(last));
+        let next = numbers.last().filter(|_| goes_on).map(|&last| self.keys().counter_name(last));
         let listed = numbers.into_iter().filter_map(|number| {
             let pending = pending(number);
-            let is_bucket = self.keys.counter_name(number).starts_with(BUCKET_PREFIX);
+            let is_bucket = self.keys().counter_name(number).starts_with(BUCKET_PREFIX);
             let is_listed = !is_bucket && (pending.is_some() || self.is_listed(number));
-            let total = self.values.of_counter(number) + pending.unwrap_or(0);
-            is_listed.then(|| (self.keys.counter_name(number), total))
+            let total = self.cells().total(number) + pending.unwrap_or(0);
+            is_listed.then(|| (self.keys().counter_name(number), total))
         });
         CounterPage { counters: listed.collect(), next }
     }
@@ -91,29 +91,29 @@ impl CounterMap {
             "" => Bound::Included(BUCKET_PREFIX),
             after => Bound::Excluded(after),
         };
-        let mut numbers = self.keys.counters_from(start, max);
-        numbers.retain(|&number| self.keys.counter_name(number).starts_with(BUCKET_PREFIX));
+        let mut numbers = self.keys().counters_from(start, max);
+        numbers.retain(|&number| self.keys().counter_name(number).starts_with(BUCKET_PREFIX));
         numbers
     }
 
     /// The name of a counter by its number.
     pub(crate) fn counter_name(&self, number: u32) -> &str {
-        self.keys.counter_name(number)
+        self.keys().counter_name(number)
     }
 
     /// True if lists name the counter: some writer has a cell of it, and it was not removed. A
     /// counter that was only interned has none. O(1) if its total is not 0, else up to O(regions *
     /// writers).
     fn is_listed(&self, counter: u32) -> bool {
-        self.values.of_counter(counter) != 0
+        self.cells().total(counter) != 0
             || self
-                .keys
+                .keys()
                 .of_counter(counter)
-                .any(|key| self.is_written(KeyId(key)) && !self.is_removed(key))
+                .any(|key| self.is_written(KeyId(key)) && !self.cells().is_removed(key))
     }
 
     fn is_written(&self, KeyId(key): KeyId) -> bool {
-        self.writers.iter().any(|writer| writer.slot(key, key).is_some())
+        self.writers().iter().any(|writer| writer.slot(key, key).is_some())
     }
 }
 

@@ -5,15 +5,15 @@ use std::borrow::Cow;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::CounterMap;
 use crate::codec::dictionary::{Dictionary, KeyNames, KeyRanks};
 use crate::codec::varint::{Reader, write_varint};
 use crate::codec::{SHORT_HEAD, body, dedup, envelope, tombstones};
 use crate::dedup::entry::DedupEntry;
 use crate::error::DecodeError;
+use crate::lattice::counter_map::CounterMap;
 use crate::lattice::delta::{Delta, DeltaCell, DeltaPart, Span, Tombstone};
 use crate::lattice::keys::order::in_order;
-use crate::lattice::versions::vector::{Version, VersionVector};
+use crate::lattice::versions::{Version, VersionVector};
 use crate::lattice::writer::Writer;
 use crate::replica_id::ReplicaId;
 
@@ -63,7 +63,7 @@ impl Cursor {
 
 /// One answer to a pull.
 #[derive(Clone, Debug)]
-pub struct Page {
+pub struct DeltaPage {
     /// The closed parts of the writers that end with this page, and an open part of the writer that
     /// continues.
     pub delta: Delta,
@@ -76,13 +76,13 @@ impl CounterMap {
     /// unless they came in order.
     pub fn delta_since(&self, seen: &VersionVector) -> Delta {
         let mut parts = SmallVec::new();
-        for writer in &self.writers {
+        for writer in self.writers().iter() {
             let seen = seen.get(writer.id());
             if writer.seen() <= seen {
                 continue;
             }
             let after = writer.needed_after(seen);
-            let mut part = closed_part(writer, after);
+            let mut part = self.closed_part(writer, after);
             // In slot order keys mostly ascend, and one pass reads them all.
             match writer.many_since(after) {
                 true => extend(&mut part, writer, writer.slots_since(after)),
@@ -90,13 +90,13 @@ impl CounterMap {
             }
             parts.push(part);
         }
-        Delta::from_parts(parts, &self.keys)
+        Delta::from_parts(parts, self.keys())
     }
 
     /// The number of cells that a holder of `seen` lacks, counted up to `max`. O(writers log
     /// writers + counted).
     pub fn cells_since(&self, seen: &VersionVector, max: usize) -> usize {
-        self.writers
+        self.writers()
             .iter()
             .fold(0, |cells, writer| cells + writer.count_since(seen.get(writer.id()), max - cells))
     }
@@ -105,11 +105,11 @@ impl CounterMap {
     /// snapshot if needed tombstones are gone. O(changed), plus a sort of names that are not in
     /// order.
     pub fn delta_of(&self, replica: ReplicaId, after: Version) -> Option<Delta> {
-        let writer = self.writer(replica).filter(|writer| writer.seen() > after)?;
+        let writer = self.writers().get(replica).filter(|writer| writer.seen() > after)?;
         let after = writer.needed_after(after);
-        let mut part = closed_part(writer, after);
+        let mut part = self.closed_part(writer, after);
         extend(&mut part, writer, writer.since(after));
-        Some(Delta::from_parts(smallvec![part], &self.keys))
+        Some(Delta::from_parts(smallvec![part], self.keys()))
     }
 
     /// One page of what a holder of `have` lacks: at most `bytes_max` encoded bytes, but at least
@@ -130,7 +130,7 @@ impl CounterMap {
         only: Option<&[ReplicaId]>,
         cursor: Option<&Cursor>,
         bytes_max: usize,
-    ) -> Page {
+    ) -> DeltaPage {
         let mut draft = PageDraft { parts: SmallVec::new(), bytes: 0, bytes_max };
         for writer in self.wanted(have, only, cursor) {
             let after = writer.needed_after(have.get(writer.id()));
@@ -138,13 +138,13 @@ impl CounterMap {
                 cursor.filter(|cursor| cursor.replica == writer.id() && cursor.version >= after);
             let from = at.map_or((after, u32::MAX), |cursor| (cursor.version, cursor.slot));
             if let Some(next) = self.fill(&mut draft, writer, after, from) {
-                return Page {
-                    delta: Delta::from_parts(draft.parts, &self.keys),
+                return DeltaPage {
+                    delta: Delta::from_parts(draft.parts, self.keys()),
                     next: Some(next),
                 };
             }
         }
-        Page { delta: Delta::from_parts(draft.parts, &self.keys), next: None }
+        DeltaPage { delta: Delta::from_parts(draft.parts, self.keys()), next: None }
     }
 
     /// The writers of which a requester lacks something: first the one under way, then the living,
@@ -166,7 +166,7 @@ impl CounterMap {
         let is_meant = |id| only.as_ref().is_none_or(|only| only.binary_search(&id).is_ok());
         let lacks =
             |writer: &&Writer| writer.seen() > have.get(writer.id()) && is_meant(writer.id());
-        let mut wanted: Vec<&Writer> = self.writers.iter().filter(lacks).collect();
+        let mut wanted: Vec<&Writer> = self.writers().iter().filter(lacks).collect();
         wanted.sort_by_key(|w| {
             let is_next = cursor.is_none_or(|cursor| cursor.replica != w.id());
             (is_next, self.is_ended(w.id()), w.seen() - have.get(w.id()), w.id())
@@ -187,12 +187,13 @@ impl CounterMap {
         let mut last = Cursor { replica: writer.id(), version, slot };
         let mut bytes =
             Delta::PART_BYTES_MAX + part.record.as_ref().map_or(0, |record| record.bytes_max());
+        let entries = self.dedup().of(writer.id());
         let mut cells = writer.since_near(version, slot).peekable();
         loop {
             // Merges cells, entries and tombstones in the order of their versions.
             let slot = cells.peek().copied();
             let next_cell = slot.map_or(Version::MAX, |slot| writer.plain(slot).version);
-            let entry = writer.entries().next_after(last.version);
+            let entry = entries.and_then(|entries| entries.next_after(last.version));
             let entry = entry.filter(|entry| entry.version < next_cell);
             let next_entry = entry.map_or(next_cell, |entry| entry.version);
             let tombstone = writer.tombstones().since(last.version).next();
@@ -201,7 +202,7 @@ impl CounterMap {
                 (Some((_, key)), ..) => tombstones::bytes_max(key),
                 (None, Some(entry), _) => dedup::bytes_max(entry) + self.names_bytes(entry),
                 (None, None, Some(slot)) => Delta::cell_bytes_max(
-                    self.keys.names(writer.key(slot)),
+                    self.keys().names(writer.key(slot)),
                     cell(writer, slot),
                     writer.extra(slot),
                 ),
@@ -237,11 +238,29 @@ impl CounterMap {
 }
 
 impl CounterMap {
+    /// A part with everything after a version but the cells.
+    #[inline(always)]
+    fn closed_part(&self, writer: &Writer, after: Version) -> DeltaPart {
+        let mut part = open_part(writer, after, after);
+        part.closed = true;
+        // Mostly there are none.
+        if !self.dedup().is_empty() {
+            let entries = self.dedup().of(writer.id()).into_iter();
+            part.dedup.extend(entries.flat_map(|entries| entries.since(after)).cloned());
+        }
+        if !writer.tombstones().is_empty() {
+            let tombstones = writer.tombstones().since(after);
+            part.tombstones
+                .extend(tombstones.map(|(version, key)| Tombstone { version, key: key.into() }));
+        }
+        part
+    }
+
     /// The most bytes that the names of an entry's keys add to a delta's dictionary.
     fn names_bytes(&self, entry: &DedupEntry) -> usize {
         entry
             .keys()
-            .map(|key| self.keys.names(key))
+            .map(|key| self.keys().names(key))
             .map(|(counter, region)| counter.len() + region.len() + 17)
             .sum()
     }
@@ -266,27 +285,32 @@ impl CounterMap {
         // A state of one cell may have the short form of one click, and extras, entries and
         // tombstones are written by the delta.
         if self.cell_count() < 2
-            || self.writers.iter().any(|writer| {
-                writer.has_extras()
-                    || !writer.entries().is_empty()
-                    || !writer.tombstones().is_empty()
-                    || writer.forgot() > 0
+            || !self.dedup().is_empty()
+            || self.writers().iter().any(|writer| {
+                writer.has_extras() || !writer.tombstones().is_empty() || writer.forgot() > 0
             })
         {
             return self.delta_since(&VersionVector::new()).encode();
         }
         let mut out = Vec::with_capacity(64 + self.cell_count() * 6);
         out.extend_from_slice(&SHORT_HEAD);
-        let writers = || self.writers.iter().filter(|writer| writer.seen() > 0);
-        let all_used = writers().any(|writer| writer.len() == self.keys.len());
-        if let Some((counters, regions)) = self.keys.in_order().filter(|_| all_used) {
-            let pair = |key: usize| self.keys.numbers(key as u32);
-            body::write_head(&mut out, counters, regions, self.keys.len(), pair, writers().count());
+        let writers = || self.writers().iter().filter(|writer| writer.seen() > 0);
+        let all_used = writers().any(|writer| writer.len() == self.keys().len());
+        if let Some((counters, regions)) = self.keys().in_order().filter(|_| all_used) {
+            let pair = |key: usize| self.keys().numbers(key as u32);
+            body::write_head(
+                &mut out,
+                counters,
+                regions,
+                self.keys().len(),
+                pair,
+                writers().count(),
+            );
             writers().for_each(|writer| write_writer(&mut out, writer, &KeyRanks::Same));
         } else {
             let used = writers().map(|writer| writer.slots().map(|slot| writer.key(slot)));
             let (Dictionary { counters, regions, pairs }, numbering) =
-                Dictionary::of_used(&self.keys, used);
+                Dictionary::of_used(self.keys(), used);
             let pair = |key: usize| pairs[key];
             body::write_head(
                 &mut out,
@@ -314,23 +338,6 @@ struct PageDraft {
 fn open_part(writer: &Writer, after: Version, sent: Version) -> DeltaPart {
     let mut part = DeltaPart::new(Span { replica: writer.id(), after, upto: writer.seen() }, false);
     part.record = writer.record().filter(|record| record.version > sent).cloned().map(Box::new);
-    part
-}
-
-/// A part with everything after a version but the cells.
-#[inline(always)]
-fn closed_part(writer: &Writer, after: Version) -> DeltaPart {
-    let mut part = open_part(writer, after, after);
-    part.closed = true;
-    // Mostly there are none.
-    if !writer.entries().is_empty() {
-        part.dedup.extend(writer.entries().since(after).cloned());
-    }
-    if !writer.tombstones().is_empty() {
-        let tombstones = writer.tombstones().since(after);
-        part.tombstones
-            .extend(tombstones.map(|(version, key)| Tombstone { version, key: key.into() }));
-    }
     part
 }
 

@@ -37,7 +37,7 @@ const NO_KEY: u32 = u32::MAX;
 
 /// A counter: its keys are a chain through `next`, in the order in which they came.
 #[derive(Clone, Copy)]
-struct Chain {
+struct CounterChain {
     first: u32,
     last: u32,
 }
@@ -54,7 +54,7 @@ pub(crate) struct Keys {
     pairs: Vec<(u32, u32)>,
     /// By key: its counter's next key, or NO_KEY.
     next: Vec<u32>,
-    chains: Vec<Chain>,
+    chains: Vec<CounterChain>,
     index: HashTable<u32>,
     seed: RandomState,
     /// True if some key sorts before the one that came before it.
@@ -329,7 +329,7 @@ impl Keys {
                 self.next[chain.last as usize] = key;
                 chain.last = key;
             }
-            None => self.chains.push(Chain { first: key, last: key }),
+            None => self.chains.push(CounterChain { first: key, last: key }),
         }
         let Self { index, seed, pairs, counters, regions, .. } = self;
         index.insert_unique(hash, key, |&other| {

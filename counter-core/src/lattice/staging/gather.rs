@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::error::StagingError;
 use crate::lattice::counter_map::CounterMap;
 use crate::lattice::delta::Delta;
-use crate::lattice::versions::vector::Version;
+use crate::lattice::versions::Version;
 use crate::replica_id::ReplicaId;
 
 /// Gathers the pages that *one source* sends. A page that took its own span would break the
@@ -93,7 +93,7 @@ impl Staging {
     /// Forgets the pages of one writer, because its source died or another has them.
     pub fn drop_replica(&mut self, replica: ReplicaId) {
         self.after.remove(&replica);
-        self.pages.forget(replica);
+        self.pages.discard_writer(replica);
         if self.after.is_empty() {
             // The names go with the last cells.
             *self = Self::new(self.cells_max);

@@ -11,7 +11,7 @@ use std::collections::{HashSet, VecDeque};
 use crate::lattice::counter_map::{CounterMap, Cursor};
 use crate::lattice::delta::{Delta, DeltaPart, Span};
 use crate::lattice::staging::Staging;
-use crate::lattice::versions::vector::{Version, VersionVector};
+use crate::lattice::versions::{Version, VersionVector};
 use crate::replica_id::ReplicaId;
 
 const WRITER: ReplicaId = ReplicaId::new(1, 1);
@@ -36,24 +36,24 @@ enum Rule {
 }
 
 #[derive(Clone)]
-struct State {
+struct ModelState {
     /// The key of each write. Its position, from 1, is the version.
     history: Vec<usize>,
     writer: CounterMap,
     sources: [CounterMap; 2],
     receiver: CounterMap,
-    pull: Option<Pull>,
+    pull: Option<ModelPull>,
 }
 
 #[derive(Clone)]
-struct Pull {
+struct ModelPull {
     source: usize,
     have: VersionVector,
     cursor: Option<Cursor>,
     staging: Staging,
 }
 
-impl State {
+impl ModelState {
     fn new() -> Self {
         let (history, pull) = Default::default();
         let [writer, receiver] = [CounterMap::new(), CounterMap::new()];
@@ -127,7 +127,7 @@ impl State {
         let Some(pull) = &self.pull else {
             for source in 0..2 {
                 let mut state = self.clone();
-                state.pull = Some(Pull {
+                state.pull = Some(ModelPull {
                     source,
                     have: self.receiver.version_vector(),
                     cursor: None,
@@ -141,7 +141,7 @@ impl State {
         let mut dead = self.clone();
         dead.pull = match rule {
             Rule::GoesOnElsewhere | Rule::GoesOnElsewhereUnnoticed => {
-                Some(Pull { source: 1 - pull.source, ..pull.clone() })
+                Some(ModelPull { source: 1 - pull.source, ..pull.clone() })
             }
             _ => None,
         };
@@ -228,8 +228,8 @@ fn decoded(delta: &Delta) -> Delta {
 }
 
 /// The number of states, and the first in which the receiver holds no snapshot.
-fn explore(rule: Rule) -> (usize, Option<State>) {
-    let (mut known, mut open) = (HashSet::new(), VecDeque::from([State::new()]));
+fn explore(rule: Rule) -> (usize, Option<ModelState>) {
+    let (mut known, mut open) = (HashSet::new(), VecDeque::from([ModelState::new()]));
     while let Some(state) = open.pop_front() {
         if !state.is_a_snapshot() {
             return (known.len(), Some(state));

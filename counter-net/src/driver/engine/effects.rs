@@ -103,11 +103,11 @@ impl Driver {
                 shared.state_changed();
                 shared.subscribers.presence_changed();
             }
-            Notice::Renewed { replica } => {
+            Notice::Renewed { replica, cause } => {
                 tracing::warn!(
-                    %replica,
-                    "goes on as a new replica, because a member retired the one before or another \
-                     process writes as it; adds that no other node had of that one may be lost"
+                    %replica, %cause,
+                    "goes on as a new replica; adds that no other node had of the one before may \
+                     be lost"
                 );
                 // The next incarnation from this directory claims this one in any case.
                 shared

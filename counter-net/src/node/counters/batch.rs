@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use counter_core::{BatchAdd, BatchRefused, Once};
+use counter_core::{AddOutcome, BatchAdd, BatchRefused};
 
 use crate::error::AddError;
 use crate::node::Node;
@@ -21,8 +21,8 @@ pub struct AddedBatch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BatchResult {
-    /// Whether it was added now. Always [`Once::Applied`] for an add without an id.
-    pub once: Once,
+    /// Whether it was added now. Always [`AddOutcome::Applied`] for an add without an id.
+    pub outcome: AddOutcome,
     /// The counter's total right after the batch.
     pub total: i128,
     /// The counter's value in this node's region right after the batch.
@@ -91,9 +91,9 @@ impl Node {
     ///
     /// Every add is judged before the first is applied: its name, amount and id, and the room for
     /// it. An add with an id counts once, as for [`Counter::add_once`](crate::Counter::add_once). A
-    /// repeat is no error: its result is [`Once::Repeated`] or [`Once::CannotTell`], and the others
-    /// are added. Counters that do not exist are created. Two adds may have the same counter, or
-    /// the same id; the second of two equal ids is a repeat.
+    /// repeat is no error: its result is [`AddOutcome::Repeated`] or [`AddOutcome::CannotTell`],
+    /// and the others are added. Counters that do not exist are created. Two adds may have the same
+    /// counter, or the same id; the second of two equal ids is a repeat.
     ///
     /// Every read of this node includes the whole batch at once. It may travel to other nodes in
     /// several messages, so they may show a part of it for a moment.
@@ -113,7 +113,7 @@ impl Node {
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use counter_net::{BatchAdd, Discovery, Node, Once};
+    /// use counter_net::{BatchAdd, Discovery, Node, AddOutcome};
     ///
     /// let node = Node::builder().cluster("docs-batch").discover(Discovery::None).start().await?;
     /// let order = [
@@ -126,7 +126,7 @@ impl Node {
     /// added.durable().await?;
     ///
     /// let again = node.add_many(&order)?;
-    /// assert_eq!(again.results()[0].once, Once::Repeated);
+    /// assert_eq!(again.results()[0].outcome, AddOutcome::Repeated);
     /// assert_eq!(again.results()[2].total, 2); // it has no id
     ///
     /// let error = node.add_many(&[order[2], BatchAdd::new("", 1)]).unwrap_err();
@@ -145,14 +145,14 @@ impl Node {
         let results: Vec<BatchResult> = adds
             .iter()
             .zip(onces)
-            .map(|(add, once)| BatchResult {
-                once,
+            .map(|(add, outcome)| BatchResult {
+                outcome,
                 total: replica.total(add.counter),
                 value: replica.value(add.counter, region),
             })
             .collect();
         drop(state);
-        let applied = results.iter().filter(|result| result.once == Once::Applied).count();
+        let applied = results.iter().filter(|result| result.outcome == AddOutcome::Applied).count();
         if applied > 0 {
             shared.metrics.added_many(applied);
             shared.wakes.local.notify_one();

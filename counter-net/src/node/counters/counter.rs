@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use counter_core::{CounterHandle, Once, ReplicaId};
+use counter_core::{AddOutcome, CounterHandle, ReplicaId};
 
 use crate::error::AddError;
 use crate::node::cluster::Durable;
@@ -85,16 +85,16 @@ impl Counter {
     /// ([`DEDUP_ENTRIES_MAX`](crate::DEDUP_ENTRIES_MAX)), from which the oldest go first. One holds
     /// groups of eight numbers of a client ([`ID_CHUNK`](crate::ID_CHUNK): 0 to 7, 8 to 15, …), the
     /// other holds other ids. A forgotten id of the second kind counts again. A client's number
-    /// never does: the answer is then [`Once::Repeated`] or [`Once::CannotTell`]; treat both as
-    /// done. This holds for the first [`CLIENTS_MAX`](crate::CLIENTS_MAX) clients. Ids of later
-    /// clients are remembered like other ids.
+    /// never does: the answer is then [`AddOutcome::Repeated`] or [`AddOutcome::CannotTell`]; treat
+    /// both as done. This holds for the first [`CLIENTS_MAX`](crate::CLIENTS_MAX) clients. Ids of
+    /// later clients are remembered like other ids.
     ///
     /// An add that two nodes applied before they met counts twice until they meet. Then one of them
     /// takes it back: the one with the greater [`ReplicaId`], or the successor of an ended one when
     /// it absorbs it. If a reset saw both in between, the counter ends lower by that amount.
     ///
-    /// After [`Once::Repeated`] await [`Counter::durable`] as after [`Once::Applied`]: the first
-    /// add may not be on the disk yet.
+    /// After [`AddOutcome::Repeated`] await [`Counter::durable`] as after [`AddOutcome::Applied`]:
+    /// the first add may not be on the disk yet.
     ///
     /// # Errors
     ///
@@ -114,13 +114,13 @@ impl Counter {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn add_once(&self, id: &str, amount: i64) -> Result<Once, AddError> {
+    pub fn add_once(&self, id: &str, amount: i64) -> Result<AddOutcome, AddError> {
         let mut state = self.shared.write();
         // Checked under the lock: the last flush takes it after it has closed the gate.
         self.shared.gate.check()?;
         let once = state.replica.add_once(id, &self.name, amount)?;
         drop(state);
-        if once == Once::Applied {
+        if once == AddOutcome::Applied {
             self.shared.metrics.added();
             self.shared.wakes.local.notify_one();
         }

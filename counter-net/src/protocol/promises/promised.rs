@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use counter_core::{CounterMap, ReplicaId, Shown, Version, VersionVector};
+use counter_core::{CounterMap, ProvenVersions, ReplicaId, Version, VersionVector};
 
 /// Who waits for promises.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -53,7 +53,7 @@ impl Promises {
         map: &CounterMap,
         own: ReplicaId,
         promised: VersionVector,
-    ) -> Option<Shown> {
+    ) -> Option<ProvenVersions> {
         let (mut by_all, mut by_any) = (promised.clone(), promised);
         for member in map.enrolled().filter(|member| *member != own) {
             let digest = self.by_member.get(&member)?;
@@ -63,7 +63,7 @@ impl Promises {
             by_all = by_all.iter().map(|(id, seen)| (id, seen.min(digest.get(id)))).collect();
             by_any.join(digest);
         }
-        Some(Shown { by_all, by_any })
+        Some(ProvenVersions { by_all, by_any })
     }
 
     /// The enrolled replicas that have not promised all of these versions.

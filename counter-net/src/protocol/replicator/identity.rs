@@ -3,7 +3,7 @@
 use counter_core::{Replica, ReplicaId};
 
 use super::Replicator;
-use crate::protocol::output::Notice;
+use crate::protocol::output::{Notice, RenewalCause};
 use crate::protocol::retirement::Retirement;
 use crate::protocol::stats::Counted;
 
@@ -19,11 +19,15 @@ impl Replicator {
             .map(|incarnation| incarnation.incarnation);
         let latest = ReplicaId { incarnation: numbers.fold(own.incarnation, u64::max), ..own };
         let number = latest.follows().incarnation | u64::from(self.ctx.rng.u32(..));
-        // Nobody else writes as the one before.
-        let is_certain = self.is_below_ended(replica) && !replica.map().is_ended(own);
+        let cause = match replica.map().is_ended(own) {
+            true => RenewalCause::Ended,
+            false if self.is_below_ended(replica) => RenewalCause::LaterOneEnded,
+            false => RenewalCause::TwoWriters,
+        };
         let incarnation = ReplicaId { incarnation: number, ..own };
         let Ok(changed) = replica.renew(incarnation) else { return };
-        if is_certain {
+        // Nobody else writes as the one before.
+        if cause == RenewalCause::LaterOneEnded {
             replica.claim(own);
         }
         self.ctx.out.changed(changed);
@@ -31,7 +35,7 @@ impl Replicator {
         self.become_incarnation(replica, incarnation);
         self.retirement = Retirement::default();
         self.ctx.out.count(Counted::Renewal);
-        self.ctx.out.notify(Notice::Renewed { replica: incarnation });
+        self.ctx.out.notify(Notice::Renewed { replica: incarnation, cause });
         self.publish_own(replica);
         self.membership.announce_soon(&mut self.ctx);
         // Nobody knows this incarnation yet. Each peer gets its record with the next question.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use counter_core::{CounterMap, Inheritance, Record, Replica, ReplicaId, Version};
+use counter_core::{AbsorbRound, CounterMap, Record, Replica, ReplicaId, Version};
 
 use super::claims::Claims;
 use crate::protocol::context::{Context, Timer};
@@ -43,7 +43,7 @@ pub(crate) enum TakeOver {
 /// the step rests on.
 #[derive(Debug)]
 pub(crate) struct Retirement {
-    work: Option<Inheritance>,
+    work: Option<AbsorbRound>,
     /// Records changed, so the work has to be looked up anew.
     is_stale: bool,
     /// Own cells may still name resets of incarnations that are folded.
@@ -156,7 +156,7 @@ impl Retirement {
     pub(crate) fn look_up_work(&mut self, ctx: &mut Context, replica: &Replica) -> bool {
         if self.has_begun() || self.is_stale {
             let work = self.work.take();
-            self.work = replica.inheritance(work);
+            self.work = replica.absorb_round(work);
         }
         self.is_stale = false;
         let waits = self.work.is_some() || self.forgets;
@@ -167,7 +167,7 @@ impl Retirement {
     }
 
     fn has_begun(&self) -> bool {
-        self.work.as_ref().is_some_and(Inheritance::has_begun)
+        self.work.as_ref().is_some_and(AbsorbRound::has_begun)
     }
 
     /// True if there are incarnations to take over, and not only resets to forget.
@@ -281,7 +281,7 @@ fn step_bytes(ctx: &Context) -> usize {
 }
 
 /// The own version that all others must hold before the next step. `None` if it needs nobody.
-fn needed_version(ctx: &Context, map: &CounterMap, work: &Inheritance) -> Option<Version> {
+fn needed_version(ctx: &Context, map: &CounterMap, work: &AbsorbRound) -> Option<Version> {
     match work.is_folded() {
         true => None,
         false => Some(work.absorbed().unwrap_or(map.record(ctx.own)?.version)),

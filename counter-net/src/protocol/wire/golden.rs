@@ -186,6 +186,7 @@ fn requests() {
         delta: Some(delta()),
         successor: None,
         part: None,
+        is_excerpt: false,
     };
     assert_golden("tell", &Request::tell(tell.clone()));
     assert_golden(
@@ -226,6 +227,8 @@ fn answers() {
         announcements: Vec::new(),
         delta: None,
         part: None,
+        differs: false,
+        buckets: None,
     };
     assert_golden("state_of_hashes", &Response::state(state.clone()));
     let announcements = vec![

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use counter_core::{Once, WriteError};
+use counter_core::{AddOutcome, WriteError};
 
 use super::Sim;
 use crate::protocol::Input;
@@ -36,7 +36,13 @@ impl Sim {
 
     /// Adds with an id at a node. The counter must take adds with ids only. Returns nothing if the
     /// node is down.
-    pub fn add_once(&mut self, host: usize, id: &str, counter: &str, amount: i64) -> Option<Once> {
+    pub fn add_once(
+        &mut self,
+        host: usize,
+        id: &str,
+        counter: &str,
+        amount: i64,
+    ) -> Option<AddOutcome> {
         let once = self.hosts[host].alive.as_mut()?.replica.add_once(id, counter, amount).ok()?;
         self.truth.leave_to_ids(counter);
         self.hand(host, Input::LocalChange, None);

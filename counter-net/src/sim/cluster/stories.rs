@@ -4,7 +4,7 @@
 //! truth. Most of them are not handed to the node's machine either: the story tells the ledger
 //! first, and hands the node its input afterwards.
 
-use counter_core::{CounterMap, Once, Version};
+use counter_core::{AddOutcome, CounterMap, Version};
 
 use super::Sim;
 use crate::protocol::Input;
@@ -61,7 +61,7 @@ impl Sim {
         id: &str,
         counter: &str,
         amount: i64,
-    ) -> Option<Once> {
+    ) -> Option<AddOutcome> {
         self.hosts[host].alive.as_mut()?.replica.add_once(id, counter, amount).ok()
     }
 

@@ -246,7 +246,7 @@ impl Sim {
             }
             Notice::Waited { id, how } => drop(self.waited.insert(id, how)),
             Notice::Renumbered { replica, .. } => self.hosts[host].set_writer(replica),
-            Notice::Renewed { replica } => self.hosts[host].set_writer(replica),
+            Notice::Renewed { replica, .. } => self.hosts[host].set_writer(replica),
             Notice::MembersChanged
             | Notice::Synced
             | Notice::SecondProcess

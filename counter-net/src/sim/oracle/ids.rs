@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use counter_core::{CounterMap, ID_CHUNK, Once, ReplicaId};
+use counter_core::{AddOutcome, CounterMap, ID_CHUNK, ReplicaId};
 
 use super::units::{ID_UNITS_MAX, id_amount, read_ids};
 use crate::sim::Failure;
@@ -74,7 +74,7 @@ impl Ids {
         &mut self,
         number: usize,
         writer: ReplicaId,
-        how: Once,
+        how: AddOutcome,
         shows: i8,
     ) -> Result<(), Failure> {
         let (is_of_client, name) = entry(&self.sent[number].text);
@@ -83,21 +83,21 @@ impl Ids {
         let is_remembered = self.is_remembered(number, self.sent[number].first);
         let sent = &mut self.sent[number];
         match how {
-            Once::Repeated if sent.copies == 0 => {
+            AddOutcome::Repeated if sent.copies == 0 => {
                 return Err(Failure::WrongValue(format!(
                     "the id {} counts as a repeat and was never applied",
                     sent.text
                 )));
             }
-            Once::CannotTell if is_remembered && sent.copies > 0 => {
+            AddOutcome::CannotTell if is_remembered && sent.copies > 0 => {
                 return Err(Failure::WrongValue(format!(
                     "a node cannot tell whether the id {} was applied, and must remember it",
                     sent.text
                 )));
             }
-            Once::CannotTell => sent.may_be_refused |= sent.copies == 0,
-            Once::Repeated => {}
-            Once::Applied => {
+            AddOutcome::CannotTell => sent.may_be_refused |= sent.copies == 0,
+            AddOutcome::Repeated => {}
+            AddOutcome::Applied => {
                 if shows > 0 && (is_remembered || is_of_client) {
                     return Err(Failure::WrongValue(format!(
                         "the id {} counts at a node that applies it again",

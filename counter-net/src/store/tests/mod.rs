@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use counter_core::{Cursor, Delta, Page, Replica, ReplicaId, VersionVector};
+use counter_core::{Cursor, Delta, DeltaPage, Replica, ReplicaId, VersionVector};
 
 use super::checkpoint::Weight;
 use super::log::{Batch, Log};
@@ -71,7 +71,7 @@ impl CommitSource for State {
         only: &[ReplicaId],
         cursor: Option<&Cursor>,
         bytes_max: usize,
-    ) -> Page {
+    ) -> DeltaPage {
         self.0.lock().unwrap().map().page_since(have, Some(only), cursor, bytes_max)
     }
 
@@ -217,7 +217,7 @@ fn inherit(replica: &mut Replica, before: u64) {
         return;
     }
     replica.claim(ReplicaId::new(1, before << 32));
-    let mut work = replica.inheritance(None).unwrap();
+    let mut work = replica.absorb_round(None).unwrap();
     replica.absorb(&mut work, usize::MAX).unwrap();
     replica.fold(&mut work).unwrap();
     while replica.rebase(usize::MAX) > 0 {}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use counter_core::Once;
+use counter_core::AddOutcome;
 use counter_net::protocol::Kind;
 use counter_net::sim::{Failure, Link, Sim, SimConfig};
 
@@ -61,7 +61,7 @@ fn payload_a_click(mut click: impl FnMut(&mut Sim, u64)) -> Result<u64, Failure>
 #[test]
 fn click_with_an_id_costs_60_bytes() -> Result<(), Failure> {
     let once = |sim: &mut Sim, id: String, amount| {
-        assert_eq!(sim.add_once(7, &id, "clicks", amount), Some(Once::Applied))
+        assert_eq!(sim.add_once(7, &id, "clicks", amount), Some(AddOutcome::Applied))
     };
     let page =
         payload_a_click(|sim, number| once(sim, format!("0f3a9x0qzk3j:{}", 10_000 + number), 1))?;

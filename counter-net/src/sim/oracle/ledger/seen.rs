@@ -112,8 +112,8 @@ impl View {
 
     /// The value that it shows of a key.
     pub(super) fn value(&mut self, map: &CounterMap, at: usize, key: (&str, &str)) -> i128 {
-        if self.generation != map.generation() {
-            (self.generation, self.places) = (map.generation(), Vec::new());
+        if self.generation != map.renumberings() {
+            (self.generation, self.places) = (map.renumberings(), Vec::new());
         }
         if self.places.len() <= at {
             self.places.resize(at + 1, None);

@@ -82,11 +82,11 @@ impl Stage<'_> {
     /// Whether all traces of removals must go. A reset may name a replica that no node knows any
     /// more, because all who knew it are gone. That trace stays.
     fn leaves_no_traces(&self) -> bool {
-        let names_unknown =
-            |actor: &Actor| self.sim.map(actor.host).is_some_and(CounterMap::names_unknown);
+        let has_reset_of_unknown =
+            |actor: &Actor| self.sim.map(actor.host).is_some_and(CounterMap::has_reset_of_unknown);
         (self.mix.remove > 0 || !self.mix.lifetimes.is_empty())
             && self.mix.clean
-            && !self.actors.iter().any(names_unknown)
+            && !self.actors.iter().any(has_reset_of_unknown)
     }
 
     /// Removes every counter. Then nothing of them may be left at any node.

@@ -32,7 +32,7 @@ impl Stage<'_> {
     fn takes_over(&self, host: usize) -> bool {
         let writer = self.sim.writer_of(host);
         self.sim.is_up(host)
-            && self.sim.map(host).is_some_and(|map| !map.inheritance(writer).is_empty())
+            && self.sim.map(host).is_some_and(|map| !map.absorbable_by(writer).is_empty())
     }
 
     /// Whether some node knows that this one was retired while it ran. Two nodes that retire each

@@ -1,0 +1,18 @@
+//! Cells: one replica's running totals for one key, and what few cells have besides.
+//!
+//! A [`Cell`] holds two totals under its writer's version. Its extra part holds the amounts that
+//! its writer's resets have cleared, the amounts that it has absorbed of ended incarnations, and
+//! the traces of removals. The cells of all replicas at one key make a
+//! [`PnCounter`](pn_counter::PnCounter).
+
+pub(crate) mod amounts;
+mod extra;
+pub(crate) mod pn_counter;
+mod resets;
+mod state;
+
+pub(crate) use extra::CellExtra;
+pub use resets::Cleared;
+pub(crate) use resets::Origin;
+pub use state::Cell;
+pub(crate) use state::PlainCell;

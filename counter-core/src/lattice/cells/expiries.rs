@@ -1,0 +1,235 @@
+//! When counters end: the rules for new ones, and an index of those that exist.
+//!
+//! The cells say when a counter ends. The index only finds what is due without a look at all
+//! counters. Each counter with an expiry waits in one place: for its time, or for the end of its
+//! last cell.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+
+use crate::lattice::keys::names::BUCKET_PREFIX;
+
+/// How long counters that are made here live.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ExpiryRules {
+    /// By prefix: milliseconds.
+    by_prefix: BTreeMap<String, u64>,
+    /// The time of new cells: milliseconds since the start of 1970.
+    now_ms: u64,
+}
+
+impl ExpiryRules {
+    /// Sets the rules. Of several prefixes of a name the longest counts.
+    pub(crate) fn set(&mut self, rules: impl IntoIterator<Item = (String, Duration)>) {
+        let ms = |after: Duration| u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        self.by_prefix = rules.into_iter().map(|(prefix, after)| (prefix, ms(after))).collect();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_prefix.is_empty()
+    }
+
+    pub(crate) fn set_time(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+    }
+
+    /// When a counter of this name ends if it is made now; 0 if no rule covers it.
+    pub(crate) fn expiry_of(&self, counter: &str) -> u64 {
+        if counter.starts_with(BUCKET_PREFIX) {
+            return 0;
+        }
+        let covering = |(prefix, _): &(&String, &u64)| counter.starts_with(prefix.as_str());
+        let rule = self.by_prefix.iter().filter(covering).max_by_key(|(prefix, _)| prefix.len());
+        rule.map_or(0, |(_, after)| self.now_ms.saturating_add(*after).max(1))
+    }
+}
+
+/// The counters that carry an expiry, by number.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Expiries {
+    /// The latest expiry that any cell of the counter brought.
+    latest: HashMap<u32, u64, RandomState>,
+    /// The counters in `latest` that have not ended, by that time.
+    due: BTreeSet<(u64, u32)>,
+    /// The counters whose time is over here and that refuse adds.
+    ended: BTreeSet<u32>,
+    /// The ended counters whose last cell is gone.
+    gone: BTreeSet<u32>,
+    /// The counters of which another writer has brought a later expiry.
+    heard: BTreeSet<u32>,
+    /// The ended counter to look at next.
+    next: u32,
+    /// When that was done last.
+    looked_at: u64,
+}
+
+impl Expiries {
+    /// True if no counter is known to end.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.latest.is_empty() && self.ended.is_empty()
+    }
+
+    /// A cell brought an expiry; 0 for none. `is_own` is false for another writer's cell.
+    pub(crate) fn note(&mut self, counter: u32, at: u64, is_own: bool) {
+        let before = self.latest.get(&counter).copied().unwrap_or(0);
+        if at <= before {
+            return;
+        }
+        self.set_latest(counter, before, at);
+        if !is_own {
+            self.heard.insert(counter);
+        }
+    }
+
+    fn set_latest(&mut self, counter: u32, before: u64, at: u64) {
+        self.latest.insert(counter, at);
+        self.due.remove(&(before, counter));
+        if !self.ended.contains(&counter) {
+            self.due.insert((at, counter));
+        }
+    }
+
+    /// The latest expiry that any cell of a counter brought; 0 for none.
+    pub(crate) fn latest(&self, counter: u32) -> u64 {
+        self.latest.get(&counter).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn has_ended(&self, counter: u32) -> bool {
+        !self.ended.is_empty() && self.ended.contains(&counter)
+    }
+
+    /// The last cell of a counter is gone.
+    pub(crate) fn bury(&mut self, counter: u32) {
+        if let Some(at) = self.latest.remove(&counter) {
+            self.due.remove(&(at, counter));
+        }
+        self.heard.remove(&counter);
+        if self.ended.contains(&counter) {
+            self.gone.insert(counter);
+        }
+    }
+
+    /// When there is something to do next. Ended counters are looked at again `retry` after the
+    /// last time.
+    pub(crate) fn next_due(&self, now: u64, retry: u64) -> Option<u64> {
+        // A clock may have been set back meanwhile.
+        let again = self.looked_at.min(now).saturating_add(retry);
+        let again = (!self.ended.is_empty() || !self.heard.is_empty()).then_some(again);
+        self.due.first().map(|(at, _)| *at).into_iter().chain(again).min()
+    }
+
+    /// Takes some counters of which another writer has brought a later expiry.
+    pub(crate) fn take_heard(&mut self, max: usize) -> Vec<u32> {
+        let heard: Vec<u32> = self.heard.iter().take(max).copied().collect();
+        for counter in &heard {
+            self.heard.remove(counter);
+        }
+        heard
+    }
+
+    /// Ends some counters whose time is over.
+    pub(crate) fn end_due(&mut self, now: u64, max: usize) -> Vec<u32> {
+        let over = self.due.iter().take_while(|(at, _)| *at <= now).take(max);
+        let over: Vec<(u64, u32)> = over.copied().collect();
+        for place in &over {
+            self.due.remove(place);
+            self.ended.insert(place.1);
+        }
+        over.into_iter().map(|(_, counter)| counter).collect()
+    }
+
+    /// Takes some ended counters whose last cell is gone. They have not ended any more.
+    pub(crate) fn take_gone(&mut self, max: usize) -> Vec<u32> {
+        let gone: Vec<u32> = self.gone.iter().take(max).copied().collect();
+        gone.iter().for_each(|counter| self.go_on(*counter, self.latest(*counter)));
+        gone
+    }
+
+    /// Some ended counters, round and round.
+    pub(crate) fn next_ended(&mut self, now: u64, max: usize) -> Vec<u32> {
+        self.looked_at = now;
+        let ended: Vec<u32> = self.ended.range(self.next..).take(max).copied().collect();
+        let last = ended.last().filter(|_| ended.len() == max);
+        self.next = last.map_or(0, |last| last.saturating_add(1));
+        ended
+    }
+
+    /// A counter has not ended: its cells end at this time, or never if it is 0.
+    pub(crate) fn go_on(&mut self, counter: u32, at: u64) {
+        self.ended.remove(&counter);
+        self.gone.remove(&counter);
+        let before = self.latest(counter);
+        match at {
+            0 => {
+                self.latest.remove(&counter);
+                self.due.remove(&(before, counter));
+            }
+            at => self.set_latest(counter, before, at),
+        }
+    }
+
+    /// All counters in the index.
+    pub(crate) fn counters(&self) -> impl Iterator<Item = u32> + '_ {
+        self.latest.keys().chain(&self.ended).copied()
+    }
+
+    /// Takes the new numbers of counters. Those that have none are gone.
+    pub(crate) fn renumber(&mut self, new: impl Fn(u32) -> Option<u32>) {
+        let old = std::mem::take(self);
+        let all = |set: BTreeSet<u32>| set.into_iter().filter_map(&new).collect();
+        self.ended = all(old.ended);
+        self.gone = all(old.gone);
+        self.heard = all(old.heard);
+        for (counter, at) in old.latest {
+            if let Some(counter) = new(counter) {
+                self.set_latest(counter, 0, at);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn longest_prefix_counts_and_windows_are_spared() {
+        let mut rules = ExpiryRules::default();
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        rules.set([(String::new(), days(30)), ("day:".into(), days(2)), ("day:x".into(), days(1))]);
+        rules.set_time(1_000);
+        let after = |name| (rules.expiry_of(name) - 1_000) / 86_400_000;
+        assert_eq!((after("other"), after("day:1"), after("day:x1")), (30, 2, 1));
+        assert_eq!(rules.expiry_of(&format!("{BUCKET_PREFIX}7")), 0);
+        rules.set([("day:".into(), days(2))]);
+        assert_eq!(rules.expiry_of("other"), 0);
+    }
+
+    #[test]
+    fn counters_end_at_the_latest_time_and_once() {
+        let mut expiries = Expiries::default();
+        expiries.note(7, 100, true);
+        expiries.note(7, 200, false);
+        expiries.note(7, 150, false);
+        expiries.note(8, 120, true);
+        assert_eq!((expiries.latest(7), expiries.take_heard(9)), (200, vec![7]));
+        assert_eq!((expiries.next_due(0, 50), expiries.end_due(199, 9)), (Some(120), vec![8]));
+        assert!(expiries.has_ended(8) && !expiries.has_ended(7));
+        assert_eq!(expiries.end_due(200, 9), [7]);
+        assert_eq!((expiries.next_ended(200, 1), expiries.next_ended(200, 1)), (vec![7], vec![8]));
+        assert_eq!(expiries.next_due(230, 50), Some(250), "the ended ones are looked at again");
+        expiries.bury(8);
+        assert_eq!((expiries.take_gone(9), expiries.has_ended(8)), (vec![8], false));
+        expiries.note(7, 300, false);
+        assert!(expiries.has_ended(7), "until it is looked at");
+        expiries.go_on(7, 300);
+        assert_eq!((expiries.has_ended(7), expiries.next_due(0, 400)), (false, Some(300)));
+        expiries.renumber(|counter| (counter == 7).then_some(1));
+        assert_eq!((expiries.latest(1), expiries.latest(7)), (300, 0));
+        expiries.bury(1);
+        assert!(expiries.is_empty());
+    }
+}

@@ -1,0 +1,46 @@
+//! What a join took.
+
+use std::sync::Arc;
+
+use crate::dedup::entry::EntryKind;
+use crate::lattice::delta::Span;
+use crate::lattice::keys::KeyId;
+use crate::lattice::versions::Version;
+use crate::replica_id::ReplicaId;
+
+/// The result of a join.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Joined {
+    /// The keys with a changed cell. A key that several writers changed is listed once for each.
+    pub changed: Vec<KeyId>,
+    /// The spans that had no effect because something before them is missing here. The rest must be
+    /// pulled.
+    pub gaps: Vec<Span>,
+    /// The replicas whose newer record was taken.
+    pub records: Vec<ReplicaId>,
+    /// True if one of these records speaks, or spoke, of incarnations that ended.
+    pub incarnations_changed: bool,
+    /// Cells that had the version of the held cell but other contents. That is a fault; the greater
+    /// bytes were kept.
+    pub conflicts: usize,
+    /// The dedup entries that were taken, by kind and name.
+    pub(crate) entries: Vec<(EntryKind, Arc<[u8]>)>,
+    /// True if own amounts were taken back, because others had applied the same adds. The next
+    /// flush reports it.
+    pub own_changed: bool,
+    /// The end of the joining replica's own span, if it lies beyond its latest version. Then
+    /// another process writes under its id.
+    pub own_ahead: Option<Version>,
+}
+
+impl Joined {
+    /// The number of cells taken.
+    pub fn cells(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// True if something was taken that is not in `changed`: a record, or a dedup entry.
+    pub fn has_more_than_cells(&self) -> bool {
+        !self.records.is_empty() || !self.entries.is_empty()
+    }
+}

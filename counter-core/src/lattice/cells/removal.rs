@@ -1,0 +1,335 @@
+//! Dropped cells: tombstones, and the own traces that a writer may take back.
+//!
+//! Only its writer changes a cell, so a removal is a request. Each writer sheds the amounts that
+//! resets have cleared, drops its empty cells, and forgets the tombstones once all hold them. Each
+//! step here takes the versions that every enrolled replica has proved it holds.
+
+use std::collections::BTreeSet;
+
+use super::joined::Joined;
+use super::store::Cells;
+use crate::codec::dictionary::KeyNames;
+use crate::incarnation::baseline::{Baselines, HeldCell};
+use crate::lattice::cell::amounts::Amounts;
+use crate::lattice::cell::{CellExtra, Cleared, Origin};
+use crate::lattice::keys::{KeyId, KeySearch};
+use crate::lattice::versions::{Version, VersionVector};
+use crate::lattice::writer::tombstones::{key_bytes, names_of};
+use crate::replica_id::ReplicaId;
+
+/// The most tombstones of one writer. At this bound it drops no cells before older drops are
+/// forgotten: empty cells stay, and no number changes.
+pub(crate) const TOMBSTONES_MAX: usize = 20_000_000;
+
+/// Stands for the version of the change that is about to be written.
+const NEXT: Version = Version::MAX;
+
+impl Cells {
+    /// Asks for the removal of one region of a counter as `replica`: a reset, after which each
+    /// writer drops its cell. Adds that are concurrent stay, and the counter with them. Returns the
+    /// version of the change; None if no cell is held.
+    pub(crate) fn request_removal(&mut self, replica: ReplicaId, key: u32) -> Option<Version> {
+        self.held(key).next()?;
+        Some(self.clear(replica, key, true))
+    }
+
+    /// Takes a tombstone of another writer: drops the cell that it names, unless that is newer.
+    pub(crate) fn take_tombstone(
+        &mut self,
+        at: usize,
+        version: Version,
+        key: &[u8],
+        joined: &mut Joined,
+    ) {
+        self.put_tombstone(at, version, key);
+        self.drop_older(at, version, key, joined);
+    }
+
+    /// Drops the cell of a key, unless it is newer than this.
+    pub(crate) fn drop_older(
+        &mut self,
+        at: usize,
+        version: Version,
+        key: &[u8],
+        joined: &mut Joined,
+    ) {
+        let here = names_of(key).and_then(|(counter, region)| self.keys().find(counter, region));
+        let Some(here) = here else { return };
+        let writer = self.writers().at(at);
+        let slot = writer.slot(here, here).filter(|&slot| writer.plain(slot).version < version);
+        if let Some(slot) = slot {
+            self.drop_cell(at, slot);
+            joined.changed.push(KeyId(here));
+        }
+    }
+
+    /// Drops the cells of a writer below version `forgot` whose keys are not among `kept`.
+    pub(crate) fn drop_missing(
+        &mut self,
+        at: usize,
+        names: &impl KeyNames,
+        kept: impl Iterator<Item = u32>,
+        forgot: Version,
+        joined: &mut Joined,
+    ) {
+        let mut search = KeySearch::default();
+        let kept: BTreeSet<u32> =
+            kept.filter_map(|theirs| self.keys().find_same(&mut search, names, theirs)).collect();
+        let writer = self.writers().at(at);
+        let gone: Vec<u32> = writer
+            .slots()
+            .filter(|&slot| writer.plain(slot).version <= forgot)
+            .map(|slot| writer.key(slot))
+            .filter(|key| !kept.contains(key))
+            .collect();
+        for key in gone {
+            if let Some(slot) = self.writers().at(at).slot(key, key) {
+                self.drop_cell(at, slot);
+                joined.changed.push(KeyId(key));
+            }
+        }
+    }
+
+    /// True if a removal is under way at a key, and no add is left.
+    pub(crate) fn is_removed(&self, key: u32) -> bool {
+        self.is_shaped(key)
+            && self.held(key).any(|held| held.extra.is_some_and(|extra| extra.removal > 0))
+            && self.shares(key).all(|(_, share)| share == Amounts::default())
+    }
+
+    /// Drops the own cells of a counter, by its number, whatever they count. Cells that clear or
+    /// have absorbed something, or ask for a removal, stay. Returns the keys that changed.
+    pub(crate) fn drop_own_of(&mut self, own: ReplicaId, counter: u32) -> Vec<KeyId> {
+        let is_plain = |key: &u32| {
+            self.writers().get(own).and_then(|writer| writer.amounts(*key)).is_some_and(
+                |(_, extra)| {
+                    extra.is_none_or(|extra| {
+                        extra.resets.is_empty() && extra.absorbed.is_empty() && extra.removal == 0
+                    })
+                },
+            )
+        };
+        let has_room = self
+            .writers()
+            .get(own)
+            .is_some_and(|writer| writer.tombstones().len() < TOMBSTONES_MAX);
+        let keys: Vec<u32> =
+            self.keys().of_counter(counter).filter(is_plain).filter(|_| has_room).collect();
+        keys.iter().for_each(|&key| self.drop_own(own, key));
+        keys.into_iter().map(KeyId).collect()
+    }
+
+    /// Takes the next step that `own` may take at one key. `stable` are the versions that every
+    /// enrolled replica holds. Returns whether something changed. O(writers).
+    pub(crate) fn settle_key(&mut self, own: ReplicaId, key: u32, stable: &VersionVector) -> bool {
+        match self.next_step(own, key, stable) {
+            None => return false,
+            Some(CleanupStep::Drop) => self.drop_own(own, key),
+            Some(CleanupStep::Rewrite { amounts, extra }) => {
+                self.rewrite_own(own, key, amounts, extra)
+            }
+        }
+        true
+    }
+
+    fn rewrite_own(&mut self, own: ReplicaId, key: u32, amounts: Amounts, mut extra: CellExtra) {
+        let Ok(at) = self.writers().find(own) else { return };
+        let writer = self.writers().at(at);
+        let Some(slot) = writer.slot(key, key) else { return };
+        let version = writer.next_version();
+        if extra.origin.version == NEXT {
+            extra.origin.version = version;
+        }
+        extra.resets.set_version(NEXT, version);
+        self.write_cell(at, slot, amounts, extra);
+    }
+
+    fn next_step(&self, own: ReplicaId, key: u32, stable: &VersionVector) -> Option<CleanupStep> {
+        let none = CellExtra::default();
+        let held: Vec<HeldCell<'_>> = self.held(key).collect();
+        let mine = held.iter().find(|held| held.replica == own)?;
+        let extra = mine.extra.unwrap_or(&none);
+        let baselines = Baselines::of(held.iter().copied());
+        if !extra.absorbed.is_empty() || baselines.is_absorbed(own) {
+            return None;
+        }
+        let removes = held.iter().any(|held| held.extra.is_some_and(|extra| extra.removal > 0));
+        let baseline = baselines.of_cell(mine);
+        let mut next = extra.clone();
+        next.resets.retain(|writer, seen| match writer == own {
+            true => extra.origin.cleared(&seen) != Amounts::default(),
+            false => !self.is_done(writer, seen, &held, key, stable),
+        });
+        // Own amounts that were cleared are shed: nobody needs to clear them any more.
+        let sheds = baseline != Amounts::default() && extra.origin.version == 0;
+        let amounts = if sheds { mine.amounts.above(baseline) } else { mine.amounts };
+        if sheds {
+            next.resets.retain(|writer, _| writer != own);
+            next.origin = Origin { version: NEXT, offset: baseline };
+        } else if baseline != Amounts::default()
+            && extra.resets.of(own).is_none_or(|seen| seen.amounts != baseline)
+        {
+            // Resets of two origins cannot be shed at once. Until the first origin ends, the cell
+            // itself names what is cleared, and the resets of others may go.
+            next.resets.clear(own, Cleared { version: NEXT, amounts: baseline }, extra.origin);
+        }
+        let is_empty = amounts == Amounts::default() && next.resets.is_empty();
+        let others_shed = || {
+            held.iter().filter(|held| held.replica != own).all(|held| {
+                let share = baselines.share(held);
+                let asks = held.extra.is_some_and(|extra| extra.removal > 0);
+                // Adds that the removal did not see stay.
+                share.is_some_and(|share| share != Amounts::default())
+                    || asks && held.amounts == Amounts::default()
+            })
+        };
+        // Nobody needs the request any more. A cell that is not seen here holds adds that stay.
+        let is_over = extra.removal > 0 && others_shed();
+        if is_over {
+            next.removal = 0;
+        }
+        let has_room = self
+            .writers()
+            .get(own)
+            .is_some_and(|writer| writer.tombstones().len() < TOMBSTONES_MAX);
+        if is_empty && removes && next.removal == 0 && has_room {
+            return Some(CleanupStep::Drop);
+        }
+        // A request alone is dropped with its cell, or as soon as its cell has amounts to keep.
+        if is_over && amounts == Amounts::default() {
+            next.removal = extra.removal;
+        }
+        (next != *extra).then_some(CleanupStep::Rewrite { amounts, extra: next })
+    }
+
+    /// True if this reset entry can go: since `seen` the cell began anew, was dropped or had
+    /// nothing, and every enrolled replica holds that.
+    fn is_done(
+        &self,
+        writer: ReplicaId,
+        seen: Cleared,
+        held: &[HeldCell<'_>],
+        key: u32,
+        stable: &VersionVector,
+    ) -> bool {
+        let Some(of) = self.writers().get(writer) else { return false };
+        if self.writers().ended().is_ended(writer) || of.seen() < seen.version {
+            return false;
+        }
+        if seen.amounts == Amounts::default() && stable.get(writer) >= seen.version {
+            return true;
+        }
+        match held.iter().find(|held| held.replica == writer) {
+            Some(cell) => {
+                let origin = cell.extra.map_or(Origin::default(), |extra| extra.origin);
+                let cleared = origin.cleared(&seen);
+                let names_itself = cell
+                    .extra
+                    .filter(|extra| extra.absorbed.is_empty())
+                    .and_then(|extra| extra.resets.of(writer))
+                    .is_some_and(|own| {
+                        own.version > seen.version
+                            && cleared.above(own.amounts) == Amounts::default()
+                            && stable.get(writer) >= own.version
+                    });
+                let began_anew = origin.version > seen.version
+                    && cleared == Amounts::default()
+                    && stable.get(writer) >= origin.version;
+                began_anew || names_itself
+            }
+            None => of
+                .tombstones()
+                .latest(&key_bytes(self.keys().names(key)))
+                .is_none_or(|dropped| stable.get(writer) >= dropped),
+        }
+    }
+
+    /// True if no held cell names an amount of `own` at a key that a reset cleared before version
+    /// `before`.
+    fn is_unnamed(&self, own: ReplicaId, key: u32, before: Version) -> bool {
+        self.held(key).filter_map(|held| held.extra).all(|extra| {
+            extra
+                .resets
+                .of(own)
+                .is_none_or(|seen| seen.version >= before || seen.amounts == Amounts::default())
+        })
+    }
+
+    /// True if `own` may have something to take back: a key is unsettled, or a drop of its own is
+    /// not forgotten.
+    pub(crate) fn has_traces(&self, own: ReplicaId) -> bool {
+        self.has_shaped()
+            || self.writers().get(own).is_some_and(|writer| !writer.tombstones().is_empty())
+    }
+
+    /// The keys at which the own cell began anew up to version `heard` and no reset of an earlier
+    /// state of it is left, with their origins' versions. Looks at `max` cells with traces at most,
+    /// from a slot on, and returns the slot to go on from; 0 if there is none.
+    pub(crate) fn finished_origins(
+        &self,
+        own: ReplicaId,
+        heard: Version,
+        from: u32,
+        max: usize,
+    ) -> (Vec<(u32, Version)>, u32) {
+        let Some(writer) = self.writers().get(own) else { return (Vec::new(), 0) };
+        let finished = writer
+            .extras_from(from)
+            .take(max)
+            .filter(|(_, extra)| (1..=heard).contains(&extra.origin.version))
+            .map(|(slot, extra)| (writer.key(slot), extra.origin.version))
+            .filter(|&(key, origin)| self.is_unnamed(own, key, origin))
+            .collect();
+        (finished, writer.extras_from(from).nth(max).map_or(0, |(slot, _)| slot))
+    }
+
+    /// The latest of the own tombstones up to version `heard` before the first one whose cell is
+    /// still named by a reset. 0 if there is none. Looks at `max` at most.
+    pub(crate) fn finished_tombstones(
+        &self,
+        own: ReplicaId,
+        heard: Version,
+        max: usize,
+    ) -> Version {
+        let Some(writer) = self.writers().get(own) else { return 0 };
+        let is_finished = |(version, key): &(Version, &[u8])| {
+            *version <= heard
+                && names_of(key)
+                    .and_then(|(counter, region)| self.keys().find(counter, region))
+                    .is_none_or(|here| self.is_unnamed(own, here, *version))
+        };
+        writer
+            .tombstones()
+            .since(0)
+            .take(max)
+            .take_while(is_finished)
+            .last()
+            .map_or(0, |(version, _)| version)
+    }
+
+    /// Takes the origins away from own cells whose origins are still these.
+    pub(crate) fn end_origins(&mut self, own: ReplicaId, origins: &[(u32, Version)]) -> usize {
+        let mut ended = 0;
+        for &(key, version) in origins {
+            let Some((amounts, Some(extra))) =
+                self.writers().get(own).and_then(|writer| writer.amounts(key))
+            else {
+                continue;
+            };
+            if extra.origin.version == version {
+                let extra = CellExtra { origin: Origin::default(), ..extra.clone() };
+                self.rewrite_own(own, key, amounts, extra);
+                ended += 1;
+            }
+        }
+        ended
+    }
+}
+
+/// What a writer does next with its own cell at one key.
+enum CleanupStep {
+    /// Drops it.
+    Drop,
+    /// Writes it with these amounts. The version [`NEXT`] stands for that of the change.
+    Rewrite { amounts: Amounts, extra: CellExtra },
+}

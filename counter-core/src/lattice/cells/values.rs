@@ -1,0 +1,101 @@
+//! Values kept beside the cells, so that a total is O(1) and reading all values is a linear pass.
+
+use std::collections::BTreeSet;
+
+use crate::lattice::keys::Renumbering;
+
+/// Values by key and totals by counter. Invariant: each equals the value that its cells give.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ValueTable {
+    of_key: Vec<i128>,
+    of_counter: Vec<i128>,
+    all: i128,
+    /// Keys whose value is more than a sum of amounts, because some cell has cleared or absorbed
+    /// something. These are counted from all their cells.
+    shaped: BTreeSet<u32>,
+}
+
+impl ValueTable {
+    /// Makes room for a key and its counter.
+    #[inline]
+    pub(super) fn cover(&mut self, key: u32, counter: u32) {
+        if self.of_key.len() <= key as usize {
+            self.of_key.resize(key as usize + 1, 0);
+        }
+        if self.of_counter.len() <= counter as usize {
+            self.of_counter.resize(counter as usize + 1, 0);
+        }
+    }
+
+    #[inline]
+    pub(super) fn shift(&mut self, key: u32, counter: u32, by: i128) {
+        self.shift_key(key, by);
+        self.shift_counter(counter, by);
+    }
+
+    /// The half of [`shift`](Self::shift) for one key, where many keys of one counter change.
+    #[inline]
+    pub(super) fn shift_key(&mut self, key: u32, by: i128) {
+        self.of_key[key as usize] += by;
+    }
+
+    /// The other half: the sum by which the counter's keys changed.
+    #[inline]
+    pub(super) fn shift_counter(&mut self, counter: u32, by: i128) {
+        self.of_counter[counter as usize] += by;
+        self.all += by;
+    }
+
+    /// Takes the new numbers of keys. `counter_of` gives the counter of a new key. O(keys).
+    pub(super) fn renumber(&mut self, renumbering: &Renumbering, counter_of: impl Fn(u32) -> u32) {
+        let old = std::mem::take(self);
+        for (key, value) in (0..).zip(old.of_key) {
+            if let Some(key) = renumbering.key(key) {
+                self.cover(key, counter_of(key));
+                self.shift(key, counter_of(key), value);
+            }
+        }
+        self.of_key.shrink_to_fit();
+        self.of_counter.shrink_to_fit();
+        self.shaped = old.shaped.iter().filter_map(|&key| renumbering.key(key)).collect();
+    }
+
+    /// True if some key's value is more than a sum of amounts.
+    pub(super) fn has_shaped(&self) -> bool {
+        !self.shaped.is_empty()
+    }
+
+    pub(super) fn set(&mut self, key: u32, counter: u32, value: i128) {
+        self.shift(key, counter, value - self.of_key[key as usize]);
+    }
+
+    pub(super) fn of_key(&self, key: u32) -> i128 {
+        self.of_key.get(key as usize).copied().unwrap_or(0)
+    }
+
+    pub(super) fn of_counter(&self, counter: u32) -> i128 {
+        self.of_counter.get(counter as usize).copied().unwrap_or(0)
+    }
+
+    pub(super) fn all(&self) -> i128 {
+        self.all
+    }
+
+    pub(super) fn mark_shaped(&mut self, key: u32) {
+        self.shaped.insert(key);
+    }
+
+    pub(super) fn mark_plain(&mut self, key: u32) {
+        self.shaped.remove(&key);
+    }
+
+    /// The shaped keys from one on, ascending.
+    pub(super) fn shaped_from(&self, key: u32) -> impl Iterator<Item = u32> + '_ {
+        self.shaped.range(key..).copied()
+    }
+
+    #[inline]
+    pub(super) fn is_shaped(&self, key: u32) -> bool {
+        !self.shaped.is_empty() && self.shaped.contains(&key)
+    }
+}

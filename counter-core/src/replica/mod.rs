@@ -1,0 +1,21 @@
+//! A replica: one writer with its map, and everything that one process does with them.
+//!
+//! [`Replica`](state::Replica) owns a map, the handles through which any thread adds, and the
+//! changes that the next flush reports. It keeps their fields to itself. The other files here build
+//! on its verbs: batches, sliding windows, counters that expire, removals. Adds with an id are in
+//! `dedup`, and a successor's work on ended incarnations is in `incarnation`.
+
+mod batch;
+mod bucket;
+mod expiry;
+mod join;
+mod removal;
+mod state;
+mod unflushed;
+mod window;
+
+pub use batch::{BATCH_ADDS_MAX, BatchAdd, BatchRefused};
+pub use bucket::WindowWidth;
+pub use removal::{Cleanup, ProvenVersions};
+pub use state::{Flushed, Replica};
+pub use window::ExpiredBuckets;

@@ -1,0 +1,200 @@
+//! A replica's part in removals: it asks for them, and takes back its own traces of removals and
+//! resets.
+//!
+//! A removal is a reset and a request. A replica that holds the request drops its own cells as soon
+//! as the reset covers all their amounts. The traces then go in three steps: resets of cells that
+//! were dropped or began anew, the origins of those cells, the tombstones. A step waits until every
+//! enrolled replica has proved that it holds the step before. In the end the state is as if the
+//! counter had never existed.
+
+use crate::error::WriteError;
+use crate::lattice::counter_map::CounterMap;
+use crate::lattice::keys::KeyId;
+use crate::lattice::versions::{Version, VersionVector};
+use crate::replica::state::Replica;
+use crate::replica_id::ReplicaId;
+
+/// The most origins, and the most tombstones, ended per step.
+const CANDIDATES_MAX: usize = 10_000;
+
+/// Versions the enrolled replicas have proved they hold. This replica is one of them, and all of
+/// them are known here. The default is empty: then only steps that need no proof are taken.
+#[derive(Clone, Debug, Default)]
+pub struct ProvenVersions {
+    /// Versions that all of them hold.
+    pub by_all: VersionVector,
+    /// Versions that at least one of them holds.
+    pub by_any: VersionVector,
+}
+
+/// The progress of a replica that takes back its traces, see [`Replica::clean_up`].
+#[derive(Clone, Debug, Default)]
+pub struct Cleanup {
+    /// The writer whose traces these are.
+    writer: Option<ReplicaId>,
+    /// All replicas held the own versions up to here, and all that they held then is held here. So
+    /// no reset is under way that saw an earlier state of the own cells.
+    heard: Version,
+    /// The next value of `heard`, and the versions to wait for.
+    hearing: Option<(Version, VersionVector)>,
+    /// The renumberings of keys that the fields below are as of.
+    renumberings: u64,
+    /// The key to look at next.
+    next: u32,
+    /// The slot of the own cell at which to look for a finished origin next.
+    next_origin: u32,
+    /// True once a pass has looked at all own cells for finished origins.
+    origins_done: bool,
+    ending: Option<TraceEnding>,
+}
+
+/// Traces that nothing names any more in the state `held`. They end once all hold that state.
+#[derive(Clone, Debug)]
+struct TraceEnding {
+    held: VersionVector,
+    /// The keys whose cells began anew, with the versions at which they did.
+    origins: Vec<(u32, Version)>,
+    /// The tombstones up to this version; 0 for none.
+    tombstones: Version,
+}
+
+impl Cleanup {
+    /// The versions that every enrolled replica must prove it holds before the next step: the state
+    /// in which finished traces were found, else this replica's own versions.
+    pub fn awaited(&self, map: &CounterMap) -> VersionVector {
+        self.ending.as_ref().map_or_else(|| map.version_vector(), |ending| ending.held.clone())
+    }
+}
+
+impl Replica {
+    /// Asks for the removal of a counter: resets all its regions, pending adds included, and has
+    /// every replica drop its cells. Adds that this replica has not seen stay, and the counter with
+    /// them. Returns false if nothing of the counter is held.
+    ///
+    /// # Complexity
+    /// O(regions * writers).
+    ///
+    /// # Errors
+    /// `Left` if this replica has left. Nothing changed.
+    ///
+    /// # Examples
+    /// ```
+    /// use counter_core::{Cleanup, Replica, ReplicaId, ProvenVersions};
+    /// let mut ord = Replica::new(ReplicaId::new(1, 1), "ord")?;
+    /// ord.add("clicks", 5)?;
+    /// assert!(ord.remove("clicks")?);
+    /// assert_eq!(ord.total("clicks"), 0);
+    /// // No other replica has to hold it, so all traces go.
+    /// let mut work = Cleanup::default();
+    /// let held = |ord: &Replica| ord.map().version_vector();
+    /// while ord
+    ///     .clean_up(&mut work, &ProvenVersions { by_all: held(&ord), by_any: held(&ord) }, 100)
+    ///     .is_some()
+    /// {}
+    /// assert_eq!(ord.map().cell_count(), 0);
+    /// # Ok::<(), counter_core::WriteError>(())
+    /// ```
+    pub fn remove(&mut self, counter: &str) -> Result<bool, WriteError> {
+        self.hand_over_counter(counter);
+        self.flush();
+        if self.has_left() {
+            return Err(WriteError::Left);
+        }
+        let (id, mut asked) = (self.id(), false);
+        for key in self.map().keys_of(counter) {
+            asked |= self.map_mut().cells_mut().request_removal(id, key).is_some();
+        }
+        Ok(asked)
+    }
+
+    /// True if [`clean_up`](Self::clean_up) may have something to do, now or later.
+    pub fn has_traces(&self) -> bool {
+        self.map().cells().has_traces(self.id())
+    }
+
+    /// Takes back traces of resets and removals as far as `shown` makes that safe. Looks at
+    /// `keys_max` keys at most. Returns the changed keys; None if there was nothing to do. No value
+    /// changes here.
+    ///
+    /// # Complexity
+    /// O(keys looked at * writers).
+    pub fn clean_up(
+        &mut self,
+        work: &mut Cleanup,
+        shown: &ProvenVersions,
+        keys_max: usize,
+    ) -> Option<Vec<KeyId>> {
+        let id = self.id();
+        if self.has_left() || self.map().is_ended(id) {
+            return None;
+        }
+        if work.writer != Some(id) {
+            *work = Cleanup { writer: Some(id), ..Cleanup::default() };
+        }
+        if work.renumberings != self.map().renumberings() {
+            (work.renumberings, work.next, work.ending) = (self.map().renumberings(), 0, None);
+        }
+        let (before, heard) = (self.version(), work.heard);
+        self.hear(work, shown);
+        self.end_traces(work, &shown.by_all);
+        let keys: Vec<u32> = self.map().cells().shaped_from(work.next).take(keys_max).collect();
+        work.next = if keys.len() < keys_max { 0 } else { keys.last().map_or(0, |last| last + 1) };
+        let mut changed = Vec::new();
+        for key in keys {
+            if self.map_mut().cells_mut().settle_key(id, key, &shown.by_all) {
+                changed.push(KeyId(key));
+            }
+        }
+        if work.ending.is_none() {
+            let from = work.next_origin;
+            let (origins, next) =
+                self.map().cells().finished_origins(id, work.heard, from, CANDIDATES_MAX);
+            work.next_origin = next;
+            work.origins_done |= next == 0;
+            let tombstones = self.map().cells().finished_tombstones(id, work.heard, CANDIDATES_MAX);
+            if !origins.is_empty() || tombstones > 0 {
+                let held = self.map().version_vector();
+                work.ending = Some(TraceEnding { held, origins, tombstones });
+                return Some(changed);
+            }
+        }
+        let is_one_pass = work.next == 0 && (work.origins_done || work.ending.is_some());
+        work.origins_done &= !is_one_pass;
+        let is_under_way = self.version() > before || work.heard > heard || !is_one_pass;
+        is_under_way.then_some(changed)
+    }
+
+    /// Moves on the version up to which no reset is under way.
+    fn hear(&self, work: &mut Cleanup, shown: &ProvenVersions) {
+        let upto = shown.by_all.get(self.id());
+        if work.hearing.is_none() && upto > work.heard {
+            work.hearing = Some((upto, shown.by_any.clone()));
+        }
+        if let Some((upto, by_any)) = work.hearing.take() {
+            let is_held =
+                by_any.iter().all(|(writer, upto)| self.map().counted_up_to(writer) >= upto);
+            match is_held {
+                true => work.heard = upto,
+                false => work.hearing = Some((upto, by_any)),
+            }
+        }
+    }
+
+    /// Ends the traces that were found finished, once all hold the state in which they were.
+    fn end_traces(&mut self, work: &mut Cleanup, stable: &VersionVector) {
+        let id = self.id();
+        let Some(ending) = work.ending.take() else { return };
+        let is_held = ending
+            .held
+            .iter()
+            .all(|(writer, upto)| stable.get(writer) >= upto || self.map().is_folded(writer));
+        if !is_held {
+            work.ending = Some(ending);
+            return;
+        }
+        self.map_mut().cells_mut().end_origins(id, &ending.origins);
+        if ending.tombstones > 0 {
+            self.map_mut().change_record(id, |record| record.forget(ending.tombstones));
+        }
+    }
+}
