@@ -187,7 +187,8 @@ impl Membership {
     /// Announces this node to all, and again when the heartbeat is due.
     pub(crate) fn announce(&mut self, ctx: &mut Context, peers: &Peers) {
         self.announcer.announced(ctx.now, ctx.config.announce_interval);
-        let heartbeat = ctx.jittered(ctx.config.heartbeat_interval);
+        let heartbeat =
+            ctx.jittered(ctx.config.heartbeat_interval.mul_f64(self.members.slowdown()));
         ctx.timers.set(Timer::Announce, ctx.now + heartbeat);
         self.members.raise_version();
         if !peers.is_empty() {

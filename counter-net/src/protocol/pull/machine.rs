@@ -1,5 +1,7 @@
 //! Decides which writers are pulled from which peer, and when what they bring takes effect.
 
+use std::time::Duration;
+
 use counter_core::{CounterMap, Cursor, Delta, Replica, ReplicaId, VersionVector};
 use serde_bytes::ByteBuf;
 
@@ -13,6 +15,8 @@ use crate::protocol::peers::{Asked, OpenRequest, Peers};
 use crate::protocol::stats::Counted;
 use crate::protocol::wire::{self, PageMessage, Request};
 
+/// After a difference, digests probably differ for this long: under load each round finds one.
+const DIFFERS_FOR: Duration = Duration::from_secs(3);
 /// How many failures in a row a pull survives at its peer.
 const RESUMES_MAX: u32 = 2;
 
@@ -24,6 +28,8 @@ const RESUMES_MAX: u32 = 2;
 pub(crate) struct AntiEntropy {
     pulls: Pulls,
     catch_up: CatchUp,
+    /// When a peer's digest last differed from this node's.
+    differed_at: Option<Duration>,
 }
 
 impl AntiEntropy {
@@ -36,7 +42,18 @@ impl AntiEntropy {
                 config.digest_replicas_max,
             ),
             catch_up: CatchUp::new(replica.map(), ctx.own, config.staging_cells_max),
+            differed_at: None,
         }
+    }
+
+    /// A peer's digest differs from this node's.
+    pub(crate) fn differed(&mut self, ctx: &Context) {
+        self.differed_at = Some(ctx.now);
+    }
+
+    /// True if the next digest will probably differ too, as under load.
+    pub(crate) fn is_differing(&self, ctx: &Context) -> bool {
+        self.differed_at.is_some_and(|at| ctx.now < at + DIFFERS_FOR)
     }
 
     /// Sets the time of the next round.

@@ -71,7 +71,7 @@ impl Replicator {
             (Asked::Confirm, Response { confirm: Some(answer), .. }) => {
                 self.stability.take_answer(ctx, replica.map(), peers, peer, &answer)
             }
-            (Asked::Digest, Response { taken: Some(_), .. }) => Ok(()),
+            (Asked::Digest | Asked::Tell, Response { taken: Some(_), .. }) => Ok(()),
             (Asked::Number, Response { numbered: Some(numbered), .. }) => {
                 membership.take_numbered(peer, &numbered)
             }
@@ -156,6 +156,11 @@ impl Replicator {
     ) -> Result<(), Refusal> {
         let peer = request.peer;
         self.membership.take_announcements(&mut self.ctx, &self.peers, &state.announcements);
+        if state.differs {
+            self.compare_in_buckets(replica, peer);
+            return Ok(());
+        }
+        let compared = self.peers.take_compared(peer);
         let Some(have) = state.have else {
             self.peers.set_waits(peer, state.waits);
             if let Asked::Compare { seen } = request.asked {
@@ -164,9 +169,19 @@ impl Replicator {
             return Ok(());
         };
         let answer = PeerStatus { synced: state.synced, waits: state.waits };
-        let digest =
-            self.read_digest(peer, incarnation, (&have, behind), state.part, Some(answer))?;
+        let digest = match (state.buckets, compared) {
+            (Some(mask), Some(compared)) => {
+                Some(self.read_buckets(peer, (&have, behind), mask, &compared)?)
+            }
+            (Some(_), None) => return Err(Refusal::Unasked),
+            (None, _) => {
+                self.read_digest(peer, incarnation, (&have, behind), state.part, Some(answer))?
+            }
+        };
         if let Some(digest) = &digest {
+            if digest.have != replica.map().version_vector() {
+                self.anti_entropy.differed(&self.ctx);
+            }
             self.take_digest(replica, peer, incarnation, digest);
             self.take_status(peer, answer);
         }
@@ -183,7 +198,8 @@ impl Replicator {
                     self.anti_entropy.diverged(&mut self.ctx, &mut self.peers, peer);
                 }
             } else {
-                self.exchange(replica).tell_what_lacks(peer, &digest.have);
+                let in_buckets = state.buckets.is_some();
+                self.exchange(replica).tell_what_lacks(peer, &digest.have, in_buckets);
             }
         }
         joined

@@ -6,7 +6,8 @@ use super::Replicator;
 use crate::protocol::input::NodeId;
 use crate::protocol::output::Refusal;
 use crate::protocol::promises::committed_part;
-use crate::protocol::wire::{DigestPart, PartNumber, PeerStatus, WholeDigest, unpack_vector};
+use crate::protocol::wire::{BucketMask, DigestPart, PartNumber, PeerStatus, WholeDigest};
+use crate::protocol::wire::{unpack_vector, whole_of};
 
 impl Replicator {
     /// Reads a digest that came with a message, and `answer` with it. `None` while parts are
@@ -35,6 +36,25 @@ impl Replicator {
                 Ok(Some(WholeDigest { have, behind, answer }))
             }
         }
+    }
+
+    /// Reads a digest of which only these buckets came. The others are what this node `compared`.
+    ///
+    /// # Errors
+    /// It is malformed, or names more replicas than the bounds.
+    pub(super) fn read_buckets(
+        &mut self,
+        peer: NodeId,
+        (have, behind): (&[u8], &[u8]),
+        mask: BucketMask,
+        compared: &VersionVector,
+    ) -> Result<WholeDigest, Refusal> {
+        let replicas_max = self.ctx.config.digest_replicas_max;
+        let (part, behind) =
+            (unpack_vector(have, replicas_max)?, unpack_vector(behind, replicas_max)?);
+        let have = whole_of(compared, &part, mask)?;
+        self.peers.drop_parts(peer);
+        Ok(WholeDigest { have, behind, answer: None })
     }
 
     /// Takes a peer's whole digest. Only its committed part counts as a promise, and all of it may
@@ -81,7 +101,7 @@ impl Replicator {
         if let Some(answer) = whole.answer {
             self.take_status(peer, answer);
             self.plan(replica);
-            self.exchange(replica).tell_what_lacks(peer, &whole.have);
+            self.exchange(replica).tell_what_lacks(peer, &whole.have, false);
         }
         Ok(())
     }

@@ -156,6 +156,7 @@ fn requests() {
         state: Hash(u128::MAX),
         announcements: Hash(3 << 64),
         stale: false,
+        buckets: None,
     };
     assert_golden("compare", &Request::compare(compare.clone()));
     assert_golden("compare_stale", &Request::compare(Compare { stale: true, ..compare }));
@@ -185,6 +186,7 @@ fn requests() {
         delta: Some(delta()),
         successor: None,
         part: None,
+        is_excerpt: false,
     };
     assert_golden("tell", &Request::tell(tell.clone()));
     assert_golden(
@@ -225,6 +227,8 @@ fn answers() {
         announcements: Vec::new(),
         delta: None,
         part: None,
+        differs: false,
+        buckets: None,
     };
     assert_golden("state_of_hashes", &Response::state(state.clone()));
     let announcements = vec![
