@@ -10,13 +10,17 @@ const USAGE: &str = "benches COMMAND [--quick]
   latency   an add at one node until the two others show it
   fresh     a fresh process until it is synced
   million   a node with 1,000,000 counters: bytes of each, and how soon a fresh process has them
+  disk      the same node with a directory: how soon it starts from that, and durable adds during a checkpoint
   traffic   bytes of a click with 32 regions, and of ten idle nodes
-  adds      adds a second through HTTP, WebSocket and handle, beside Redis
+  adds      adds a second through HTTP, WebSocket and handle, one by one and in batches, beside Redis
   redis     a single add that its caller knows is counted: by handle, and by a round trip to Redis
   durable   durable adds a second with 1 to 64 committers, beside redb and the disk
+  load      three nodes with directories under durable adds with ids, in batches of 50 over sockets
   recovery  a node killed and started again from its directory, until it is synced and exact
   simulated clusters of many nodes, loss and partitions in virtual time (with --features sim)
-  fanout    one node, 1,000 WebSocket clients, beside node's ws and a bare loop of writes; 10,000 idle ones; some that never read
+  many      a click at all of 800 simulated nodes (with --features sim; minutes)
+  fanout    one node, 1,000 WebSocket clients, beside node's ws and a bare loop of writes
+  crowd     one node, 10,000 WebSocket clients, beside the same; 10,000 idle ones; some that never read
   hosts     three nodes, each in a network namespace: clicks under loss, and after a pulled cable (as root)
   far       nodes 200 ms from each other, in a network namespace: a fresh one, a click, and when its node knows that all hold it
   report    builds the node and this program, measures all of that, into target/report (index.html, report.json, table.md); with --keep also as the

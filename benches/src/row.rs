@@ -27,12 +27,23 @@ pub struct Figure {
     pub value: f64,
     /// Half the distance between the quartiles, as a part of the median.
     pub spread: f64,
+    /// The time that 99 of 100 rounds stayed within, or 99 of 100 operations if each was timed.
+    /// With fewer than 100 it is the slowest. `None` if nothing was timed more than once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99: Option<f64>,
     /// True if every answer was right.
     pub right: bool,
     /// True if others published it, for a similar workload on another machine. It was not measured
     /// in this run.
     #[serde(default)]
     pub published: bool,
+}
+
+impl Figure {
+    /// An exact and right figure, measured in this run.
+    pub fn new(name: impl Into<String>, value: f64) -> Self {
+        Self { name: name.into(), value, spread: 0.0, p99: None, right: true, published: false }
+    }
 }
 
 /// The requirement on our figure.
@@ -72,11 +83,10 @@ impl Row {
     /// A row of times.
     pub fn times(id: impl Into<String>, work: impl Into<String>, series: &[Series]) -> Self {
         let figure = |series: &Series| Figure {
-            name: series.name.clone(),
-            value: series.median(),
             spread: series.spread(),
+            p99: Some(series.p99()),
             right: series.right,
-            published: false,
+            ..Figure::new(&series.name, series.median())
         };
         Self::new(id, work, Unit::Nanoseconds, series.iter().map(figure).collect())
     }
@@ -88,13 +98,7 @@ impl Row {
         unit: Unit,
         figures: &[(&str, f64)],
     ) -> Self {
-        let figure = |&(name, value): &(&str, f64)| Figure {
-            name: name.into(),
-            value,
-            spread: 0.0,
-            right: true,
-            published: false,
-        };
+        let figure = |&(name, value): &(&str, f64)| Figure::new(name, value);
         Self::new(id, work, unit, figures.iter().map(figure).collect())
     }
 
@@ -107,13 +111,7 @@ impl Row {
     ) -> Self {
         let figure = |&(name, values): &(&str, &[f64])| {
             let series = Series::of(name.into(), values.to_vec());
-            Figure {
-                name: name.into(),
-                value: series.median(),
-                spread: series.spread(),
-                right: true,
-                published: false,
-            }
+            Figure { spread: series.spread(), ..Figure::new(name, series.median()) }
         };
         Self::new(id, work, unit, runs.iter().map(figure).collect())
     }
@@ -143,26 +141,14 @@ impl Row {
     /// Adds a figure that was not measured in this run.
     #[must_use]
     pub fn published(mut self, name: &str, value: f64) -> Self {
-        self.figures.push(Figure {
-            name: name.into(),
-            value,
-            spread: 0.0,
-            right: true,
-            published: true,
-        });
+        self.figures.push(Figure { published: true, ..Figure::new(name, value) });
         self
     }
 
     /// Adds a peer whose answer was wrong. Its figure reads *wrong*, however fast it was.
     #[must_use]
     pub fn wrong(mut self, name: &str) -> Self {
-        self.figures.push(Figure {
-            name: name.into(),
-            value: 0.0,
-            spread: 0.0,
-            right: false,
-            published: false,
-        });
+        self.figures.push(Figure { right: false, ..Figure::new(name, 0.0) });
         self
     }
 

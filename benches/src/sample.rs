@@ -46,6 +46,12 @@ impl Series {
         (self.quantile(0.75) - self.quantile(0.25)) / 2.0 / self.median()
     }
 
+    /// The value that 99 of 100 rounds stay within. With fewer than 100 it is the slowest round.
+    pub fn p99(&self) -> f64 {
+        let last = self.values.len() - 1;
+        self.values[(last as f64 * 0.99).ceil() as usize]
+    }
+
     fn quantile(&self, at: f64) -> f64 {
         let last = self.values.len() - 1;
         self.values[(last as f64 * at).round() as usize]

@@ -63,6 +63,11 @@ fn cell(row: &Row, name: &str) -> String {
     })
 }
 
+/// The p99 of a figure. Empty if it has none, or a wrong answer.
+pub fn p99(figure: &Figure, unit: Unit) -> String {
+    figure.p99.filter(|_| figure.right).map_or(String::new(), |p99| amount(p99, unit))
+}
+
 /// The contenders that have no column.
 fn others(row: &Row) -> String {
     let other = |name: &str| {
@@ -80,13 +85,13 @@ fn others(row: &Row) -> String {
 }
 
 /// The column heads of [`line()`].
-pub const HEAD: [&str; 12] = [
-    "work", "ours", "±", "crdts", "ratio", "by hand", "ratio", "bound", "of bound", "required", "",
-    "others",
+pub const HEAD: [&str; 13] = [
+    "work", "ours", "±", "p99", "crdts", "ratio", "by hand", "ratio", "bound", "of bound",
+    "required", "", "others",
 ];
 
 /// One row in the columns of [`HEAD`].
-pub fn line(row: &Row) -> [String; 12] {
+pub fn line(row: &Row) -> [String; 13] {
     let ratio = |name: &str| row.ratio(name).map_or(String::new(), times);
     let bound = row.bound();
     let spread = row
@@ -97,6 +102,7 @@ pub fn line(row: &Row) -> [String; 12] {
         row.work.clone(),
         cell(row, "ours"),
         spread,
+        row.ours().map_or(String::new(), |ours| p99(ours, row.unit)),
         cell(row, "crdts"),
         ratio("crdts"),
         cell(row, "crdts by hand"),
@@ -113,7 +119,7 @@ pub fn line(row: &Row) -> [String; 12] {
 
 /// Rows in columns of equal width.
 pub fn text(rows: &[Row]) -> String {
-    let mut lines: Vec<[String; 12]> = vec![HEAD.map(String::from)];
+    let mut lines: Vec<[String; 13]> = vec![HEAD.map(String::from)];
     lines.extend(rows.iter().map(line));
     let width =
         |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
@@ -121,7 +127,7 @@ pub fn text(rows: &[Row]) -> String {
     let mut out = String::new();
     for line in &lines {
         for (column, (cell, width)) in line.iter().zip(&widths).enumerate() {
-            let padded = if column == 0 || column >= 9 {
+            let padded = if column == 0 || column >= 10 {
                 format!("{cell:<width$}")
             } else {
                 format!("{cell:>width$}")

@@ -1,7 +1,9 @@
 //! Every contender gets the right numbers, so none is fast because it loses counts.
 
-use benches::contender::{CrdtsByHand, CrdtsMap, Dense, Ours, OursNode, StringMap};
-use benches::work::{Adder, Changer, Join, Threads, add_by_name, changes, heap_of, threads_ours};
+use benches::contender::{CrdtsByHand, CrdtsMap, Dense, Ours, OursNode, OursWindows, StringMap};
+use benches::work::{
+    Adder, AfterPast, Changer, Join, Past, Threads, add_by_name, changes, heap_of, threads_ours,
+};
 use benches::{Contender, Shape, Values};
 
 fn joins_right<C: Contender>() {
@@ -34,6 +36,7 @@ fn adds_by_name_are_all_counted() {
     adds_right(CrdtsMap::new(0));
     adds_right(CrdtsByHand::new(0));
     adds_right(StringMap::<1>::new(0));
+    adds_right(OursWindows::new(0));
 }
 
 fn changes_right<C: Changer>(sender: C, receiver: C) {
@@ -50,6 +53,15 @@ fn changes_arrive() {
     changes_right(CrdtsMap::new(0), CrdtsMap::new(1));
     changes_right(CrdtsByHand::new(0), CrdtsByHand::new(1));
     changes_right(StringMap::<2>::new(0), StringMap::<2>::new(1));
+}
+
+#[test]
+fn changes_and_joins_after_a_past_are_right() {
+    for past in [Past::Fresh, Past::Resets(2_000), Past::Removals(2_000)] {
+        let mut after = AfterPast::new(past);
+        let (produced, applied) = after.round();
+        assert!(produced.right && applied.right && after.join().right, "{past:?}");
+    }
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn put(peers: &mut Peers, name: &str, id: String, samples: &[Sample]) {
 fn size(peers: &mut Peers, name: &str, id: String, bytes: f64, right: bool) {
     peers.figures.push((
         id,
-        Figure { name: name.into(), value: bytes, spread: 0.0, right, published: false },
+        Figure { right, ..Figure::new(name, bytes) },
     ));
 }
 

@@ -17,18 +17,22 @@ const FOLDER: &str = "target/report";
 
 /// The workloads with processes, in the order of the report. `traffic` is not here, because it runs
 /// beside the instruction counts.
-const SYSTEM_PARTS: [&str; 11] = [
+const SYSTEM_PARTS: [&str; 15] = [
     "latency",
     "fresh",
     "recovery",
     "redis",
     "adds",
     "durable",
+    "load",
     "fanout",
+    "crowd",
     "million",
+    "disk",
     "hosts",
     "far",
     "simulated",
+    "many",
 ];
 
 /// A progress bar on standard error, with the workload that runs now and the time since the start.
@@ -130,12 +134,17 @@ async fn part(name: &str, quick: bool) -> Measured<system::Part> {
         "durable" => system::durable(quick).await,
         "recovery" => system::recovery(quick).await,
         "million" => system::million().await,
+        "disk" => system::million_on_disk(quick).await,
+        "load" => system::durable_load(quick).await,
+        "crowd" => system::crowd(quick).await,
         "hosts" => system::hosts(quick).await,
         "far" => system::far(quick).await,
         #[cfg(feature = "sim")]
         "simulated" => system::simulated(quick).await,
+        #[cfg(feature = "sim")]
+        "many" => system::many(quick),
         #[cfg(not(feature = "sim"))]
-        "simulated" => Err(MeasureFailure("skipped; build with --features sim".into())),
+        "simulated" | "many" => Err(MeasureFailure("skipped; build with --features sim".into())),
         "fanout" => system::fan_out(quick).await,
         _ => system::traffic(quick).await,
     }

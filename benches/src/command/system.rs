@@ -70,6 +70,8 @@ pub(super) fn run(name: &str, file: Option<&str>, flags: Flags) -> Option<Result
         Some(match name {
             "latency" => system::latency(quick).await,
             "million" => system::million().await,
+            "disk" => system::million_on_disk(quick).await,
+            "load" => system::durable_load(quick).await,
             "fresh" => system::fresh(quick).await,
             "traffic" => system::traffic(quick).await,
             "adds" => system::adds(quick).await,
@@ -80,7 +82,10 @@ pub(super) fn run(name: &str, file: Option<&str>, flags: Flags) -> Option<Result
             "far" => system::far(quick).await,
             #[cfg(feature = "sim")]
             "simulated" => system::simulated(quick).await,
+            #[cfg(feature = "sim")]
+            "many" => system::many(quick),
             "fanout" => system::fan_out(quick).await,
+            "crowd" => system::crowd(quick).await,
             _ => return None,
         })
     })?;

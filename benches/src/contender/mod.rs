@@ -11,7 +11,7 @@ mod string_map;
 pub use crdts_by_hand::CrdtsByHand;
 pub use crdts_map::CrdtsMap;
 pub use dense::Dense;
-pub use ours::{Ours, OursNode};
+pub use ours::{Ours, OursNode, OursWindows};
 pub use string_map::StringMap;
 
 use counter_core::Amounts;

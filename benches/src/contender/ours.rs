@@ -1,6 +1,8 @@
-//! counter-core: a map for W2 and W4, and a replica for W1 and W3.
+//! counter-core: a map for W2 and W4, and a replica for W1 and W3 and for windows.
 
-use counter_core::{Amounts, CounterHandle, CounterMap, Delta, Replica, ReplicaId, VersionVector};
+use counter_core::{
+    Amounts, CounterHandle, CounterMap, Delta, Replica, ReplicaId, VersionVector, WindowWidth,
+};
 
 use super::Contender;
 use crate::work::{Adder, Changer};
@@ -68,6 +70,21 @@ impl OursNode {
         Self { replica: Replica::new(writer_id(writer), "ord").expect("a short name") }
     }
 
+    /// A replica that was used before.
+    pub fn of(replica: Replica) -> Self {
+        Self { replica }
+    }
+
+    /// The replica alone.
+    pub fn into_replica(self) -> Replica {
+        self.replica
+    }
+
+    /// Its state.
+    pub fn map(&self) -> &CounterMap {
+        self.replica.map()
+    }
+
     /// The handle of one counter.
     pub fn counter(&mut self, counter: &str) -> CounterHandle {
         self.replica.counter(counter).expect("fewer keys than its bound")
@@ -116,5 +133,42 @@ impl Changer for OursNode {
         self.replica
             .join_delta(other.replica.map().delta_since(&VersionVector::new()))
             .expect("within its bounds");
+    }
+}
+
+/// A window of a minute in ten buckets.
+const MINUTE: WindowWidth = WindowWidth::new(6_000, 10).expect("a width");
+/// Some moment, in milliseconds since the start of 1970.
+const NOW_MS: u64 = 1_790_000_000_000;
+
+/// A replica of counter-core whose adds go to windows of a minute, all within one bucket.
+#[derive(Debug)]
+pub struct OursWindows {
+    replica: Replica,
+}
+
+impl OursWindows {
+    /// A replica of its own region.
+    pub fn new(writer: usize) -> Self {
+        Self { replica: OursNode::new(writer).into_replica() }
+    }
+
+    /// Its state.
+    pub fn map(&self) -> &CounterMap {
+        self.replica.map()
+    }
+}
+
+impl Adder for OursWindows {
+    fn add_one(&mut self, counter: &str) {
+        self.replica.add_to_window(counter, MINUTE, 1, NOW_MS).expect("far from full");
+    }
+
+    fn finish(&mut self) {
+        self.replica.flush();
+    }
+
+    fn value(&self, counter: &str) -> i128 {
+        self.replica.window_total(counter, MINUTE, NOW_MS)
     }
 }

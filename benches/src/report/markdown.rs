@@ -8,10 +8,10 @@ use std::fmt::Write;
 use super::Report;
 use super::sentences::sentences;
 use crate::row::{Figure, Row, Unit};
-use crate::table::{amount, need, times, verdict};
+use crate::table::{amount, need, p99, times, verdict};
 
 /// The rows of the long table, in docs/performance.md.
-const TABLE: [&str; 28] = [
+const TABLE: [&str; 43] = [
     "w1.name",
     "w1.handle",
     "system.round_trip",
@@ -25,20 +25,35 @@ const TABLE: [&str; 28] = [
     "w2.heap.100000",
     "w3.apply",
     "w4.sum.100000",
+    "windows.add",
+    "windows.heap",
+    "past.resets.join",
+    "past.removals.join",
     "system.visible.p50",
     "system.visible.p99",
+    "far.visible",
+    "sim.many.p99",
     "sim.loss.p99",
     "sim.partition.p99",
     "system.fresh.32",
     "system.fresh.100000",
+    "far.fresh.static.200",
     "system.recovery.100000",
     "system.adds.http",
     "system.adds.socket",
+    "system.adds.http_batches",
+    "system.adds.socket_batches",
     "system.durable.1",
     "system.durable.64",
+    "system.load.rate",
+    "system.load.p99.9",
     "system.fan_out.p50",
+    "system.crowd.p50",
     "system.idle_clients",
     "system.million.bytes",
+    "system.million.join",
+    "system.million.start",
+    "system.million.checkpoint.p99.9",
     "system.idle.wire",
 ];
 
@@ -66,10 +81,14 @@ fn line(out: &mut String, row: &Row) {
         if ours.spread > 0.0 { format!(" ±{:.0} %", ours.spread * 100.0) } else { String::new() };
     let required = format!("{} {}", need(row), verdict(row));
     let value = amount(ours.value, row.unit);
+    let p99 = match p99(ours, row.unit) {
+        p99 if p99.is_empty() => p99,
+        p99 => format!(", p99 {p99}"),
+    };
     // Writing into a string cannot fail.
     let _written = writeln!(
         out,
-        "| {} | **{value}**{spread} | {} | {} | {} |",
+        "| {} | **{value}**{spread}{p99} | {} | {} | {} |",
         row.work,
         figures(false),
         figures(true),

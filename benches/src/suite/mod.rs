@@ -7,7 +7,7 @@ mod others;
 pub mod system;
 
 pub use joins::{joins, joins_by_writers};
-pub use others::{adds, changes_and_reads, threads};
+pub use others::{adds, changes_and_reads, pasts, threads, windows};
 
 use crate::row::Row;
 
@@ -34,7 +34,7 @@ impl Effort {
 }
 
 /// The number of times that [`core()`] reports its progress.
-pub const CORE_PARTS: usize = 7;
+pub const CORE_PARTS: usize = 9;
 
 /// Runs all in-process workloads. Calls `progress` with the name of each part.
 pub fn core(effort: Effort, mut progress: impl FnMut(&str)) -> Vec<Row> {
@@ -49,6 +49,8 @@ pub fn core(effort: Effort, mut progress: impl FnMut(&str)) -> Vec<Row> {
     }
     part("W2 joins by writers", &|| joins_by_writers(effort));
     part("W3 changes, W4 reads", &|| changes_and_reads(effort));
+    part("windows", &|| windows(effort));
+    part("after 100,000 resets and removals", &|| pasts(effort));
     part("threads", &|| threads(effort));
     rows
 }

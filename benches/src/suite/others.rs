@@ -1,16 +1,18 @@
-//! W1, W3, W4 and the threads as rows.
+//! W1, W3, W4, windows, replicas with a past, and the threads as rows.
 
 use std::cell::RefCell;
 
 use super::Effort;
-use crate::contender::{Contender, CrdtsByHand, CrdtsMap, Dense, Ours, OursNode, StringMap};
+use crate::contender::{
+    Contender, CrdtsByHand, CrdtsMap, Dense, Ours, OursNode, OursWindows, StringMap,
+};
 use crate::row::{Need, Row, Unit};
 use crate::sample::{Sample, Series, Turn, interleave, interleave_pinned};
 use crate::shape::{Shape, Values};
 use crate::work::{
-    ChangeRounds, Changer, Join, Threads, add_bare_atomic, add_by_handle,
-    add_by_handle_of_another_thread, add_by_name, add_known_slot, changes, heap_of_adds,
-    sum_of_all, threads_bare, threads_ours, total_of_one,
+    AfterPast, ChangeRounds, Changer, Join, Past, Threads, add_bare_atomic, add_by_handle,
+    add_by_handle_of_another_thread, add_by_name, add_known_slot, add_to_each, changes,
+    heap_of_adds, sum_of_all, threads_bare, threads_ours, total_of_one,
 };
 
 const ATOMIC: &str = "bound: bare fetch_add";
@@ -154,6 +156,78 @@ fn reads(effort: Effort, regions: usize) -> Vec<Row> {
         all.needs(Need::Better(20.0, CrdtsMap::NAME.into()), "the bound"),
         total.needs(Need::AtMost(1000.0), "O(1)"),
     ]
+}
+
+/// Windows, compared with plain counters.
+pub fn windows(effort: Effort) -> Vec<Row> {
+    const COUNTERS: usize = 100_000;
+    const PLAIN: &str = "a plain counter";
+    let adds = effort.adds;
+    let times = interleave_pinned(
+        effort.rounds * 2,
+        vec![
+            turn(Ours::NAME, move || add_by_name(adds, &mut OursWindows::new(0))),
+            turn(PLAIN, move || add_by_name(adds, &mut OursNode::new(0))),
+        ],
+    );
+    let (windows, heap) = add_to_each(COUNTERS, || OursWindows::new(0));
+    let (plain, plain_heap) = add_to_each(COUNTERS, || OursNode::new(0));
+    let each = |bytes: usize| bytes as f64 / COUNTERS as f64;
+    let (bytes, plain_bytes) =
+        (each(windows.map().encode().len()), each(plain.map().encode().len()));
+    let row = |id: &str, work: &str, ours: f64, plain: f64| {
+        Row::exact(id, work, Unit::Bytes, &[(Ours::NAME, ours), (PLAIN, plain)])
+    };
+    vec![
+        Row::times("windows.add", "add to a window, which counts the last minute", &times)
+            .needs(Need::Within(3.0, PLAIN.into()), ""),
+        row("windows.heap", "heap of a window with one bucket, among 100,000", heap, plain_heap)
+            .needs(Need::Within(1.3, PLAIN.into()), ""),
+        row("windows.bytes", "bytes of a window with one bucket, encoded", bytes, plain_bytes),
+    ]
+}
+
+/// Replicas after 100,000 resets and after 100,000 removals, compared with fresh ones.
+pub fn pasts(effort: Effort) -> Vec<Row> {
+    const PAST: usize = 100_000;
+    const FRESH: &str = "fresh replicas";
+    const PASTS: [(&str, Past); 2] =
+        [("resets", Past::Resets(PAST)), ("removals", Past::Removals(PAST))];
+    let mut rows = Vec::new();
+    for (name, past) in PASTS {
+        let (mut aged, mut fresh) = (AfterPast::new(past), AfterPast::new(Past::Fresh));
+        let title = |work: &str| format!("{work}, after 100,000 {name}");
+        let size = |what: &str, title: String, ours: f64, fresh: f64| {
+            let figures = [(Ours::NAME, ours), (FRESH, fresh)];
+            Row::exact(format!("past.{name}.{what}"), title, Unit::Bytes, &figures)
+        };
+        let (bytes, fresh_bytes) = (aged.bytes as f64, fresh.bytes as f64);
+        let (heap, fresh_heap) = (aged.heap as f64, fresh.heap as f64);
+        let sizes = [
+            size("bytes", title("bytes of 1,000 counters"), bytes, fresh_bytes)
+                .needs(Need::Within(1.3, FRESH.into()), "as fresh ones"),
+            // Tables that grew while there were traces keep their room.
+            size("heap", title("heap of 2 replicas of 1,000 counters"), heap, fresh_heap),
+        ];
+        let turns: Vec<(&str, Halves<'_>)> =
+            vec![(Ours::NAME, Box::new(|| aged.round())), (FRESH, Box::new(|| fresh.round()))];
+        let (produce, apply) = halves(effort.rounds * 2, turns);
+        let join = interleave(
+            effort.rounds * 2,
+            vec![turn(Ours::NAME, || aged.join()), turn(FRESH, || fresh.join())],
+        );
+        let works = [
+            ("produce", "produce one change", produce),
+            ("apply", "apply one change", apply),
+            ("join", "join of 1,000 counters", join),
+        ];
+        rows.extend(works.map(|(work, text, series)| {
+            Row::times(format!("past.{name}.{work}"), title(text), &series)
+                .needs(Need::Within(1.3, FRESH.into()), "as fresh ones")
+        }));
+        rows.extend(sizes);
+    }
+    rows
 }
 
 /// 64 threads, compared with one thread that does the same alone.

@@ -92,12 +92,12 @@ impl ClickWatch {
         }
     }
 
-    /// Waits at most 2 s until no client gets frames any more. Each client that arrives is
+    /// Waits at most 10 s until no client gets frames any more. Each client that arrives is
     /// announced to all others.
     async fn until_quiet(&self) {
         const CHECK_EVERY: Duration = Duration::from_millis(100);
         let mut seen = 0;
-        for _ in 0..20 {
+        for _ in 0..100 {
             tokio::time::sleep(CHECK_EVERY).await;
             match self.frames.load(Ordering::Relaxed) {
                 frames if frames == seen => return,
@@ -137,11 +137,10 @@ pub async fn fan_out(
     let watch = ClickWatch::new(clients);
     let mut followers = JoinSet::new();
     for client in 0..clients {
-        followers.spawn(follow(
-            Socket::open(server.http, "clicks").await?,
-            Arc::clone(&watch),
-            client,
-        ));
+        // Each address of the loopback network has its own ports.
+        let from = [127, 0, 0, 2 + (client / 5_000) as u8];
+        let socket = Socket::open_from(from, server.http, "clicks", None).await?;
+        followers.spawn(follow(socket, Arc::clone(&watch), client));
     }
     let mut clicker = Socket::open(server.http, "clicks").await?;
     watch.until_quiet().await;

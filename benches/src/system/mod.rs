@@ -10,6 +10,7 @@ mod apart;
 #[path = "../../../counter-web/tests/support/distance.rs"]
 mod distance;
 mod durable;
+mod durable_cluster;
 mod fan_out;
 mod far;
 mod fresh;
@@ -17,6 +18,7 @@ mod harness;
 mod hosts;
 mod latency;
 mod million;
+mod million_on_disk;
 #[allow(dead_code)]
 #[path = "../../../counter-net/tests/cluster/name_server.rs"]
 mod name_server;
@@ -26,8 +28,11 @@ mod redis;
 mod simulated;
 mod traffic;
 
-pub use add_rate::{AddRates, CLIENTS, WINDOW, add_rates};
+pub use add_rate::{
+    AddRates, BATCH, BATCH_CLIENTS, BATCH_COUNTERS, CLIENTS, Rates, WINDOW, add_rates,
+};
 pub use durable::{DurableRates, durable};
+pub use durable_cluster::{DurableLoad, LOAD_BATCH, LOAD_SOCKETS, durable_load};
 pub use fan_out::{Crowd, FanOut, Server, crowd, fan_out};
 pub use far::{Far, FarOutcome, ROUND_TRIP, Times, far, far_inside};
 pub use fresh::fresh;
@@ -36,10 +41,14 @@ pub use harness::raw_server::raw_write_loop;
 pub use hosts::{Hosts, LOSS, OUTAGE, hosts, hosts_inside};
 pub use latency::latency;
 pub use million::{Million, million, million_inside};
+pub use million_on_disk::{COMMITTERS, MillionOnDisk, million_on_disk};
 pub use recovery::recovery;
-pub use redis::{Redis, Trip};
+pub use redis::{Redis, RedisLoad, Trip};
 #[cfg(feature = "sim")]
-pub use simulated::{Size, clicks_under_loss, cluster_of, healed_partitions};
+pub use simulated::{
+    MANY, MANY_LATENCY, MANY_LOSS, Size, clicks_at_many, clicks_under_loss, cluster_of,
+    healed_partitions,
+};
 pub use traffic::{click_bytes, idle};
 
 use std::fmt;

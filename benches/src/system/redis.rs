@@ -90,27 +90,47 @@ impl Redis {
         Ok(Trip::new(UnixStream::connect(self.scratch.path().join("redis.sock"))?))
     }
 
-    /// `INCR`s a second over many TCP connections, each with `window` of them in flight.
+    /// `INCR`s a second over TCP, and the time of each answer.
     ///
     /// # Errors
-    /// A connection that breaks, or a counter whose value differs from the answers.
-    pub async fn rate(&self, connections: usize, window: usize, time: Duration) -> Measured<f64> {
-        let key = format!("rate{connections}x{window}");
-        let before = self.trip_by_tcp()?.value(&key)?;
+    /// A connection that breaks, or counters whose values differ from the answers.
+    pub async fn rate(&self, load: RedisLoad, time: Duration) -> Measured<(f64, Vec<Duration>)> {
+        let RedisLoad { connections, window, keys } = load;
+        let keys: Vec<String> = (0..keys).map(|key| format!("rate{window}-{key}")).collect();
+        let before = self.sum(&keys)?;
         let (start, until) = (Instant::now(), Instant::now() + time);
+        let commands: String =
+            keys.iter().cycle().take(window).map(|key| command("INCR", key)).collect();
         let clients: Vec<_> = (0..connections)
-            .map(|_| tokio::spawn(incr(self.address, key.clone(), window, until)))
+            .map(|_| tokio::spawn(incr(self.address, commands.clone(), window, until)))
             .collect();
-        let mut adds = 0;
+        let mut answers = Vec::new();
         for client in clients {
-            adds += client.await.map_err(|error| MeasureFailure(error.to_string()))??;
+            answers.extend(client.await.map_err(|error| MeasureFailure(error.to_string()))??);
         }
-        let taken = start.elapsed();
-        match self.trip_by_tcp()?.value(&key)? - before {
-            held if held == adds as i64 => Ok(adds as f64 / taken.as_secs_f64()),
+        let (taken, adds) = (start.elapsed(), answers.len() * window);
+        match self.sum(&keys)? - before {
+            held if held == adds as i64 => Ok((adds as f64 / taken.as_secs_f64(), answers)),
             held => Err(MeasureFailure(format!("wrong: {adds} INCRs came to {held}"))),
         }
     }
+
+    /// The sum of these keys, which are made if missing.
+    fn sum(&self, keys: &[String]) -> Measured<i64> {
+        let mut trip = self.trip_by_tcp()?;
+        keys.iter().map(|key| trip.value(key)).sum()
+    }
+}
+
+/// A load of `INCR`s.
+#[derive(Clone, Copy, Debug)]
+pub struct RedisLoad {
+    /// Connections at once.
+    pub connections: usize,
+    /// Commands that each has in flight.
+    pub window: usize,
+    /// The keys that they go to in turn.
+    pub keys: usize,
 }
 
 impl Drop for Redis {
@@ -125,12 +145,19 @@ fn command(word: &str, key: &str) -> String {
     format!("*2\r\n${}\r\n{word}\r\n${}\r\n{key}\r\n", word.len(), key.len())
 }
 
-async fn incr(address: SocketAddr, key: String, window: usize, until: Instant) -> Measured<u64> {
+/// Sends the commands over and over, and waits for all answers each time. Returns how long each
+/// time took.
+async fn incr(
+    address: SocketAddr,
+    commands: String,
+    window: usize,
+    until: Instant,
+) -> Measured<Vec<Duration>> {
     let mut stream = tokio::net::TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    let (commands, mut answers, mut adds) =
-        (command("INCR", &key).repeat(window), Vec::with_capacity(1 << 14), 0);
+    let (mut answers, mut times) = (Vec::with_capacity(1 << 14), Vec::new());
     while Instant::now() < until {
+        let sent = Instant::now();
         stream.write_all(commands.as_bytes()).await?;
         answers.clear();
         let mut lines = 0;
@@ -141,6 +168,7 @@ async fn incr(address: SocketAddr, key: String, window: usize, until: Instant) -
             }
             lines += answers[from..].iter().filter(|byte| **byte == b'\n').count();
         }
+        times.push(sent.elapsed());
         if answers
             .split(|byte| *byte == b'\n')
             .any(|line| line.first().is_some_and(|kind| *kind != b':'))
@@ -150,9 +178,8 @@ async fn incr(address: SocketAddr, key: String, window: usize, until: Instant) -
                 String::from_utf8_lossy(&answers)
             )));
         }
-        adds += window as u64;
     }
-    Ok(adds)
+    Ok(times)
 }
 
 /// A blocking client with one command in flight.

@@ -10,11 +10,14 @@ use super::{MeasureFailure, Measured, Quantiles};
 /// The longest virtual time until a cluster must agree.
 const AGREED_WITHIN: Duration = Duration::from_secs(120);
 
+/// How long a cluster rests after it has formed. After that it only sends what an idle one does.
+const REST: Duration = Duration::from_secs(40);
+
 /// The costs of a cluster of one size.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Size {
     /// From an add at one node until the last node has it.
-    pub click: Duration,
+    pub clicks: Quantiles,
     /// Payload bytes of such a click, for each node.
     pub click_bytes: f64,
     /// Payload bytes a second of each idle node.
@@ -27,9 +30,9 @@ fn failure(failure: Failure) -> MeasureFailure {
     MeasureFailure(format!("wrong: {failure:?}"))
 }
 
-/// A cluster of `nodes` nodes in up to 32 regions, once all have met and agree.
-fn formed(nodes: usize, seed: u64) -> Measured<Sim> {
-    let mut sim = Sim::new(SimConfig { seed, link: Link::wide(), ..SimConfig::default() });
+/// A cluster of `nodes` nodes in up to 32 regions, once all have met and agree, and have rested.
+fn formed(nodes: usize, seed: u64, link: Link, rest: Duration) -> Measured<Sim> {
+    let mut sim = Sim::new(SimConfig { seed, link, ..SimConfig::default() });
     (0..nodes).for_each(|at| {
         sim.start(&format!("r{:02}", at % 32));
     });
@@ -41,30 +44,29 @@ fn formed(nodes: usize, seed: u64) -> Measured<Sim> {
     // Every node adds once, so that every digest is full.
     (0..nodes).for_each(|node| sim.add(node, "clicks", 1));
     sim.run_until_converged(AGREED_WITHIN).map_err(failure)?;
-    sim.run_for(Duration::from_secs(40));
+    sim.run_for(rest);
     Ok(sim)
 }
 
-/// Measures a cluster of `nodes` nodes. The click figures are means of `clicks` clicks.
+/// Measures a cluster of `nodes` nodes. The bytes of a click are the mean of `clicks` clicks.
 ///
 /// # Errors
 /// A cluster that does not agree within two minutes of its time, or a total that differs from plain
 /// integers.
-pub fn cluster_of(nodes: usize, clicks: u32) -> Measured<Size> {
-    const REST: Duration = Duration::from_secs(30);
-    let mut sim = formed(nodes, 11)?;
+pub fn cluster_of(nodes: usize, clicks: usize) -> Measured<Size> {
+    const IDLE: Duration = Duration::from_secs(30);
+    let mut sim = formed(nodes, 11, Link::wide(), REST)?;
     let each = |bytes: u64| bytes as f64 / nodes as f64;
     let before = sim.cost();
-    sim.run_for(REST);
-    let idle_bytes = each(sim.cost().since(&before).bytes()) / REST.as_secs_f64();
-    let (before, mut took) = (sim.cost(), Duration::ZERO);
-    for click in 0..clicks as usize {
+    sim.run_for(IDLE);
+    let idle_bytes = each(sim.cost().since(&before).bytes()) / IDLE.as_secs_f64();
+    let (before, mut took) = (sim.cost(), Vec::new());
+    for click in 0..clicks {
         sim.add(click % nodes, "clicks", 1);
-        took += sim.run_until_converged(AGREED_WITHIN).map_err(failure)?;
+        took.push(sim.run_until_converged(AGREED_WITHIN).map_err(failure)?);
     }
-    let idle_meanwhile = idle_bytes * took.as_secs_f64();
-    let click_bytes =
-        (each(sim.cost().since(&before).bytes()) - idle_meanwhile) / f64::from(clicks);
+    let idle_meanwhile = idle_bytes * took.iter().sum::<Duration>().as_secs_f64();
+    let click_bytes = (each(sim.cost().since(&before).bytes()) - idle_meanwhile) / clicks as f64;
     let fresh = sim.start("new");
     sim.connect_all();
     let fresh = sim
@@ -72,7 +74,7 @@ pub fn cluster_of(nodes: usize, clicks: u32) -> Measured<Size> {
             sim.machine(fresh).is_some_and(|machine| machine.is_synced())
         })
         .map_err(failure)?;
-    Ok(Size { click: took / clicks, click_bytes, idle_bytes, fresh })
+    Ok(Size { clicks: Quantiles::new(took), click_bytes, idle_bytes, fresh })
 }
 
 /// The times of `clicks` single clicks until all of ten nodes have them, on lossy links: this share
@@ -81,7 +83,7 @@ pub fn cluster_of(nodes: usize, clicks: u32) -> Measured<Size> {
 /// # Errors
 /// As [`cluster_of`].
 pub fn clicks_under_loss(share: f64, clicks: usize) -> Measured<Quantiles> {
-    let mut sim = formed(10, 12)?;
+    let mut sim = formed(10, 12, Link::wide(), REST)?;
     sim.set_links(Link::lossy(share));
     let mut times = Vec::with_capacity(clicks);
     for click in 0..clicks {
@@ -89,6 +91,34 @@ pub fn clicks_under_loss(share: f64, clicks: usize) -> Measured<Quantiles> {
         times.push(sim.run_until_converged(AGREED_WITHIN).map_err(failure)?);
         sim.run_for(Duration::from_millis(137));
     }
+    Ok(Quantiles::new(times))
+}
+
+/// The nodes of the largest cluster.
+pub const MANY: usize = 800;
+/// The time of each message in the largest cluster.
+pub const MANY_LATENCY: Duration = Duration::from_millis(80);
+/// The share of gossip and of requests that the largest cluster loses.
+pub const MANY_LOSS: f64 = 0.05;
+
+/// The times of `clicks` single clicks, each at another node, until all of [`MANY`] nodes have
+/// them. Each message takes [`MANY_LATENCY`], or is lost. Nothing is lost while the cluster forms,
+/// which would only take longer.
+///
+/// # Errors
+/// As [`cluster_of`].
+pub fn clicks_at_many(clicks: usize) -> Measured<Quantiles> {
+    let link = Link::apart(2 * MANY_LATENCY);
+    let mut sim = formed(MANY, 13, link.clone(), Duration::ZERO)?;
+    sim.set_links(Link { gossip_loss: MANY_LOSS, request_loss: MANY_LOSS, ..link });
+    let mut times = Vec::with_capacity(clicks);
+    for click in 0..clicks {
+        // A step that meets every node before it meets one twice.
+        sim.add(click * 7 % MANY, "clicks", 1);
+        times.push(sim.run_until(AGREED_WITHIN, Sim::is_converged).map_err(failure)?);
+    }
+    // Comparing all nodes with plain integers takes longer than a click, so it is done once.
+    sim.check().map_err(failure)?;
     Ok(Quantiles::new(times))
 }
 
@@ -100,7 +130,7 @@ pub fn clicks_under_loss(share: f64, clicks: usize) -> Measured<Quantiles> {
 pub fn healed_partitions(runs: u64) -> Measured<Quantiles> {
     let mut times = Vec::new();
     for seed in 0..runs {
-        let mut sim = formed(10, 100 + seed)?;
+        let mut sim = formed(10, 100 + seed, Link::wide(), REST)?;
         sim.cut(&[0, 1, 2, 3, 4], &[5, 6, 7, 8, 9]);
         for _ in 0..60 {
             (0..10).for_each(|node| sim.add(node, "clicks", 1));

@@ -127,3 +127,19 @@ pub fn heap_of_adds<A: Adder>(adds: usize, make: impl FnOnce() -> A) -> u64 {
     drop(kept);
     counted.bytes_current.max(0) as u64
 }
+
+/// Adds 1 to each of `counters` counters. Returns the adder, and the heap that each counter takes,
+/// in bytes.
+pub fn add_to_each<A: Adder>(counters: usize, make: impl FnOnce() -> A) -> (A, f64) {
+    let names = Shape::new(Values::Formula, counters, 1).names;
+    let mut kept = None;
+    let counted = allocation_counter::measure(|| {
+        let mut adder = make();
+        names.iter().for_each(|name| adder.add_one(name));
+        adder.finish();
+        kept = Some(adder);
+    });
+    let adder = kept.expect("it was just made");
+    assert!(names.iter().all(|name| adder.value(name) == 1), "each has its add");
+    (adder, counted.bytes_current.max(0) as f64 / counters as f64)
+}

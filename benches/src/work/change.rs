@@ -66,6 +66,16 @@ impl<C: Changer> ChangeRounds<C> {
         (sample(produce), sample(apply))
     }
 
+    /// The replica that makes the changes.
+    pub fn sender(&self) -> &C {
+        &self.sender
+    }
+
+    /// The replica that takes them.
+    pub fn receiver(&self) -> &C {
+        &self.receiver
+    }
+
     fn right(&self) -> bool {
         let changed =
             (0..self.each_round).step_by(97).map(|at| &self.names[at * STEP % self.names.len()]);

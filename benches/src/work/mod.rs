@@ -4,15 +4,17 @@
 mod add;
 mod change;
 mod join;
+mod past;
 mod read;
 mod threads;
 
 pub use add::{
     Adder, add_bare_atomic, add_by_handle, add_by_handle_of_another_thread, add_by_name,
-    add_known_slot, heap_of_adds,
+    add_known_slot, add_to_each, heap_of_adds,
 };
 pub use change::{CHANGES, ChangeRounds, Changer, changes, changes_of};
 pub use join::{Join, heap_of};
+pub use past::{AfterPast, Past};
 pub use read::{sum_of_all, total_of_one};
 pub use threads::{Threads, threads_bare, threads_ours};
 

@@ -148,7 +148,7 @@ impl Running {
                 asked.map(|(to, id)| line(&to, "response", id, &payload)).into_iter().collect()
             }
             // In a full mesh nobody passes gossip on, and Maelstrom's nodes blame nobody.
-            Output::Verdict { .. }
+            Output::Validated { .. }
             | Output::Notify(_)
             | Output::Penalise { .. }
             | Output::Dial { .. } => Vec::new(),

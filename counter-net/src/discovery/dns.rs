@@ -9,7 +9,7 @@ use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
 use super::report::{AddressSender, DiscoveryOutcome};
-use crate::network::resolve::{RecordFamily, Resolved, Resolver};
+use crate::network::resolve::{Lookup, RecordFamily, Resolver};
 
 /// Time between two queries while the node has no peer. A new node has to find the others soon.
 const POLL_ALONE: Duration = Duration::from_millis(500);
@@ -57,11 +57,11 @@ pub(super) async fn poll(question: Question, is_alone: impl Fn() -> bool, sender
 impl Question {
     async fn ask(&self) -> DiscoveryOutcome {
         match self.resolver.ask(&self.name, RecordFamily::Both, ANSWER_MAX).await {
-            Resolved::Addresses(ips) => {
+            Lookup::Addresses(ips) => {
                 DiscoveryOutcome::Found(ips.into_iter().map(|ip| address(ip, self.port)).collect())
             }
-            Resolved::Nobody => DiscoveryOutcome::Nobody,
-            Resolved::Unsure(reason) => DiscoveryOutcome::Unsure(reason),
+            Lookup::Nobody => DiscoveryOutcome::Nobody,
+            Lookup::Unsure(reason) => DiscoveryOutcome::Unsure(reason),
         }
     }
 }

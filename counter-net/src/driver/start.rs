@@ -50,7 +50,7 @@ pub(crate) async fn start(config: NodeConfig) -> Result<(Arc<Shared>, JoinHandle
     let mut driver =
         Driver::new(Arc::clone(&shared), (swarm, names), &config, discovery_tasks, predecessors);
     early.into_iter().for_each(|event| driver.on_event(event));
-    let task = tokio::spawn(driver.run(DriverGuard(Arc::clone(&shared))));
+    let task = tokio::spawn(driver.run(DriverGuard::new(Arc::clone(&shared))));
     Ok((shared, task))
 }
 

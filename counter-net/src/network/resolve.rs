@@ -26,7 +26,7 @@ const REASON_CHARACTERS_MAX: usize = 160;
 
 /// The result of a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Resolved {
+pub(crate) enum Lookup {
     /// At least one address.
     Addresses(Vec<IpAddr>),
     /// The name servers answered: the name has no address.
@@ -74,20 +74,16 @@ impl Default for Resolver {
 
 impl Resolver {
     /// Looks up the addresses of `name` once. Returns within about `time`.
-    pub(crate) async fn ask(&self, name: &str, family: RecordFamily, time: Duration) -> Resolved {
+    pub(crate) async fn ask(&self, name: &str, family: RecordFamily, time: Duration) -> Lookup {
         if let Ok(ip) = name.parse::<IpAddr>() {
-            return if family.holds(&ip) {
-                Resolved::Addresses(vec![ip])
-            } else {
-                Resolved::Nobody
-            };
+            return if family.holds(&ip) { Lookup::Addresses(vec![ip]) } else { Lookup::Nobody };
         }
         let Ok(name) = Name::from_utf8(name) else {
-            return Resolved::Unsure("it is not a host name".to_owned());
+            return Lookup::Unsure("it is not a host name".to_owned());
         };
         let known = in_hosts_file(&name, family);
         if !known.is_empty() {
-            return Resolved::Addresses(known);
+            return Lookup::Addresses(known);
         }
         match self.config() {
             Ok((config, options)) => {
@@ -95,10 +91,10 @@ impl Resolver {
                     .await
                 {
                     Ok(answer) => answer,
-                    Err(_) => Resolved::Unsure(silence()),
+                    Err(_) => Lookup::Unsure(silence()),
                 }
             }
-            Err(reason) => Resolved::Unsure(bounded(&reason)),
+            Err(reason) => Lookup::Unsure(bounded(&reason)),
         }
     }
 
@@ -165,7 +161,7 @@ async fn ask_servers(
     config: ResolverConfig,
     mut options: ResolverOpts,
     time: Duration,
-) -> Resolved {
+) -> Lookup {
     let candidates = candidates(name, &config, options.ndots);
     // An answer for A counts even if the query for AAAA got none.
     options.timeout = time.mul_f64(0.8);
@@ -177,9 +173,9 @@ async fn ask_servers(
         .with_options(options);
     let resolver = match builder.build() {
         Ok(resolver) => resolver,
-        Err(error) => return Resolved::Unsure(bounded(&error.to_string())),
+        Err(error) => return Lookup::Unsure(bounded(&error.to_string())),
     };
-    let mut answer = Resolved::Nobody;
+    let mut answer = Lookup::Nobody;
     for candidate in candidates {
         let questions =
             family.records().iter().map(|kind| resolver.lookup(candidate.clone(), *kind));
@@ -188,12 +184,12 @@ async fn ask_servers(
             match outcome {
                 Ok(lookup) => found.extend(addresses(lookup.answers())),
                 Err(error) if error.is_no_records_found() => {}
-                Err(error) => answer = Resolved::Unsure(reason(&error)),
+                Err(error) => answer = Lookup::Unsure(reason(&error)),
             }
         }
         if !found.is_empty() {
             found.truncate(ADDRESSES_MAX);
-            return Resolved::Addresses(found);
+            return Lookup::Addresses(found);
         }
     }
     answer
@@ -280,15 +276,15 @@ mod tests {
         let ip: IpAddr = "192.0.2.7".parse().unwrap();
         assert_eq!(
             nowhere.ask("192.0.2.7", RecordFamily::Both, TIME).await,
-            Resolved::Addresses(vec![ip])
+            Lookup::Addresses(vec![ip])
         );
-        assert_eq!(nowhere.ask("192.0.2.7", RecordFamily::V6, TIME).await, Resolved::Nobody);
+        assert_eq!(nowhere.ask("192.0.2.7", RecordFamily::V6, TIME).await, Lookup::Nobody);
     }
 
     #[tokio::test]
     async fn without_resolv_conf_nobody_knows() {
         let nowhere = Resolver::File("/nonexistent/resolv.conf".into(), PORT);
-        let Resolved::Unsure(reason) = nowhere.ask("nodes.test", RecordFamily::Both, TIME).await
+        let Lookup::Unsure(reason) = nowhere.ask("nodes.test", RecordFamily::Both, TIME).await
         else {
             panic!("it knows")
         };
@@ -303,29 +299,29 @@ mod tests {
             server.set(mode);
             resolver.ask("nodes.test", RecordFamily::Both, TIME / 10).await
         };
-        assert_eq!(ask(Mode::Records).await, Resolved::Nobody, "no records");
-        assert_eq!(ask(Mode::NxDomain).await, Resolved::Nobody);
+        assert_eq!(ask(Mode::Records).await, Lookup::Nobody, "no records");
+        assert_eq!(ask(Mode::NxDomain).await, Lookup::Nobody);
         for (mode, word) in [
             (Mode::ServFail, "SERVFAIL"),
             (Mode::Refused, "REFUSED"),
             (Mode::Silent, "no name server answered"),
         ] {
-            let Resolved::Unsure(reason) = ask(mode).await else { panic!("{mode:?} is an answer") };
+            let Lookup::Unsure(reason) = ask(mode).await else { panic!("{mode:?} is an answer") };
             assert!(reason.contains(word), "{mode:?}: {reason}");
         }
         let (four, six): (IpAddr, IpAddr) =
             ("192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap());
         server.show(four);
         server.show(six);
-        assert_eq!(ask(Mode::Records).await, Resolved::Addresses(vec![four, six]));
+        assert_eq!(ask(Mode::Records).await, Lookup::Addresses(vec![four, six]));
         assert_eq!(
             resolver.ask("nodes.test", RecordFamily::V6, TIME).await,
-            Resolved::Addresses(vec![six])
+            Lookup::Addresses(vec![six])
         );
-        assert_eq!(ask(Mode::ServFailForV6).await, Resolved::Addresses(vec![four]));
+        assert_eq!(ask(Mode::ServFailForV6).await, Lookup::Addresses(vec![four]));
         server.hide(four);
         assert!(
-            matches!(ask(Mode::ServFailForV6).await, Resolved::Unsure(_)),
+            matches!(ask(Mode::ServFailForV6).await, Lookup::Unsure(_)),
             "there may be one of the other kind"
         );
     }
@@ -337,7 +333,7 @@ mod tests {
         let answer =
             Resolver::Server(server.address).ask("nodes.test", RecordFamily::V4, TIME).await;
         assert!(
-            matches!(answer, Resolved::Unsure(_)) && server.questions() == 1,
+            matches!(answer, Lookup::Unsure(_)) && server.questions() == 1,
             "{answer:?}, {}",
             server.questions()
         );
@@ -356,18 +352,18 @@ mod tests {
             std::env::temp_dir().join(format!("counter-net-resolv-{:016x}", fastrand::u64(..)));
         let resolver = Resolver::File(file.clone(), port);
         assert!(
-            matches!(resolver.ask("nodes.test", RecordFamily::V4, TIME).await, Resolved::Unsure(_)),
+            matches!(resolver.ask("nodes.test", RecordFamily::V4, TIME).await, Lookup::Unsure(_)),
             "there is no file"
         );
         std::fs::write(&file, "nameserver 127.0.0.1\n").unwrap();
         assert_eq!(
             resolver.ask("nodes.test", RecordFamily::V4, TIME).await,
-            Resolved::Addresses(vec![old])
+            Lookup::Addresses(vec![old])
         );
         std::fs::write(&file, "search svc.test\nnameserver 127.0.0.2\n").unwrap();
         assert_eq!(
             resolver.ask("nodes.test", RecordFamily::V4, TIME).await,
-            Resolved::Addresses(vec![new])
+            Lookup::Addresses(vec![new])
         );
         std::fs::remove_file(file).unwrap();
     }

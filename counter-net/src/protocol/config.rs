@@ -34,9 +34,11 @@ pub struct ProtocolConfig {
     /// Time between two rounds of anti-entropy with one random peer, varied by 20 %. 1 s. Less
     /// repairs lost gossip sooner and costs about 300 bytes a round where nothing differs.
     pub anti_entropy_interval: Duration,
-    /// Time between two announcements of an unchanged node. 30 s. Less costs a message to all.
+    /// Time between two announcements of an unchanged node. 30 s, and longer in proportion in a
+    /// cluster of more than 300 nodes. Less costs a message to all.
     pub heartbeat_interval: Duration,
-    /// How long an announcement stays valid. 90 s, three heartbeats. Must be above two heartbeats.
+    /// How long an announcement stays valid. 90 s, three heartbeats, and longer with them. Must be
+    /// above two heartbeats.
     pub announcement_ttl: Duration,
     /// The least time between two announcements of a changing node. 100 ms. Less shows viewers
     /// sooner and costs a message to all.

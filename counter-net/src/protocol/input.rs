@@ -54,8 +54,8 @@ impl Search {
 pub enum Input {
     /// The own replica has pending amounts, or a reset was written.
     LocalChange,
-    /// A gossip message arrived. Exactly one [`Output::Verdict`](crate::protocol::Output::Verdict)
-    /// with this token follows.
+    /// A gossip message arrived. Exactly one
+    /// [`Output::Validated`](crate::protocol::Output::Validated) with this token follows.
     Gossip {
         /// The driver's name for the message.
         token: u64,

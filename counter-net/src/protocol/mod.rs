@@ -46,7 +46,7 @@ pub use acks::{Copies, Waited};
 pub use config::{MESSAGE_BYTES_MAX, ProtocolConfig};
 pub use input::{Input, NodeId, Search};
 pub use membership::{Lag, Member, NotReady, Presence};
-pub use output::{Alarm, Notice, Output, Refusal, RenewalCause, RetireError, Verdict};
+pub use output::{Acceptance, Alarm, Notice, Output, Refusal, RenewalCause, RetireError};
 pub use replicator::Replicator;
 pub use stability::{Agreement, Stable};
 pub use stats::{Kind, Stats};

@@ -16,12 +16,12 @@ pub enum Output {
         /// At most `payload_bytes_max` long, and different from every payload before it.
         payload: Vec<u8>,
     },
-    /// The verdict on the gossip message with this token.
-    Verdict {
+    /// The gossip message with this token was validated.
+    Validated {
         /// The token of the [`Input::Gossip`](crate::protocol::Input::Gossip).
         token: u64,
         /// Whether to pass it on.
-        verdict: Verdict,
+        acceptance: Acceptance,
     },
     /// Send a request. Feed a `Response` or a `RequestFailed` with this id afterwards.
     Request {
@@ -64,7 +64,7 @@ pub enum Output {
 
 /// Decides whether the mesh passes a gossip message on.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum Acceptance {
     /// Pass it on.
     Accept,
     /// Do not pass it on. Nobody is to blame.

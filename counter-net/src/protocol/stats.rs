@@ -24,7 +24,7 @@ pub enum Kind {
     Tell,
     /// A question for the version of a writer that a peer holds, perhaps with cells, and its
     /// answer.
-    Hold,
+    Ack,
     /// Confirmations of states: targets by gossip, and bits in requests and answers.
     Confirm,
     /// A further part of a long digest, and its answer.
@@ -44,7 +44,7 @@ impl Kind {
         Kind::Ask,
         Kind::Pull,
         Kind::Tell,
-        Kind::Hold,
+        Kind::Ack,
         Kind::Confirm,
         Kind::Digest,
         Kind::Number,
@@ -60,7 +60,7 @@ impl Kind {
             Kind::Ask => "ask",
             Kind::Pull => "pull",
             Kind::Tell => "tell",
-            Kind::Hold => "hold",
+            Kind::Ack => "hold",
             Kind::Confirm => "confirm",
             Kind::Digest => "digest",
             Kind::Number => "number",
@@ -138,9 +138,9 @@ pub struct Stats {
     pub outputs: usize,
 }
 
-/// An event that [`Stats`] counts.
+/// Something that [`Stats`] counts.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(super) enum Event {
+pub(super) enum Counted {
     CellJoined,
     Conflict,
     Divergence,
@@ -174,28 +174,28 @@ pub(super) struct Sizes {
 }
 
 impl Stats {
-    pub(super) fn count(&mut self, event: Event, times: u64) {
+    pub(super) fn count(&mut self, event: Counted, times: u64) {
         let count = match event {
-            Event::CellJoined => &mut self.cells_joined,
-            Event::Conflict => &mut self.conflicts,
-            Event::Divergence => &mut self.divergences,
-            Event::EndedIgnored => &mut self.ended_ignored,
-            Event::Flush => &mut self.flushes,
-            Event::Gap => &mut self.gaps,
-            Event::GapDropped => &mut self.gaps_dropped,
-            Event::IncarnationFolded => &mut self.incarnations_folded,
-            Event::Page => &mut self.pages,
-            Event::Pull => &mut self.pulls,
-            Event::PullFailed => &mut self.pulls_failed,
-            Event::Refutation => &mut self.refutations,
-            Event::Renewal => &mut self.renewals,
-            Event::Repair => &mut self.repairs,
-            Event::RetirementByte => &mut self.retirement_bytes,
-            Event::RetirementStalled => &mut self.retirement_stalled,
-            Event::Round => &mut self.rounds,
-            Event::RoundEqual => &mut self.rounds_equal,
-            Event::Suspicion => &mut self.suspicions,
-            Event::Unpublished => &mut self.unpublished,
+            Counted::CellJoined => &mut self.cells_joined,
+            Counted::Conflict => &mut self.conflicts,
+            Counted::Divergence => &mut self.divergences,
+            Counted::EndedIgnored => &mut self.ended_ignored,
+            Counted::Flush => &mut self.flushes,
+            Counted::Gap => &mut self.gaps,
+            Counted::GapDropped => &mut self.gaps_dropped,
+            Counted::IncarnationFolded => &mut self.incarnations_folded,
+            Counted::Page => &mut self.pages,
+            Counted::Pull => &mut self.pulls,
+            Counted::PullFailed => &mut self.pulls_failed,
+            Counted::Refutation => &mut self.refutations,
+            Counted::Renewal => &mut self.renewals,
+            Counted::Repair => &mut self.repairs,
+            Counted::RetirementByte => &mut self.retirement_bytes,
+            Counted::RetirementStalled => &mut self.retirement_stalled,
+            Counted::Round => &mut self.rounds,
+            Counted::RoundEqual => &mut self.rounds_equal,
+            Counted::Suspicion => &mut self.suspicions,
+            Counted::Unpublished => &mut self.unpublished,
         };
         *count += times;
     }

@@ -15,6 +15,10 @@ use super::log::{About, Batch, Log};
 
 /// The wait after a failed write.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+/// The part of a commit's time that the next commit waits for the callers of that one to add again.
+const GATHER_PART: u32 = 4;
+/// The longest such wait, for disks that take long.
+const GATHER_MAX: Duration = Duration::from_millis(2);
 
 /// Resolves once everything added before it was drawn is committed.
 pub(crate) type Ticket = oneshot::Receiver<Result<(), NotDurable>>;
@@ -88,6 +92,9 @@ impl Figures {
 #[derive(Debug, Default)]
 struct CommitWaits {
     tickets: Vec<oneshot::Sender<Result<(), NotDurable>>>,
+    /// The number of tickets that wakes the thread. Out of reach while the thread works, because it
+    /// looks before it sleeps.
+    wake_at: usize,
     changed: bool,
     /// Changes of the node's own record, kept until a commit has written them.
     about: About,
@@ -101,18 +108,22 @@ impl Mailbox {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a wake-up, for at most `time` if given.
+    /// Waits for a wake-up or this many tickets, for at most `time` if given.
     fn wait<'a>(
         &'a self,
-        waiting: MutexGuard<'a, CommitWaits>,
+        mut waiting: MutexGuard<'a, CommitWaits>,
+        wake_at: usize,
         time: Option<Duration>,
     ) -> MutexGuard<'a, CommitWaits> {
-        match time {
+        waiting.wake_at = wake_at;
+        let mut waiting = match time {
             Some(time) => {
                 self.wake_up.wait_timeout(waiting, time).unwrap_or_else(PoisonError::into_inner).0
             }
             None => self.wake_up.wait(waiting).unwrap_or_else(PoisonError::into_inner),
-        }
+        };
+        waiting.wake_at = usize::MAX;
+        waiting
     }
 }
 
@@ -137,6 +148,8 @@ impl Commits {
             stored,
             commit_interval,
             last: None,
+            answered: 0,
+            gather: Duration::ZERO,
             checkpoint: None,
             weight,
         };
@@ -185,9 +198,12 @@ impl Commits {
             true => drop(reply.send(Err(NotDurable::Stopped))),
             false => waiting.tickets.push(reply),
         }
+        let wakes = waiting.tickets.len() >= waiting.wake_at;
         // Without the lock, or the thread would wake only to wait for it.
         drop(waiting);
-        self.0.mailbox.wake_up.notify_one();
+        if wakes {
+            self.0.mailbox.wake_up.notify_one();
+        }
         ticket
     }
 
@@ -239,7 +255,12 @@ struct Committer<S, L> {
     /// The versions that the log holds.
     stored: VersionVector,
     commit_interval: Duration,
+    /// The end of the last commit, its answers included.
     last: Option<Instant>,
+    /// The tickets that the last commit with tickets answered. As many are likely to come again.
+    answered: usize,
+    /// How long after the last commit the next one waits for as many tickets.
+    gather: Duration,
     checkpoint: Option<Checkpoint>,
     weight: Weight,
 }
@@ -260,12 +281,17 @@ impl<S: CommitSource, L: Log> Committer<S, L> {
         let _ending = CommitterGuard(Arc::clone(&self.mailbox));
         loop {
             let (tickets, stop) = self.next();
+            let start = Instant::now();
             let outcome = self.commit();
-            self.last = Some(Instant::now());
+            self.gather = (start.elapsed() / GATHER_PART).min(GATHER_MAX);
             self.note(outcome.as_ref().err());
             let answer = outcome.map_err(|error| NotDurable::Store(error.cause()));
+            if !tickets.is_empty() {
+                self.answered = tickets.len();
+            }
             // A waiting future may have been dropped.
             tickets.into_iter().for_each(|reply| drop(reply.send(answer.clone())));
+            self.last = Some(Instant::now());
             if stop {
                 return;
             }
@@ -274,21 +300,29 @@ impl<S: CommitSource, L: Log> Committer<S, L> {
 
     /// Waits for work, and takes the tickets *before* the state is read. So the state contains what
     /// they wait for.
+    ///
+    /// Callers that add again and again come back a moment after their answer. The first of them
+    /// waits that moment for the rest, or they would split into two halves that each wait for the
+    /// other's commit.
     fn next(&self) -> (Vec<oneshot::Sender<Result<(), NotDurable>>>, bool) {
         let mut waiting = self.mailbox.waiting();
         loop {
+            let mut wake_at = 1;
             let time = if self.mailbox.failing.load(Ordering::Relaxed) {
                 if waiting.stop { None } else { Some(self.until(RETRY_INTERVAL)) }
-            } else if waiting.stop || !waiting.tickets.is_empty() {
+            } else if waiting.stop {
                 None
+            } else if !waiting.tickets.is_empty() {
+                wake_at = self.answered;
+                (waiting.tickets.len() < wake_at).then(|| self.until(self.gather))
             } else if waiting.changed || self.checkpoint.is_some() || self.log.has_leftovers() {
                 Some(self.until(self.commit_interval))
             } else {
-                waiting = self.mailbox.wait(waiting, None);
+                waiting = self.mailbox.wait(waiting, wake_at, None);
                 continue;
             };
             match time.filter(|time| !time.is_zero()) {
-                Some(time) => waiting = self.mailbox.wait(waiting, Some(time)),
+                Some(time) => waiting = self.mailbox.wait(waiting, wake_at, Some(time)),
                 None => break,
             }
         }

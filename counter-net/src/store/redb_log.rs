@@ -86,9 +86,9 @@ impl RedbLog {
             GuardedFile::new(STORE, file.try_clone().map_err(failed)?).map_err(failed)?;
         let opened = open_checked(guarded)
             .map_err(|error| match error {
-                DatabaseError::DatabaseAlreadyOpen => Refusal::InUse,
+                DatabaseError::DatabaseAlreadyOpen => OpenFailure::InUse,
                 DatabaseError::Storage(error) => error.into(),
-                error => Refusal::Damaged(error.to_string()),
+                error => OpenFailure::Damaged(error.to_string()),
             })
             .and_then(|database| Self::load(database, &path));
         match opened {
@@ -100,17 +100,17 @@ impl RedbLog {
         }
     }
 
-    fn load(database: Database, path: &Path) -> Result<Opened, Refusal> {
+    fn load(database: Database, path: &Path) -> Result<Opened, OpenFailure> {
         let read = database.begin_read().map_err(|error| match error {
             TransactionError::Storage(error) => error.into(),
-            error => Refusal::Damaged(error.to_string()),
+            error => OpenFailure::Damaged(error.to_string()),
         })?;
         let (meta, pages, log) =
             (read.open_table(META)?, read.open_table(PAGES)?, read.open_table(LOG)?);
         match read_number(&meta, FORMAT_KEY)? {
-            Some(format) if format > FORMAT => return Err(Refusal::Newer(format)),
+            Some(format) if format > FORMAT => return Err(OpenFailure::Newer(format)),
             Some(_) => {}
-            None => return Err(Refusal::Foreign),
+            None => return Err(OpenFailure::Foreign),
         }
         let checkpoint = read_number(&meta, CHECKPOINT_KEY)?.unwrap_or(0);
         let (map, weight) = load_map(checkpoint, &pages, &log)?;
@@ -207,7 +207,7 @@ impl Log for RedbLog {
 
 /// Why a file is refused when it is opened.
 #[derive(Debug)]
-enum Refusal {
+enum OpenFailure {
     InUse,
     Foreign,
     Newer(u64),
@@ -216,7 +216,7 @@ enum Refusal {
     System(io::Error),
 }
 
-impl Refusal {
+impl OpenFailure {
     fn at(self, path: &Path) -> StoreError {
         let path = path.display().to_string();
         match self {
@@ -229,7 +229,7 @@ impl Refusal {
     }
 }
 
-impl From<StorageError> for Refusal {
+impl From<StorageError> for OpenFailure {
     fn from(error: StorageError) -> Self {
         match error {
             StorageError::Io(source) if source.raw_os_error().is_some() => Self::System(source),
@@ -239,7 +239,7 @@ impl From<StorageError> for Refusal {
 }
 
 /// A sound redb file without these tables belongs to another program.
-impl From<TableError> for Refusal {
+impl From<TableError> for OpenFailure {
     fn from(error: TableError) -> Self {
         match error {
             TableError::Storage(error) => error.into(),
@@ -378,15 +378,15 @@ fn load_map(
     checkpoint: u64,
     pages: &impl ReadableTable<(u64, u64), &'static [u8]>,
     log: &impl ReadableTable<(u64, u64), &'static [u8]>,
-) -> Result<(CounterMap, Weight), Refusal> {
+) -> Result<(CounterMap, Weight), OpenFailure> {
     let mut loader = Loader::new();
     for row in pages.range((checkpoint, 0)..(checkpoint + 1, 0))? {
-        loader.page(row?.1.value()).map_err(Refusal::Damaged)?;
+        loader.page(row?.1.value()).map_err(OpenFailure::Damaged)?;
     }
     for row in log.range((checkpoint, 0)..)? {
-        loader.delta(row?.1.value()).map_err(Refusal::Damaged)?;
+        loader.delta(row?.1.value()).map_err(OpenFailure::Damaged)?;
     }
-    loader.finish().map_err(Refusal::Damaged)
+    loader.finish().map_err(OpenFailure::Damaged)
 }
 
 fn read_number(
@@ -493,16 +493,17 @@ mod tests {
     #[test]
     fn failed_read_is_not_taken_for_a_foreign_or_damaged_file() {
         let path = Path::new("/data/counter.redb");
-        for refusal in [Refusal::from(failed_read()), TableError::Storage(failed_read()).into()] {
+        for refusal in [OpenFailure::from(failed_read()), TableError::Storage(failed_read()).into()]
+        {
             let error = refusal.at(path);
             assert_eq!(error.os_error(), Some(INPUT_OUTPUT), "{error}");
             assert!(matches!(error, StoreError::Directory { .. }), "{error}");
         }
         let missing = TableError::TableDoesNotExist("meta".into());
-        assert!(matches!(Refusal::from(missing), Refusal::Foreign));
+        assert!(matches!(OpenFailure::from(missing), OpenFailure::Foreign));
         assert!(matches!(
-            Refusal::from(StorageError::Corrupted("a page".into())),
-            Refusal::Damaged(_)
+            OpenFailure::from(StorageError::Corrupted("a page".into())),
+            OpenFailure::Damaged(_)
         ));
     }
 
@@ -525,7 +526,7 @@ mod tests {
         std::fs::write(&path, b"as it was").unwrap();
         let (_guarded, guard) = GuardedFile::new(STORE, private().open(&path).unwrap()).unwrap();
         let read_only = File::open(&path).unwrap();
-        let error = take_back(&guard, &read_only, Refusal::Damaged("a page".into()).at(&path));
+        let error = take_back(&guard, &read_only, OpenFailure::Damaged("a page".into()).at(&path));
         let said = error.to_string();
         assert!(matches!(error, StoreError::NotRestored { .. }), "{said}");
         assert!(said.contains("a page") && said.contains("Restore a backup"), "{said}");

@@ -81,7 +81,7 @@ fn types_of_the_crate() {
     is_shared::<Search>();
     is_shared::<Stable>();
     is_shared::<Stats>();
-    is_shared::<Verdict>();
+    is_shared::<Acceptance>();
     is_shared::<Waited>();
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use counter_core::{CounterMap, Replica, ReplicaId, VersionVector};
 use counter_net::protocol::{
-    Alarm, Input, MESSAGE_BYTES_MAX, NodeId, Notice, Output, ProtocolConfig, Refusal, Replicator,
-    Search, Verdict,
+    Acceptance, Alarm, Input, MESSAGE_BYTES_MAX, NodeId, Notice, Output, ProtocolConfig, Refusal,
+    Replicator, Search,
 };
 use serde_cbor::Value;
 
@@ -45,11 +45,11 @@ impl Victim {
         std::iter::from_fn(|| self.machine.poll_output()).collect()
     }
 
-    fn gossip(&mut self, payload: Vec<u8>) -> (Verdict, Vec<Output>) {
+    fn gossip(&mut self, payload: Vec<u8>) -> (Acceptance, Vec<Output>) {
         let outputs = self.hand(Input::Gossip { token: 9, signer: PEER, payload });
-        let verdicts: Vec<Verdict> = outputs.iter().filter_map(verdict).collect();
-        assert_eq!(verdicts.len(), 1, "one verdict a message");
-        (verdicts[0], outputs)
+        let outcomes: Vec<Acceptance> = outputs.iter().filter_map(acceptance).collect();
+        assert_eq!(outcomes.len(), 1, "one outcome a message");
+        (outcomes[0], outputs)
     }
 
     /// The answer to a request, decoded, and the other outputs.
@@ -65,8 +65,8 @@ impl Victim {
     }
 }
 
-fn verdict(output: &Output) -> Option<Verdict> {
-    if let Output::Verdict { token: 9, verdict } = output { Some(*verdict) } else { None }
+fn acceptance(output: &Output) -> Option<Acceptance> {
+    if let Output::Validated { token: 9, acceptance } = output { Some(*acceptance) } else { None }
 }
 
 fn answer(output: &Output) -> Option<&Vec<u8>> {
@@ -135,29 +135,29 @@ fn refusal(answer: &Value) -> Option<String> {
 #[test]
 fn forged_writer_is_rejected_and_blamed() {
     let mut victim = Victim::new();
-    let (verdict, outputs) = victim.gossip(delta_of(3));
-    assert_eq!(verdict, Verdict::Reject);
+    let (acceptance, outputs) = victim.gossip(delta_of(3));
+    assert_eq!(acceptance, Acceptance::Reject);
     assert!(blamed(&outputs));
     assert_eq!(victim.refused(Refusal::ForgedWriter), 1);
     assert_eq!(victim.replica.total("clicks"), 5);
-    let (verdict, _) = victim.gossip(delta_of(PEER.0));
-    assert_eq!((verdict, victim.replica.total("clicks")), (Verdict::Accept, 1005));
+    let (acceptance, _) = victim.gossip(delta_of(PEER.0));
+    assert_eq!((acceptance, victim.replica.total("clicks")), (Acceptance::Accept, 1005));
 }
 
 #[test]
 fn replayed_delta_changes_nothing() {
     let mut victim = Victim::new();
     for _ in 0..3 {
-        let (verdict, _) = victim.gossip(delta_of(PEER.0));
-        assert_eq!((verdict, victim.replica.total("clicks")), (Verdict::Accept, 1005));
+        let (acceptance, _) = victim.gossip(delta_of(PEER.0));
+        assert_eq!((acceptance, victim.replica.total("clicks")), (Acceptance::Accept, 1005));
     }
 }
 
 #[test]
 fn own_cells_from_a_peer_are_rejected() {
     let mut victim = Victim::new();
-    let (verdict, _) = victim.gossip(delta_of(HONEST.0));
-    assert_eq!((verdict, victim.replica.total("clicks")), (Verdict::Reject, 5));
+    let (acceptance, _) = victim.gossip(delta_of(HONEST.0));
+    assert_eq!((acceptance, victim.replica.total("clicks")), (Acceptance::Reject, 5));
 }
 
 #[test]
@@ -187,8 +187,8 @@ fn garbage_never_panics_and_changes_nothing() {
 #[test]
 fn oversized_gossip_is_refused_unread() {
     let mut victim = Victim::new();
-    let (verdict, outputs) = victim.gossip(vec![0xa0; 63 * 1024 + 1]);
-    assert_eq!(verdict, Verdict::Reject);
+    let (acceptance, outputs) = victim.gossip(vec![0xa0; 63 * 1024 + 1]);
+    assert_eq!(acceptance, Acceptance::Reject);
     assert!(blamed(&outputs));
     assert_eq!(victim.refused(Refusal::TooLarge), 1);
 }
@@ -321,8 +321,8 @@ fn later_protocol_is_refused_without_blame() {
         Value::Text("changed".into()),
     ]));
     for payload in [later_envelope, later_delta] {
-        let (verdict, outputs) = victim.gossip(payload);
-        assert_eq!(verdict, Verdict::Ignore);
+        let (acceptance, outputs) = victim.gossip(payload);
+        assert_eq!(acceptance, Acceptance::Ignore);
         assert!(!blamed(&outputs));
     }
 }
@@ -333,8 +333,8 @@ fn later_items_of_a_delta_are_ignored() {
     payload[0] += 1;
     payload.extend(bytes(&Value::Text("more".into())));
     let mut victim = Victim::new();
-    let (verdict, _) = victim.gossip(payload);
-    assert_eq!((verdict, victim.replica.total("clicks")), (Verdict::Accept, 1005));
+    let (acceptance, _) = victim.gossip(payload);
+    assert_eq!((acceptance, victim.replica.total("clicks")), (Acceptance::Accept, 1005));
 }
 
 #[test]
@@ -361,7 +361,7 @@ fn bad_announcements_are_rejected() {
         let mut victim = Victim::new();
         let payload =
             bytes(&map(&[("v", Value::Integer(1)), ("n", Value::Integer(1)), ("a", said)]));
-        assert_eq!(victim.gossip(payload).0, Verdict::Reject);
+        assert_eq!(victim.gossip(payload).0, Acceptance::Reject);
         assert_eq!(victim.machine.presence().len(), 1);
     }
 }
@@ -390,7 +390,7 @@ fn deltas_beyond_gaps_take_bounded_memory() {
         other.flush();
         let payload = other.map().delta_of(other.id(), after).unwrap().encode();
         if at > 0 {
-            assert_eq!(victim.gossip(payload).0, Verdict::Accept);
+            assert_eq!(victim.gossip(payload).0, Acceptance::Accept);
         }
     }
     let stats = victim.machine.stats();
@@ -412,8 +412,8 @@ fn too_many_counters_are_refused_whole() {
     victim.now = Duration::from_secs(1);
     victim.hand(Input::PeerDown { peer: PEER });
     assert!(victim.machine.readiness().is_ok());
-    let (verdict, outputs) = victim.gossip(delta);
-    assert_eq!(verdict, Verdict::Ignore);
+    let (acceptance, outputs) = victim.gossip(delta);
+    assert_eq!(acceptance, Acceptance::Ignore);
     assert!(
         outputs.iter().any(|output| matches!(
             output,

@@ -53,7 +53,9 @@ impl Pair {
                             self.wire.push_back((1 - at, Input::Response { peer: me, id, payload }))
                         }
                         Output::Notify(notice) => notices.push(notice),
-                        Output::Verdict { .. } | Output::Penalise { .. } | Output::Dial { .. } => {}
+                        Output::Validated { .. }
+                        | Output::Penalise { .. }
+                        | Output::Dial { .. } => {}
                     }
                 }
             }

@@ -6,7 +6,7 @@ use super::summary::summary;
 use crate::report::Report;
 
 /// Sections of the page: the prefix of their rows' ids, a heading, and a description.
-const SECTIONS: [(&str, &str, &str); 9] = [
+const SECTIONS: [(&str, &str, &str); 11] = [
     ("w1", "Adds", "1,000,000 times +1 over 32 regions, one writer."),
     (
         "w2",
@@ -19,6 +19,16 @@ const SECTIONS: [(&str, &str, &str); 9] = [
         "+1 to one of 100,000 counters: what it costs to produce, to send, to apply.",
     ),
     ("w4", "Reads", "All regions one by one, and one counter's total."),
+    (
+        "windows",
+        "Windows",
+        "A window counts the adds of a recent time, here of the last minute, beside a counter that counts them all.",
+    ),
+    (
+        "past",
+        "After a long life",
+        "Replicas that have seen 100,000 resets, or 100,000 counters made and removed, beside fresh ones with the same 1,000 counters.",
+    ),
     ("threads", "Threads", "64 threads adding through handles on this machine's cores."),
     (
         "system",
@@ -43,7 +53,8 @@ const SECTIONS: [(&str, &str, &str); 9] = [
 ];
 
 const HOW_TO_READ: &str = "Bars begin at ours: to the right ours is better, to the left worse, as far as the powers of ten between the two; \
-    the last number says how many times better ours is. ± is half the distance of the quartiles of interleaved rounds. Answers are asserted: \
+    the last number says how many times better ours is. ± is half the distance of the quartiles of interleaved rounds, and p99 the time \
+    that 99 of 100 stayed within (with fewer than 100 rounds, the slowest). Answers are asserted: \
     who is wrong is shown as wrong. * published or measured elsewhere, not in this run: it decides nothing.";
 
 /// The page.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::looks::look;
 use crate::row::{Figure, Row, Unit};
-use crate::table::{amount, need, times, verdict};
+use crate::table::{amount, need, p99, times, verdict};
 
 /// One row as an article: its workload, the verdict, and a bar for each figure.
 pub(super) fn article(row: &Row) -> String {
@@ -75,6 +75,10 @@ fn line(out: &mut String, row: &Row, figure: &Figure, span: &FigureSpan) {
     } else {
         "<b class=\"bad\">wrong</b>".into()
     };
+    let p99 = match p99(figure, row.unit) {
+        p99 if p99.is_empty() => p99,
+        p99 => micro(format!("p99 {p99}")),
+    };
     let star = if figure.published { "*" } else { "" };
     let alone = row.figures.len() == 1;
     let track = match ratio {
@@ -93,7 +97,7 @@ fn line(out: &mut String, row: &Row, figure: &Figure, span: &FigureSpan) {
     let _written = write!(
         out,
         "<li class=\"{kind}\"><span class=\"who\">{who}{star}</span>{track}<span class=\"value\">{value}</span>\
-         <span class=\"spread\">{spread}</span><span class=\"ratio\">{ratio}</span></li>"
+         <span class=\"spread\">{spread}</span><span class=\"p99\">{p99}</span><span class=\"ratio\">{ratio}</span></li>"
     );
 }
 

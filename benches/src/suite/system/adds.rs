@@ -1,66 +1,142 @@
-//! Rows of adds, beside Redis and redb: adds a second through every interface, durable adds, and
-//! single adds that the caller knows are counted.
+//! Rows of adds, beside Redis and redb: adds a second through every interface, durable adds at one
+//! node and at three, and single adds that the caller knows are counted.
 
 use std::time::Duration;
 
-use super::{Part, peers};
+use super::{Part, peers, quantile_row, row};
 use crate::plot::Curve;
 use crate::row::{Need, Row, Unit};
 use crate::sample::interleave;
-use crate::system::{self, CLIENTS, Measured, Redis, WINDOW};
+use crate::system::{
+    self, BATCH, BATCH_CLIENTS, BATCH_COUNTERS, CLIENTS, LOAD_BATCH, LOAD_SOCKETS, Measured, Rates,
+    Redis, RedisLoad, WINDOW,
+};
 use crate::work::{add_bare_atomic, add_by_handle};
 
 const REDIS: &str = "Redis INCR";
 const REDIS_UNIX: &str = "Redis INCR, Unix socket";
 const REDB: &str = "redb, single puts";
 
-/// Adds a second. If Redis is installed, it runs with as many connections and as many commands in
-/// flight.
+/// One interface, in the words of its rows, and the load of Redis that stands beside it.
+struct Interface {
+    id: &'static str,
+    work: String,
+    answer: String,
+    need: Need,
+    redis: Option<(RedisLoad, Option<f64>)>,
+}
+
+/// Adds a second, and the time of an answer. If Redis is installed, it runs with as many
+/// connections and as many commands in flight.
 ///
 /// # Errors
 /// As [`system::add_rates`].
 pub async fn adds(quick: bool) -> Measured<Part> {
     let time = Duration::from_secs(if quick { 1 } else { 10 });
-    let rates = system::add_rates(time).await?;
-    let row = |id: &str, work: String, ours: &[f64]| {
-        Row::runs(id, work, Unit::PerSecond, &[("ours", ours)])
+    let seen = system::add_rates(time).await?;
+    let one_by_one = |window: u64, published: f64| {
+        let load = RedisLoad { connections: CLIENTS, window: window as usize, keys: 1 };
+        Some((load, Some(published)))
     };
-    let mut part = Part::of(vec![
-        row("system.adds.http", format!("adds through HTTP, {CLIENTS} connections"), &rates.http),
-        row(
-            "system.adds.socket",
-            format!("adds through WebSocket, {CLIENTS} connections, {WINDOW} under way"),
-            &rates.socket,
-        ),
-        row(
-            "system.adds.handle",
-            "adds through handles, 2 threads, replicating".into(),
-            &rates.handle,
-        ),
-    ]);
-    for (place, window, published) in [(0, 1, 64e3), (1, WINDOW as usize, 2.2e6)] {
-        match redis_rates(window, time).await {
-            Ok(rates) => part.rows[place]
-                .figures
-                .extend(Row::runs("", "", Unit::PerSecond, &[(REDIS, &rates)]).figures),
-            Err(failure) => {
-                let id = part.rows[place].id.clone();
-                part.without(REDIS, &failure, &[&id]);
-                if !failure.is_wrong() {
-                    part.rows[place] = peers(part.rows[place].clone(), &[(REDIS, published)]);
+    let batches = RedisLoad {
+        connections: BATCH_CLIENTS,
+        window: BATCH as usize,
+        keys: BATCH_COUNTERS as usize,
+    };
+    let batches_to = format!("batches of {BATCH} to as many counters, {BATCH_CLIENTS} connections");
+    let interfaces = [
+        Interface {
+            id: "http",
+            work: format!("adds through HTTP, {CLIENTS} connections"),
+            answer: format!("answer to an add through HTTP, {CLIENTS} connections, p50"),
+            need: Need::Shown,
+            redis: one_by_one(1, 64e3),
+        },
+        Interface {
+            id: "socket",
+            work: format!("adds through WebSocket, {CLIENTS} connections, {WINDOW} under way"),
+            answer: format!(
+                "answers to {WINDOW} adds through WebSocket, {CLIENTS} connections, p50"
+            ),
+            need: Need::Shown,
+            redis: one_by_one(WINDOW, 2.2e6),
+        },
+        Interface {
+            id: "http_batches",
+            work: format!("adds through HTTP in {batches_to}"),
+            answer: format!("answer to a batch of {BATCH} adds through HTTP, p50"),
+            need: Need::AtLeast(500e3),
+            redis: Some((batches, None)),
+        },
+        Interface {
+            id: "http_batches_with_ids",
+            work: format!("the same, with an id for each add, {batches_to}"),
+            answer: format!("answer to a batch of {BATCH} adds with ids through HTTP, p50"),
+            need: Need::Shown,
+            redis: None,
+        },
+        Interface {
+            id: "socket_batches",
+            work: format!("adds with ids through WebSocket in {batches_to}"),
+            answer: format!("answers to a batch of {BATCH} adds with ids through WebSocket, p50"),
+            need: Need::Shown,
+            redis: None,
+        },
+    ];
+    let rates = [
+        &seen.http,
+        &seen.socket,
+        &seen.http_batches,
+        &seen.http_batches_with_ids,
+        &seen.socket_batches,
+    ];
+    let (mut part, mut answers) = (Part::default(), Vec::new());
+    for (interface, rates) in interfaces.into_iter().zip(rates) {
+        let Interface { id, work, answer, need, redis } = interface;
+        let (id, answer_id) = (format!("system.adds.{id}"), format!("system.answer.{id}"));
+        let mut rate = Row::runs(&id, work, Unit::PerSecond, &[("ours", &rates.rates)]);
+        let mut time_row = quantile_row(&answer_id, answer, &rates.answers(), 0.5);
+        let mut failed = None;
+        if let Some((load, published)) = redis {
+            match redis_rates(load, time).await {
+                Ok(redis) => {
+                    rate.figures.extend(
+                        Row::runs("", "", Unit::PerSecond, &[(REDIS, &redis.rates)]).figures,
+                    );
+                    let mut answer = quantile_row("", "", &redis.answers(), 0.5).figures.remove(0);
+                    answer.name = REDIS.into();
+                    time_row.figures.push(answer);
                 }
+                Err(failure) => failed = Some((failure, published)),
+            }
+        }
+        part.rows.push(rate.needs(need, ""));
+        answers.push(time_row);
+        if let Some((failure, published)) = failed {
+            part.without(REDIS, &failure, &[&id]);
+            if let Some(published) = published.filter(|_| !failure.is_wrong()) {
+                let place = part.rows.len() - 1;
+                part.rows[place] = peers(part.rows[place].clone(), &[(REDIS, published)]);
             }
         }
     }
+    part.rows.push(Row::runs(
+        "system.adds.handle",
+        "adds through handles, 2 threads, replicating",
+        Unit::PerSecond,
+        &[("ours", &seen.handle)],
+    ));
+    part.rows.extend(answers);
     part.skipped.dedup();
     Ok(part)
 }
 
-async fn redis_rates(window: usize, time: Duration) -> Measured<Vec<f64>> {
-    let redis = Redis::start()?;
-    let mut rates = Vec::new();
+async fn redis_rates(load: RedisLoad, time: Duration) -> Measured<Rates> {
+    let (redis, mut rates) = (Redis::start()?, Rates::default());
     for _ in 0..5 {
-        rates.push(redis.rate(CLIENTS, window, time / 5).await?);
+        let (rate, answers) = redis.rate(load, time / 5).await?;
+        rates.rates.push(rate);
+        rates.answers.extend(answers);
     }
     Ok(rates)
 }
@@ -130,4 +206,33 @@ pub async fn durable(quick: bool) -> Measured<Part> {
     }
     part.curves.extend(curves);
     Ok(part)
+}
+
+/// Durable adds with ids at three nodes at once, in batches over sockets.
+///
+/// # Errors
+/// As [`system::durable_load`].
+pub async fn durable_load(quick: bool) -> Measured<Part> {
+    let seen = system::durable_load(Duration::from_secs(if quick { 5 } else { 60 })).await?;
+    let work = format!(
+        "durable adds with ids at 3 nodes, batches of {LOAD_BATCH}, {LOAD_SOCKETS} sockets at each"
+    );
+    let rate = Row::runs("system.load.rate", work, Unit::PerSecond, &[("ours", &seen.rates)]);
+    let ack = |id: &str, part: f64| {
+        let work = format!("answer to such a batch once the disk has it, {id}");
+        quantile_row(format!("system.load.{id}"), work, &seen.acks, part)
+    };
+    let netflix = [("Netflix's counter", 75e3)];
+    Ok(Part::of(vec![
+        peers(rate.needs(Need::AtLeast(75e3), ""), &netflix),
+        ack("p50", 0.5),
+        ack("p99", 0.99),
+        ack("p99.9", 0.999),
+        row(
+            "system.load.agreed",
+            "all 3 nodes show all such adds, after the last answer",
+            Unit::Nanoseconds,
+            seen.agreed.as_nanos() as f64,
+        ),
+    ]))
 }

@@ -8,18 +8,18 @@ mod hosts;
 #[cfg(feature = "sim")]
 mod simulated;
 
-pub use adds::{adds, durable, round_trips};
-pub use fan_out::fan_out;
+pub use adds::{adds, durable, durable_load, round_trips};
+pub use fan_out::{crowd, fan_out};
 pub use far::far;
 pub use hosts::hosts;
 #[cfg(feature = "sim")]
-pub use simulated::simulated;
+pub use simulated::{many, simulated};
 
 use std::time::Duration;
 
 use crate::plot::Curve;
 use crate::row::{Need, Row, Unit};
-use crate::system::{self, MeasureFailure, Measured, Quantiles};
+use crate::system::{self, COMMITTERS, MeasureFailure, Measured, Quantiles};
 
 /// Rows, with the curves that belong to them.
 #[derive(Clone, Debug, Default)]
@@ -60,8 +60,8 @@ fn peers(row: Row, figures: &[(&str, f64)]) -> Row {
     figures.iter().fold(row, |row, (name, value)| row.published(name, *value))
 }
 
-/// A row of a quantile of all times. Its spread is that of the same quantile in each fifth of the
-/// run.
+/// A row of a quantile of all times, with the p99 beside it. Its spread is that of the same quantile
+/// in each fifth of the run.
 fn quantile_row(
     id: impl Into<String>,
     work: impl Into<String>,
@@ -70,6 +70,7 @@ fn quantile_row(
 ) -> Row {
     let mut row = Row::runs(id, work, Unit::Nanoseconds, &[("ours", &times.of_fifths(part))]);
     row.figures[0].value = times.at(part);
+    row.figures[0].p99 = (part < 0.99).then(|| times.at(0.99));
     row
 }
 
@@ -156,7 +157,8 @@ pub async fn million() -> Measured<Part> {
             "fresh node synced, 1,000,000 counters",
             Unit::Nanoseconds,
             million.joined_in.as_nanos() as f64,
-        ),
+        )
+        .needs(Need::AtMost(1e9), ""),
         row(
             "system.million.make",
             "making one of 1,000,000 and adding to it",
@@ -165,6 +167,36 @@ pub async fn million() -> Measured<Part> {
         ),
     ];
     Ok(Part::of(rows))
+}
+
+/// A node with a million counters and a directory: starts from that, and durable adds while it
+/// writes a checkpoint.
+///
+/// # Errors
+/// As [`system::million_on_disk`].
+pub async fn million_on_disk(quick: bool) -> Measured<Part> {
+    let (checkpoints, starts) = if quick { (2, 3) } else { (9, 9) };
+    let seen = system::million_on_disk(1_000_000, checkpoints, starts).await?;
+    let work = "1,000,000 counters: started from the directory, ready and exact, p50";
+    let start = quantile_row("system.million.start", work, &seen.starts, 0.5);
+    let adds = |id: &str, part: f64| {
+        let work = format!(
+            "1,000,000 counters: durable add during a checkpoint, {COMMITTERS} committers, {id}"
+        );
+        let id = format!("system.million.checkpoint.{id}");
+        let mut row = quantile_row(id, work, &seen.checkpoint, part);
+        let mut between = quantile_row("", "", &seen.between, part).figures.remove(0);
+        between.name = "no checkpoint".into();
+        row.figures.push(between);
+        row
+    };
+    let store = row(
+        "system.million.store",
+        "1,000,000 counters: store on the disk, of each",
+        Unit::Bytes,
+        seen.bytes / 1e6,
+    );
+    Ok(Part::of(vec![start, adds("p50", 0.5), adds("p99.9", 0.999), store]))
 }
 
 /// A node that is killed while it holds many counters, and started again from its directory.

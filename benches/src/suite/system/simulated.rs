@@ -1,10 +1,10 @@
 //! Rows and curves of simulated clusters: by the number of nodes, under loss, and after a
 //! partition.
 
-use super::{Part, quantile_rows, row};
+use super::{Part, peers, quantile_row, quantile_rows};
 use crate::plot::Curve;
-use crate::row::{Need, Unit};
-use crate::system::{self, Measured};
+use crate::row::Need;
+use crate::system::{self, MANY, MANY_LATENCY, MANY_LOSS, Measured};
 
 /// Clusters of 3 to 30 nodes (to 100 in a full run), ten nodes under loss, and ten nodes after a
 /// partition. Time is virtual, so the figures are the same on every machine.
@@ -18,14 +18,14 @@ pub async fn simulated(quick: bool) -> Measured<Part> {
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for &nodes in sizes {
         let size = system::cluster_of(nodes, 20)?;
-        let (x, time) = (nodes as f64, size.click.as_nanos() as f64);
-        part.rows.push(row(
-            &format!("sim.click.{nodes}"),
-            format!("click at all of {nodes} nodes between continents"),
-            Unit::Nanoseconds,
-            time,
+        let x = nodes as f64;
+        part.rows.push(quantile_row(
+            format!("sim.click.{nodes}"),
+            format!("click at all of {nodes} nodes between continents, p50"),
+            &size.clicks,
+            0.5,
         ));
-        clicks.push((x, time));
+        clicks.push((x, size.clicks.at(0.5)));
         bytes.push((x, size.click_bytes));
         idle.push((x, size.idle_bytes));
         fresh.push((x, size.fresh.as_nanos() as f64));
@@ -44,4 +44,20 @@ pub async fn simulated(quick: bool) -> Measured<Part> {
     part.curves.push(Curve::new("sim.loss.histogram", "ours", lossy.histogram()));
     part.curves.push(Curve::new("sim.partition.histogram", "ours", healed.histogram()));
     Ok(part)
+}
+
+/// A click at all nodes of a cluster as large as one whose figure is published.
+///
+/// # Errors
+/// As [`simulated`].
+pub fn many(quick: bool) -> Measured<Part> {
+    let (latency, percent) = (MANY_LATENCY.as_millis(), MANY_LOSS * 100.0);
+    let work = format!("click at all of {MANY} nodes, {latency} ms links, {percent:.0} % lost");
+    if quick {
+        let skipped = format!("{work}: left out of a quick run; `report` without --quick has it");
+        return Ok(Part { skipped: vec![skipped], ..Part::default() });
+    }
+    let times = system::clicks_at_many(50)?;
+    let (p50, p99) = quantile_rows("sim.many", &work, &times);
+    Ok(Part::of(vec![p50, peers(p99.needs(Need::AtMost(1e9), ""), &[("Corrosion", 1e9)])]))
 }

@@ -11,6 +11,9 @@ use crate::system::{MeasureFailure, Measured};
 /// The longest answer that is read.
 const ANSWER_MAX: usize = 1 << 24;
 
+/// The token of services, which may send batches. Every node of the suite gets it.
+pub(in crate::system) const SERVICE_TOKEN: &str = "service-token-of-the-suite";
+
 /// One connection.
 #[derive(Debug)]
 pub(in crate::system) struct Http {
@@ -34,11 +37,17 @@ impl Http {
         path: &str,
         body: &str,
     ) -> Measured<(u16, Vec<u8>)> {
-        let length = body.len();
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
-        );
-        self.ask((head + body).as_bytes()).await
+        self.ask(request(path, "", body).as_bytes()).await
+    }
+
+    /// A request with the token of services.
+    pub(in crate::system) async fn post_as_service(
+        &mut self,
+        path: &str,
+        body: &str,
+    ) -> Measured<(u16, Vec<u8>)> {
+        let token = format!("authorization: Bearer {SERVICE_TOKEN}\r\n");
+        self.ask(request(path, &token, body).as_bytes()).await
     }
 
     pub(in crate::system) async fn json(&mut self, path: &str) -> Measured<Value> {
@@ -82,4 +91,12 @@ impl Http {
             _ => Ok(()),
         }
     }
+}
+
+fn request(path: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\n\r\n"
+    );
+    head + body
 }

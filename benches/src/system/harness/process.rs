@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::http::Http;
+use super::http::{Http, SERVICE_TOKEN};
 use super::socket::Socket;
 use crate::system::{MeasureFailure, Measured};
 
@@ -168,6 +168,7 @@ impl NodeProcess {
         let mut child = command
             // The clients name their counters as they like, and their Host makes them strangers.
             .env("COUNTER_CREATE", "*")
+            .env("COUNTER_SERVICE_TOKEN", SERVICE_TOKEN)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -190,12 +191,22 @@ impl NodeProcess {
     /// Spawns nodes in these regions that all know the first one. Waits until each is synced and
     /// has all others as members.
     pub(in crate::system) async fn cluster(regions: &[String]) -> Measured<Vec<Self>> {
-        let cluster = cluster_name();
+        Self::cluster_with(&cluster_name(), regions, |_| Vec::new()).await
+    }
+
+    /// The same, with a name and further arguments for each region.
+    pub(in crate::system) async fn cluster_with(
+        cluster: &str,
+        regions: &[String],
+        arguments: impl Fn(&str) -> Vec<String>,
+    ) -> Measured<Vec<Self>> {
         let mut nodes: Vec<Self> = Vec::new();
         for region in regions {
             let peers: Vec<&str> =
                 nodes.first().map(|first| first.gossip.as_str()).into_iter().collect();
-            nodes.push(Self::spawn(&cluster, region, &peers)?);
+            let arguments = arguments(region);
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            nodes.push(Self::spawn_with(cluster, region, &peers, &arguments)?);
         }
         for node in &nodes {
             node.until_ready().await?;
@@ -284,13 +295,29 @@ impl NodeProcess {
         socket.until_acks(adds).await
     }
 
+    /// The sum of some counters.
+    pub(in crate::system) async fn sum(
+        &self,
+        counters: impl Iterator<Item = String>,
+    ) -> Measured<i64> {
+        let (mut http, mut sum) = (Http::open(self.http).await?, 0);
+        for counter in counters {
+            sum += total_in(&http.json(&format!("/api/counters/{counter}")).await?)?;
+        }
+        Ok(sum)
+    }
+
     /// The total of a counter.
     pub(in crate::system) async fn total(&self, counter: &str) -> Measured<i64> {
         let view = Http::open(self.http).await?.json(&format!("/api/counters/{counter}")).await?;
-        view["total"]
-            .as_i64()
-            .ok_or_else(|| MeasureFailure(format!("the node's answer has no total: {view}")))
+        total_in(&view)
     }
+}
+
+fn total_in(view: &Value) -> Measured<i64> {
+    view["total"]
+        .as_i64()
+        .ok_or_else(|| MeasureFailure(format!("the node's answer has no total: {view}")))
 }
 
 impl Drop for NodeProcess {

@@ -80,6 +80,24 @@ impl Socket {
         Ok(self.stream.write_all(&bytes).await?)
     }
 
+    /// Sends one message with adds of 1 with these ids, each to one of the first `counters` counters
+    /// in turn.
+    pub(in crate::system) async fn add_batch(
+        &mut self,
+        ids: std::ops::Range<u64>,
+        counters: u64,
+    ) -> Measured<()> {
+        let client = self.client;
+        let add = |id: u64| {
+            let counter = counter_name(id % counters);
+            format!(r#"{{"counter":"{counter}","amount":1,"id":"{client:012x}:{id}"}}"#)
+        };
+        let adds: Vec<String> = ids.map(add).collect();
+        let mut bytes = Vec::new();
+        push_text(&mut bytes, &format!(r#"{{"type":"adds","adds":[{}]}}"#, adds.join(",")));
+        Ok(self.stream.write_all(&bytes).await?)
+    }
+
     /// The next text message.
     pub(in crate::system) async fn text(&mut self) -> Measured<&[u8]> {
         loop {
@@ -145,11 +163,31 @@ impl Socket {
     }
 }
 
-/// A text frame masked with key 0, which is valid and needs no computing. Its payload is below 126
-/// bytes, and its id as long as the page's.
+/// The counters of batches.
+pub(in crate::system) fn counter_name(number: u64) -> String {
+    format!("counter-{number}")
+}
+
+/// An add whose id is as long as the page's.
 fn push_add(bytes: &mut Vec<u8>, client: u64, id: u64) {
-    let text = format!(r#"{{"type":"add","amount":1,"id":"{client:012x}:{id}"}}"#);
-    bytes.extend_from_slice(&[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0]);
+    push_text(bytes, &format!(r#"{{"type":"add","amount":1,"id":"{client:012x}:{id}"}}"#));
+}
+
+/// A text frame masked with key 0, which is valid and needs no computing.
+fn push_text(bytes: &mut Vec<u8>, text: &str) {
+    bytes.push(0x81);
+    match text.len() {
+        short @ ..126 => bytes.push(0x80 | short as u8),
+        middle if middle < 1 << 16 => {
+            bytes.push(0x80 | 126);
+            bytes.extend_from_slice(&(middle as u16).to_be_bytes());
+        }
+        long => {
+            bytes.push(0x80 | 127);
+            bytes.extend_from_slice(&(long as u64).to_be_bytes());
+        }
+    }
+    bytes.extend_from_slice(&[0; 4]);
     bytes.extend_from_slice(text.as_bytes());
 }
 

@@ -8,126 +8,14 @@ use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
 use super::dial_failure::DialFailure;
+use super::entry::{AddressEntry, AddressOrigin, DialTarget, PeerNews};
 use crate::config::{
-    ADDRESSES_PER_PEER_MAX, KNOWN_PEERS_MAX, PEERS_WANTED, REDIAL_MAX, REDIAL_MIN, is_loopback,
+    ADDRESSES_PER_PEER_MAX, KNOWN_PEERS_MAX, PEERS_WANTED, REDIAL_MAX, is_loopback,
     is_reachable_shape,
 };
 
-/// After this many failures in a row, an entry that is no longer reported is forgotten, unless the
-/// operator named it.
-const ATTEMPTS_MAX: u32 = 10;
-/// An address counts as reported for this long after each report. Every way of discovery repeats
-/// its reports sooner.
-const REPORTED_FOR: Duration = Duration::from_secs(60);
-/// The number of refused dials that count as a failure. Nodes that start together do not all listen
-/// yet, and the pauses between three dials take about half a second.
-const REFUSALS: u32 = 3;
 /// The most causes of trouble reported at a time.
 const TROUBLES_MAX: usize = 3;
-
-/// The target of a dial: a known peer, or any node that answers at an address.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::driver) enum DialTarget {
-    Place(Multiaddr),
-    Peer(PeerId),
-}
-
-/// The source of an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(in crate::driver) enum AddressOrigin {
-    /// A multicast on the network segment, where nodes of other clusters answer too.
-    #[default]
-    Multicast,
-    /// Discovery, or another node.
-    Found,
-    /// The operator. Never forgotten, and dialled however many peers are connected.
-    Named,
-}
-
-#[derive(Debug, Default)]
-struct AddressEntry {
-    /// The latest first. The entry of a place has just that address.
-    addresses: Vec<Multiaddr>,
-    origin: AddressOrigin,
-    /// The replicator asked for it, so it is dialled however many peers are connected.
-    wanted: bool,
-    reported_at: Duration,
-    /// Failures since the target last spoke the protocol. Connecting without speaking is a failure
-    /// too.
-    attempts: u32,
-    /// It has spoken the protocol over the present connection.
-    spoke: bool,
-    /// It has spoken the protocol at some time.
-    was_reached: bool,
-    /// The failure of the last dial. Cleared when one succeeds.
-    cause: Option<DialFailure>,
-    /// The cause that was logged last.
-    logged: Option<DialFailure>,
-    due: Duration,
-    stage: DialStage,
-}
-
-#[derive(Debug, Default, PartialEq, Eq)]
-enum DialStage {
-    #[default]
-    Waiting,
-    Dialling,
-    /// Connected to this peer. For a place, it is the peer that answered there.
-    Connected(PeerId),
-    /// It leads to this very node.
-    Own,
-}
-
-impl AddressEntry {
-    /// Schedules the next dial after a wait that doubles each time, with jitter.
-    fn back_off(&mut self, now: Duration, random: &mut fastrand::Rng) {
-        self.attempts += 1;
-        let wait = REDIAL_MIN.saturating_mul(1 << self.attempts.min(10)).min(REDIAL_MAX);
-        self.due = now + wait.mul_f64(0.5 + 0.5 * random.f64());
-    }
-
-    /// Returns true if a node may be there that has not answered yet. Neither silence nor a bare
-    /// connection is an answer.
-    fn is_candidate(&self) -> bool {
-        let is_silent = match &self.cause {
-            None | Some(DialFailure::Silent | DialFailure::Unfinished) => true,
-            Some(DialFailure::Refused | DialFailure::HungUp | DialFailure::Other(_)) => {
-                self.attempts < REFUSALS
-            }
-            Some(_) => false,
-        };
-        is_silent && !self.spoke && self.stage != DialStage::Own
-    }
-
-    fn is_by_name(&self) -> bool {
-        let is_name = |part| {
-            matches!(
-                part,
-                Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_)
-            )
-        };
-        self.addresses.iter().any(|address| address.iter().any(is_name))
-    }
-
-    fn has_priority(&self) -> bool {
-        self.origin == AddressOrigin::Named || self.wanted
-    }
-
-    /// Returns true if it leads to a node with another key or of another cluster.
-    fn is_foreign(&self) -> bool {
-        matches!(self.cause, Some(DialFailure::WrongKey | DialFailure::OtherCluster(_)))
-            && !self.spoke
-    }
-}
-
-/// A change of a peer's state that is worth a log line.
-#[derive(Debug, PartialEq, Eq)]
-pub(in crate::driver) enum PeerNews {
-    /// A peer that was named or reached before is unreachable, or for a new reason.
-    Unreached { peer: String, cause: DialFailure },
-    /// None of the found addresses leads to a node.
-    NoneReached { addresses: usize, last: String, cause: DialFailure },
-}
 
 /// Every address that may lead to a member of the cluster.
 ///
@@ -194,10 +82,7 @@ impl AddressBook {
             now,
         );
         let Some(entry) = self.entries.get_mut(&DialTarget::Peer(peer)) else { return false };
-        entry.wanted = true;
-        if entry.stage == DialStage::Waiting {
-            entry.due = now;
-        }
+        entry.want(now);
         self.update_next_due();
         true
     }
@@ -213,7 +98,7 @@ impl AddressBook {
         peer: PeerId,
         listens: impl IntoIterator<Item = Multiaddr>,
     ) {
-        let mut addresses: Vec<Multiaddr> = listens
+        let addresses: Vec<Multiaddr> = listens
             .into_iter()
             .filter(|address| self.is_dialable(address))
             .map(without_peer)
@@ -222,24 +107,10 @@ impl AddressBook {
         if peer == self.own || addresses.is_empty() || !self.make_room(&DialTarget::Peer(peer)) {
             return;
         }
-        let entry = self.entries.entry(DialTarget::Peer(peer)).or_insert_with(|| AddressEntry {
-            origin: AddressOrigin::Found,
-            ..AddressEntry::default()
-        });
-        if entry.origin == AddressOrigin::Named {
-            let named = entry
-                .addresses
-                .iter()
-                .filter(|address| !addresses.contains(address))
-                .cloned()
-                .collect::<Vec<_>>();
-            addresses.extend(named);
-            addresses.truncate(ADDRESSES_PER_PEER_MAX);
-        }
-        entry.addresses = addresses;
-        if entry.stage == DialStage::Waiting {
-            entry.stage = DialStage::Connected(peer);
-        }
+        self.entries
+            .entry(DialTarget::Peer(peer))
+            .or_insert_with(|| AddressEntry::new(AddressOrigin::Found, Duration::ZERO))
+            .learn(peer, addresses);
         self.update_next_due();
     }
 
@@ -262,16 +133,15 @@ impl AddressBook {
         let mut waiting: Vec<(&DialTarget, &mut AddressEntry)> = self
             .entries
             .iter_mut()
-            .filter(|(_, entry)| entry.stage == DialStage::Waiting && entry.due <= now)
+            .filter(|(_, entry)| entry.is_waiting() && entry.due() <= now)
             .collect();
-        waiting.sort_by_key(|(_, entry)| (!entry.has_priority(), entry.attempts));
+        waiting.sort_by_key(|(_, entry)| (!entry.has_priority(), entry.attempts()));
         for (target, entry) in waiting {
             if entry.has_priority() || room > 0 {
                 room -= usize::from(!entry.has_priority());
-                entry.stage = DialStage::Dialling;
-                due.push((target.clone(), entry.addresses.clone()));
+                due.push((target.clone(), entry.begin_dial()));
             } else if up >= PEERS_WANTED {
-                entry.due = now + REDIAL_MAX;
+                entry.defer(now + REDIAL_MAX);
             }
         }
         self.update_next_due();
@@ -283,7 +153,7 @@ impl AddressBook {
         let dialling = self
             .entries
             .values()
-            .filter(|entry| entry.stage == DialStage::Dialling && !entry.has_priority())
+            .filter(|entry| entry.is_dialling() && !entry.has_priority())
             .count();
         PEERS_WANTED.saturating_sub(up + dialling)
     }
@@ -296,21 +166,8 @@ impl AddressBook {
         now: Duration,
     ) -> Option<PeerNews> {
         let entry = self.entries.get_mut(target)?;
-        if entry.stage == DialStage::Dialling {
-            // A name that leads to this node may lead to another one later.
-            entry.stage = if cause == DialFailure::Own && !entry.is_by_name() {
-                DialStage::Own
-            } else {
-                DialStage::Waiting
-            };
-        }
-        entry.wanted = false;
-        entry.back_off(now, &mut self.random);
-        let is_useless = entry.attempts >= ATTEMPTS_MAX
-            && now.saturating_sub(entry.reported_at) > REPORTED_FOR
-            || cause == DialFailure::Stranger;
-        let news = entry.note(target, cause);
-        if is_useless && entry.origin != AddressOrigin::Named {
+        let news = entry.dial_failed(target, cause, now, &mut self.random);
+        if entry.is_useless(now) {
             self.entries.remove(target);
         }
         self.update_next_due();
@@ -319,10 +176,8 @@ impl AddressBook {
 
     /// Notes that `peer` is a node of another cluster, which has this name.
     pub(in crate::driver) fn note_foreign(&mut self, peer: PeerId, family: &str) {
-        for entry in
-            self.entries.values_mut().filter(|entry| entry.stage == DialStage::Connected(peer))
-        {
-            entry.cause = Some(DialFailure::OtherCluster(family.to_owned()));
+        for entry in self.entries.values_mut().filter(|entry| entry.leads_to(peer)) {
+            entry.set_foreign(family);
         }
         self.forget(peer);
     }
@@ -331,7 +186,7 @@ impl AddressBook {
     pub(in crate::driver) fn connected(&mut self, peer: PeerId, dialled: Option<&DialTarget>) {
         for target in [Some(&DialTarget::Peer(peer)), dialled].into_iter().flatten() {
             if let Some(entry) = self.entries.get_mut(target) {
-                entry.stage = DialStage::Connected(peer);
+                entry.connected(peer);
             }
         }
         self.update_next_due();
@@ -341,13 +196,9 @@ impl AddressBook {
     /// logged as unreachable.
     pub(in crate::driver) fn spoke(&mut self, peer: PeerId) -> Vec<String> {
         let mut back = Vec::new();
-        for (target, entry) in
-            self.entries.iter_mut().filter(|(_, entry)| entry.stage == DialStage::Connected(peer))
-        {
-            (entry.attempts, entry.spoke, entry.was_reached, entry.cause, entry.wanted) =
-                (0, true, true, None, false);
-            if entry.logged.take().is_some() {
-                back.push(display_name(target, entry));
+        for (target, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.leads_to(peer)) {
+            if entry.speaks() {
+                back.push(entry.display_name(target));
             }
         }
         self.none_reached_logged = false;
@@ -357,32 +208,23 @@ impl AddressBook {
     /// The last connection to `peer` closed. It is dialled again if an address is known, soon if it
     /// had spoken the protocol.
     pub(in crate::driver) fn disconnected(&mut self, peer: PeerId, now: Duration) {
-        let lost = DialStage::Connected(peer);
-        for entry in self.entries.values_mut().filter(|entry| entry.stage == lost) {
-            entry.stage = DialStage::Waiting;
-            if std::mem::take(&mut entry.spoke) {
-                entry.due = now + REDIAL_MIN.mul_f64(self.random.f64());
-            } else {
-                entry.cause.get_or_insert(DialFailure::Silent);
-                entry.back_off(now, &mut self.random);
-            }
+        for entry in self.entries.values_mut().filter(|entry| entry.leads_to(peer)) {
+            entry.disconnected(now, &mut self.random);
         }
         self.update_next_due();
     }
 
     /// Schedules a dial of every target that is not connected, whatever failed before.
     pub(in crate::driver) fn retry_all(&mut self, now: Duration) {
-        for entry in self.entries.values_mut().filter(|entry| entry.stage == DialStage::Waiting) {
-            (entry.attempts, entry.due) = (0, now);
+        for entry in self.entries.values_mut().filter(|entry| entry.is_waiting()) {
+            entry.retry(now);
         }
         self.update_next_due();
     }
 
     /// Forgets a peer that was cut off.
     pub(in crate::driver) fn forget(&mut self, peer: PeerId) {
-        self.entries.retain(|target, entry| {
-            entry.origin == AddressOrigin::Named || *target != DialTarget::Peer(peer)
-        });
+        self.entries.retain(|target, entry| entry.is_named() || *target != DialTarget::Peer(peer));
         self.update_next_due();
     }
 
@@ -392,10 +234,8 @@ impl AddressBook {
         let mut peers: Vec<(PeerId, &[Multiaddr])> = self
             .entries
             .iter()
-            .filter_map(|(target, entry)| match (target, &entry.stage) {
-                (DialTarget::Peer(peer), DialStage::Connected(_)) => {
-                    Some((*peer, entry.addresses.as_slice()))
-                }
+            .filter_map(|(target, entry)| match target {
+                DialTarget::Peer(peer) if entry.is_connected() => Some((*peer, entry.addresses())),
                 _ => None,
             })
             .collect();
@@ -415,9 +255,8 @@ impl AddressBook {
     /// connected. Targets that wait because enough others are being dialled do not count.
     pub(in crate::driver) fn candidates(&self, up: usize) -> usize {
         let candidates = || self.entries.values().filter(|entry| entry.is_candidate());
-        let deferred = candidates()
-            .filter(|entry| entry.stage == DialStage::Waiting && !entry.has_priority())
-            .count();
+        let deferred =
+            candidates().filter(|entry| entry.is_waiting() && !entry.has_priority()).count();
         candidates().count() - deferred + deferred.min(self.free_dials(up))
     }
 
@@ -425,57 +264,58 @@ impl AddressBook {
     /// not count, because strangers answer it too.
     pub(in crate::driver) fn is_key_refused(&self) -> bool {
         let refuses = |entry: &AddressEntry| {
-            entry.cause == Some(DialFailure::WrongKey)
-                && entry.origin != AddressOrigin::Multicast
-                && !entry.spoke
+            entry.cause() == Some(&DialFailure::WrongKey)
+                && entry.origin() != AddressOrigin::Multicast
+                && !entry.has_spoken()
         };
         self.entries.values().any(refuses)
-            && !self.entries.values().any(|entry| entry.spoke || entry.is_candidate())
+            && !self.entries.values().any(|entry| entry.has_spoken() || entry.is_candidate())
     }
 
     /// Causes that keep this node from others, the most telling first. While peers are connected
     /// (`up`), these are only faults that an operator has to mend.
     pub(in crate::driver) fn troubles(&self, up: usize) -> Vec<(String, DialFailure)> {
         let tells = |entry: &AddressEntry| {
-            entry.is_foreign() && entry.origin != AddressOrigin::Multicast
-                || up == 0 && !entry.spoke
+            entry.is_foreign() && entry.origin() != AddressOrigin::Multicast
+                || up == 0 && !entry.has_spoken()
         };
         let mut troubles: Vec<(&DialTarget, &AddressEntry, &DialFailure)> = self
             .entries
             .iter()
-            .filter(|(_, entry)| tells(entry) && entry.stage != DialStage::Own)
-            .filter_map(|(target, entry)| Some((target, entry, entry.cause.as_ref()?)))
+            .filter(|(_, entry)| tells(entry) && !entry.is_own())
+            .filter_map(|(target, entry)| Some((target, entry, entry.cause()?)))
             .collect();
         troubles.sort_by_key(|(_, entry, cause)| {
-            std::cmp::Reverse((entry.is_foreign(), entry.origin, *cause))
+            std::cmp::Reverse((entry.is_foreign(), entry.origin(), *cause))
         });
         troubles
             .into_iter()
             .take(TROUBLES_MAX)
-            .map(|(target, entry, cause)| (display_name(target, entry), cause.clone()))
+            .map(|(target, entry, cause)| (entry.display_name(target), cause.clone()))
             .collect()
     }
 
     /// Reports once that no found address is reached, until one is.
     fn none_reached(&mut self) -> Option<PeerNews> {
         let found = || {
-            self.entries.iter().filter(|(_, entry)| {
-                entry.origin == AddressOrigin::Found && entry.stage != DialStage::Own
-            })
+            self.entries
+                .iter()
+                .filter(|(_, entry)| entry.origin() == AddressOrigin::Found && !entry.is_own())
         };
-        let is_over =
-            |entry: &AddressEntry| !entry.is_candidate() && !entry.spoke && entry.cause.is_some();
+        let is_over = |entry: &AddressEntry| {
+            !entry.is_candidate() && !entry.has_spoken() && entry.cause().is_some()
+        };
         if self.none_reached_logged
-            || self.entries.values().any(|entry| entry.spoke)
+            || self.entries.values().any(AddressEntry::has_spoken)
             || !found().all(|(_, entry)| is_over(entry))
         {
             return None;
         }
-        let (target, entry) = found().max_by_key(|(_, entry)| entry.cause.clone())?;
+        let (target, entry) = found().max_by_key(|(_, entry)| entry.cause().cloned())?;
         let news = PeerNews::NoneReached {
             addresses: found().count(),
-            last: display_name(target, entry),
-            cause: entry.cause.clone()?,
+            last: entry.display_name(target),
+            cause: entry.cause()?.clone(),
         };
         self.none_reached_logged = true;
         Some(news)
@@ -490,18 +330,10 @@ impl AddressBook {
         if !self.make_room(&target) {
             return;
         }
-        let entry = self
-            .entries
+        self.entries
             .entry(target)
-            .or_insert_with(|| AddressEntry { due: now, ..AddressEntry::default() });
-        entry.origin = entry.origin.max(origin);
-        entry.reported_at = now;
-        let address = without_peer(address);
-        if !entry.addresses.contains(&address) {
-            entry.addresses.insert(0, address);
-            entry.addresses.truncate(ADDRESSES_PER_PEER_MAX);
-            entry.due = entry.due.min(now);
-        }
+            .or_insert_with(|| AddressEntry::new(AddressOrigin::default(), now))
+            .report(without_peer(address), origin, now);
     }
 
     /// Makes room for `target`. Returns false if the book is full of entries that must stay.
@@ -512,10 +344,8 @@ impl AddressBook {
         let worst = self
             .entries
             .iter()
-            .filter(|(_, entry)| {
-                entry.stage == DialStage::Waiting && entry.origin != AddressOrigin::Named
-            })
-            .max_by_key(|(_, entry)| entry.attempts);
+            .filter(|(_, entry)| entry.is_waiting() && !entry.is_named())
+            .max_by_key(|(_, entry)| entry.attempts());
         let worst = worst.map(|(target, _)| target.clone());
         worst.is_some_and(|target| self.entries.remove(&target).is_some())
     }
@@ -523,45 +353,9 @@ impl AddressBook {
     fn update_next_due(&mut self) {
         // A target that waits for room is due when a dial ends.
         let has_room = self.free_dials(self.up) > 0 || self.up >= PEERS_WANTED;
-        let waits = |entry: &&AddressEntry| {
-            entry.stage == DialStage::Waiting && (has_room || entry.has_priority())
-        };
-        self.next_due = self.entries.values().filter(waits).map(|entry| entry.due).min();
-    }
-}
-
-impl AddressEntry {
-    /// Notes the failure of a dial. Returns news if the cause changed, for a peer that was named or
-    /// reached before and for a node with another key.
-    fn note(&mut self, target: &DialTarget, cause: DialFailure) -> Option<PeerNews> {
-        self.cause = Some(cause.clone());
-        // Another node answers there: the known peer was replaced.
-        let was_reached = self.was_reached && cause != DialFailure::Stranger;
-        let is_known = self.origin == AddressOrigin::Named
-            || was_reached
-            || cause == DialFailure::WrongKey && self.origin != AddressOrigin::Multicast;
-        if !is_known
-            || self.is_candidate()
-            || cause == DialFailure::Own
-            || self.logged.as_ref() == Some(&cause)
-        {
-            return None;
-        }
-        // Alternating causes give one line, for the most telling one.
-        if self.logged.as_ref().is_some_and(|logged| *logged > cause) {
-            return None;
-        }
-        self.logged = Some(cause.clone());
-        Some(PeerNews::Unreached { peer: display_name(target, self), cause })
-    }
-}
-
-/// The name that an operator knows a target by: its address.
-fn display_name(target: &DialTarget, entry: &AddressEntry) -> String {
-    match (target, entry.addresses.first()) {
-        (_, Some(address)) => address.to_string(),
-        (DialTarget::Place(address), None) => address.to_string(),
-        (DialTarget::Peer(peer), None) => peer.to_string(),
+        let waits =
+            |entry: &&AddressEntry| entry.is_waiting() && (has_room || entry.has_priority());
+        self.next_due = self.entries.values().filter(waits).map(AddressEntry::due).min();
     }
 }
 

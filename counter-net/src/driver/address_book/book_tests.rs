@@ -1,6 +1,8 @@
 //! The address book tried without a network: whom it says to dial, and when.
 
 use super::*;
+use crate::config::REDIAL_MIN;
+use crate::driver::address_book::entry::{ATTEMPTS_MAX, REFUSALS, REPORTED_FOR};
 
 const START: Duration = Duration::from_secs(10);
 

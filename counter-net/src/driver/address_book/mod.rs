@@ -5,6 +5,8 @@
 
 mod book;
 mod dial_failure;
+mod entry;
 
-pub(super) use book::{AddressBook, AddressOrigin, DialTarget, PeerNews};
+pub(super) use book::AddressBook;
 pub(super) use dial_failure::{DialFailure, is_wrong_key};
+pub(super) use entry::{AddressOrigin, DialTarget, PeerNews};

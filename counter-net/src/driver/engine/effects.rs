@@ -7,7 +7,7 @@ use libp2p::gossipsub::{MessageAcceptance, PublishError};
 
 use super::Driver;
 use crate::config::{CUT_FOR, GOSSIP_PAYLOAD_BYTES_MAX};
-use crate::protocol::{Alarm, Input, Notice, Output, Refusal, Verdict};
+use crate::protocol::{Acceptance, Alarm, Input, Notice, Output, Refusal};
 
 /// The gossip score of a peer that was cut off, below every threshold.
 const CUT_SCORE: f64 = -1_000.0;
@@ -17,7 +17,7 @@ impl Driver {
     pub(super) fn perform(&mut self, output: Output) -> Option<Input> {
         match output {
             Output::Publish { payload } => self.publish(payload),
-            Output::Verdict { token, verdict } => self.judge(token, verdict),
+            Output::Validated { token, acceptance } => self.judge(token, acceptance),
             Output::Request { peer, id, payload } => match self.sessions.peer_of(peer) {
                 Some(to) => {
                     let request = self.swarm.behaviour_mut().pull.send_request(&to, payload);
@@ -66,11 +66,11 @@ impl Driver {
         }
     }
 
-    fn judge(&mut self, token: u64, verdict: Verdict) {
-        let acceptance = match verdict {
-            Verdict::Accept => MessageAcceptance::Accept,
-            Verdict::Ignore => MessageAcceptance::Ignore,
-            Verdict::Reject => MessageAcceptance::Reject,
+    fn judge(&mut self, token: u64, acceptance: Acceptance) {
+        let acceptance = match acceptance {
+            Acceptance::Accept => MessageAcceptance::Accept,
+            Acceptance::Ignore => MessageAcceptance::Ignore,
+            Acceptance::Reject => MessageAcceptance::Reject,
         };
         if let Some((message, from)) = self.in_flight.take_judged(token) {
             // False if the message has left the cache meanwhile.

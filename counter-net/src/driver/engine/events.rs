@@ -18,7 +18,7 @@ use crate::driver::address_book::{AddressOrigin, DialFailure, DialTarget, is_wro
 use crate::driver::listening::in_order;
 use crate::driver::sessions::{IncomingRequest, ProcessOrder};
 use crate::network::{BehaviourEvent, TOO_LONG, node_id};
-use crate::protocol::{Input, MESSAGE_BYTES_MAX, Output, Refusal, Verdict, refusal};
+use crate::protocol::{Acceptance, Input, MESSAGE_BYTES_MAX, Output, Refusal, refusal};
 
 impl Driver {
     pub(in crate::driver) fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -102,7 +102,9 @@ impl Driver {
                 let token = self.in_flight.judge(message_id, propagation_source);
                 if !self.processes.is_one(&propagation_source) {
                     // A second process may have sent it. Requests bring the same changes.
-                    return drop(self.perform(Output::Verdict { token, verdict: Verdict::Ignore }));
+                    return drop(
+                        self.perform(Output::Validated { token, acceptance: Acceptance::Ignore }),
+                    );
                 }
                 self.feed(Input::Gossip { token, signer, payload: message.data });
             }

@@ -1,11 +1,11 @@
 //! The loop of a node: it waits for the first event, handles it, and carries out the replicator's
 //! outputs.
 //!
-//! `events` turns network events into inputs, `effects` turns outputs into network calls, and
-//! `in_flight` holds the calls that have begun and not ended. `search` tracks the search for peers,
-//! and `introductions` spreads addresses. `cut_peers` holds the peers that broke the rules, `expiry`
-//! ends counters whose time is over, `isolation` cuts the node off on request, and `farewell` ends
-//! it.
+//! `run` is the loop. `events` turns network events into inputs, `effects` turns outputs into
+//! network calls, and `in_flight` holds the calls that have begun and not ended. `search` tracks
+//! the search for peers, and `introductions` spreads addresses. `cut_peers` holds the peers that
+//! broke the rules, `expiry` ends counters whose time is over, `isolation` cuts the node off on
+//! request, and `farewell` ends it.
 
 mod cut_peers;
 mod effects;
@@ -15,17 +15,14 @@ mod farewell;
 mod in_flight;
 mod introductions;
 mod isolation;
+mod run;
 mod search;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use counter_core::ExpiredBuckets;
-use futures::StreamExt;
 use libp2p::Swarm;
-use tokio::time::{Instant, sleep_until};
 
 use self::cut_peers::CutPeers;
 use self::in_flight::InFlight;
@@ -34,12 +31,10 @@ use self::search::PeerSearch;
 use super::address_book::AddressBook;
 use super::incarnations::{Departed, Predecessors};
 use super::sessions::{Processes, Sessions};
-use crate::config::{NodeConfig, SWEEP_INTERVAL};
 use crate::discovery::DiscoveryTasks;
-use crate::error::NodeFailure;
 use crate::network::{Behaviour, ProtocolNames};
-use crate::protocol::{Input, Output};
-use crate::shared::{Shared, now_ms};
+use crate::shared::Shared;
+pub(super) use run::DriverGuard;
 
 /// One node's loop with everything it owns. Each part keeps its own invariant; this routes between
 /// them.
@@ -71,172 +66,4 @@ pub(super) struct Driver {
     is_second: bool,
     /// True while the network is cut. `shared` holds the latest request.
     isolated: bool,
-}
-
-/// Marks the node as stopped when the driver's task ends, even if it was aborted before it ran.
-pub(super) struct DriverGuard(pub(super) Arc<Shared>);
-
-impl Drop for DriverGuard {
-    fn drop(&mut self) {
-        self.0.gate.stop();
-        self.0.peers.store(0, Ordering::Relaxed);
-        self.0.stopped.send_replace(true);
-        self.0.subscribers.close();
-        self.0.waiting.close();
-        // Counters may outlive the node; its directory must not stay locked for them.
-        self.0.commits.get().into_iter().for_each(crate::store::Commits::finish);
-    }
-}
-
-impl Driver {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        (swarm, names): (Swarm<Behaviour>, ProtocolNames),
-        config: &NodeConfig,
-        discovery_tasks: DiscoveryTasks,
-        predecessors: Predecessors,
-    ) -> Self {
-        let now = shared.now();
-        let mut book =
-            AddressBook::new(*swarm.local_peer_id(), config.keys.is_empty(), fastrand::u64(..));
-        for peer in &config.peers {
-            book.name(peer.clone(), now);
-        }
-        Self {
-            swarm,
-            names,
-            book,
-            sessions: Sessions::default(),
-            processes: Processes::default(),
-            in_flight: InFlight::default(),
-            cut_peers: CutPeers::default(),
-            introductions: Introductions::new(now),
-            search: PeerSearch::new(&config.discovery, config.key_fingerprints()),
-            discovery_tasks,
-            predecessors,
-            departed: Departed::default(),
-            wanted: None,
-            next_sweep: now + SWEEP_INTERVAL,
-            next_expiry: None,
-            has_new_names: false,
-            expired_buckets: ExpiredBuckets::default(),
-            is_second: false,
-            isolated: false,
-            shared,
-        }
-    }
-
-    /// Runs until the node is stopped, then says good-bye.
-    pub(super) async fn run(mut self, _ending: DriverGuard) {
-        let shared = Arc::clone(&self.shared);
-        self.on_listeners_changed();
-        self.feed(Input::Viewers(shared.viewer_count()));
-        loop {
-            if self.is_second {
-                return self.give_way();
-            }
-            self.dial_due();
-            self.tell_search();
-            let deadline = self.deadline();
-            tokio::select! {
-                biased;
-                () = shared.wakes.stop.notified() => break,
-                () = shared.wakes.local.notified() => self.feed(Input::LocalChange),
-                () = shared.wakes.waits.notified() => self.feed_waits(),
-                () = shared.wakes.viewers.notified() => self.feed_viewers(),
-                () = shared.wakes.isolation.notified() => self.follow_isolation(),
-                () = at(deadline) => self.on_deadline(),
-                report = self.discovery_tasks.next_report() => self.on_discovery(report),
-                event = self.swarm.select_next_some() => self.on_event(event),
-                () = tokio::task::yield_now(), if self.has_new_names => self.sort_some_names(),
-            }
-        }
-        self.farewell().await;
-    }
-
-    /// Ends without a farewell. Members would take the farewell for the other process's.
-    fn give_way(&self) {
-        self.shared.commits.get().into_iter().for_each(crate::store::Commits::gives_way);
-        self.shared.fail(NodeFailure::SecondProcess);
-    }
-
-    /// Hands one input to the replicator and carries out every output that follows.
-    fn feed(&mut self, input: Input) {
-        let mut inputs = VecDeque::from([input]);
-        while let Some(input) = inputs.pop_front() {
-            for output in self.step(input) {
-                inputs.extend(self.perform(output));
-            }
-        }
-    }
-
-    fn step(&mut self, input: Input) -> Vec<Output> {
-        let now = self.shared.now();
-        let mut guard = self.shared.write();
-        let state = &mut *guard;
-        if let Input::Viewers(viewers) = input {
-            state.viewers_told = viewers;
-        }
-        state.replicator.handle(&mut state.replica, input, now);
-        self.wanted = state.replicator.poll_timeout();
-        let now_ms = now_ms();
-        let next_expiry = state.replica.next_expiry(now_ms);
-        self.next_expiry = next_expiry.map(|at| expiry::due_at(at, now_ms, now));
-        self.has_new_names = !state.has_sorted_names();
-        std::iter::from_fn(|| state.replicator.poll_output()).collect()
-    }
-
-    fn sort_some_names(&mut self) {
-        self.has_new_names = !self.shared.read_after_writers().sort_some_names();
-    }
-
-    fn feed_waits(&mut self) {
-        let waits = self.shared.waiting.take_new();
-        waits.into_iter().for_each(|wait| self.feed(wait));
-    }
-
-    fn feed_viewers(&mut self) {
-        let viewers = self.shared.viewer_count();
-        if self.shared.read().viewers_told != viewers {
-            self.feed(Input::Viewers(viewers));
-        }
-    }
-
-    /// The earliest time at which the replicator, a dial, the search, an expiry or the sweep is due.
-    fn deadline(&self) -> Instant {
-        let next_dial = self.book.next_due().filter(|_| !self.isolated);
-        let next = [self.wanted, next_dial, self.search_due(), self.next_expiry]
-            .into_iter()
-            .flatten()
-            .fold(self.next_sweep, Duration::min);
-        Instant::from_std(self.shared.origin + next)
-    }
-
-    fn on_deadline(&mut self) {
-        let now = self.shared.now();
-        if self.wanted.is_some_and(|wanted| wanted <= now) {
-            self.feed(Input::Timer);
-        }
-        if self.next_expiry.is_some_and(|expiry| expiry <= now) {
-            self.expire_counters();
-        }
-        self.on_search_due(now);
-        if self.next_sweep <= now {
-            let late = now - self.next_sweep >= SWEEP_INTERVAL;
-            self.next_sweep = now + SWEEP_INTERVAL;
-            self.sweep(now, late);
-            let settled = self.predecessors.settle(&self.shared, now);
-            let departed = self.departed.settle(&self.shared, now);
-            if self.drop_expired_buckets() || departed || settled {
-                self.feed(Input::LocalChange);
-            }
-        }
-    }
-}
-
-/// Returns at `deadline`, at once if it has passed: tokio's timer would add up to a millisecond.
-async fn at(deadline: Instant) {
-    if deadline > Instant::now() {
-        sleep_until(deadline).await;
-    }
 }

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::Patience;
 use super::fault::Fault;
-use crate::network::resolve::{RecordFamily, Resolved, Resolver};
+use crate::network::resolve::{Lookup, RecordFamily, Resolver};
 
 /// The delay before the next address of a name is tried, unless one fails first.
 pub(super) const STAGGER: Duration = Duration::from_millis(250);
@@ -70,9 +70,9 @@ impl Transport for Named {
         let (resolver, patience) = (self.resolver.clone(), self.patience);
         Ok(Box::pin(async move {
             let addresses = match resolver.ask(&name, family, patience.name).await {
-                Resolved::Addresses(addresses) => addresses,
-                Resolved::Nobody => return Err(Fault::Name("no such name".to_owned()).into()),
-                Resolved::Unsure(reason) => return Err(Fault::Name(reason).into()),
+                Lookup::Addresses(addresses) => addresses,
+                Lookup::Nobody => return Err(Fault::Name("no such name".to_owned()).into()),
+                Lookup::Unsure(reason) => return Err(Fault::Name(reason).into()),
             };
             dial_first(&address, addresses, options, patience.connect).await
         }))

@@ -6,8 +6,8 @@ use counter_core::KeyId;
 use serde::Serialize;
 
 use crate::protocol::input::NodeId;
-use crate::protocol::output::{Alarm, Notice, Output, Refusal, Verdict};
-use crate::protocol::stats::{Event, Kind, Sizes, Stats};
+use crate::protocol::output::{Acceptance, Alarm, Notice, Output, Refusal};
+use crate::protocol::stats::{Counted, Kind, Sizes, Stats};
 use crate::protocol::wire::{self, GossipMessage, Sequence};
 
 /// The queue of outputs, which counts each as it is put in. Each input adds a bounded number, and
@@ -73,8 +73,8 @@ impl Outbox {
         self.push(Output::Respond { peer, id, payload });
     }
 
-    pub(crate) fn verdict(&mut self, token: u64, verdict: Verdict) {
-        self.push(Output::Verdict { token, verdict });
+    pub(crate) fn validated(&mut self, token: u64, acceptance: Acceptance) {
+        self.push(Output::Validated { token, acceptance });
     }
 
     pub(crate) fn dial(&mut self, node: NodeId, addresses: Vec<Vec<u8>>) {
@@ -107,12 +107,12 @@ impl Outbox {
     }
 
     /// Counts an event.
-    pub(crate) fn count(&mut self, event: Event) {
+    pub(crate) fn count(&mut self, event: Counted) {
         self.stats.count(event, 1);
     }
 
     /// Counts an event that happened several times.
-    pub(crate) fn count_many(&mut self, event: Event, times: usize) {
+    pub(crate) fn count_many(&mut self, event: Counted, times: usize) {
         self.stats.count(event, times as u64);
     }
 

@@ -7,7 +7,7 @@ use super::publisher::{Publisher, own_since};
 use crate::protocol::context::{Context, Timer};
 use crate::protocol::peers::Peers;
 use crate::protocol::promises::Committed;
-use crate::protocol::stats::{Event, Kind};
+use crate::protocol::stats::{Counted, Kind};
 
 /// The most payloads published for one flush. Peers pull a longer flush in pages, which is cheaper
 /// for all.
@@ -90,7 +90,7 @@ impl Gossip {
         }
         self.publisher.publish(upto);
         if flushed.is_some() {
-            ctx.out.count(Event::Flush);
+            ctx.out.count(Counted::Flush);
         }
         if peers.is_empty() {
             return;
@@ -114,9 +114,9 @@ impl Gossip {
     /// Lets a delta wait until the version before the `gap` is here. It is dropped if there is no
     /// room.
     pub(crate) fn wait(&mut self, ctx: &mut Context, gap: Span, delta: Delta, bytes: usize) {
-        ctx.out.count(Event::Gap);
+        ctx.out.count(Counted::Gap);
         if !self.gaps.put(gap.replica, gap.after, delta, bytes, ctx.now) {
-            ctx.out.count(Event::GapDropped);
+            ctx.out.count(Counted::GapDropped);
         }
         let at = (ctx.now + ctx.config.gap_patience).max(self.gaps.next_ask());
         ctx.timers.set_by(Timer::Gap, at);
@@ -163,6 +163,6 @@ fn payloads(ctx: &mut Context, delta: Delta, can_cut: bool) -> Vec<Vec<u8>> {
             return cut;
         }
     }
-    ctx.out.count(Event::Unpublished);
+    ctx.out.count(Counted::Unpublished);
     Vec::new()
 }

@@ -15,7 +15,7 @@ use crate::protocol::context::{Context, Timer};
 use crate::protocol::input::NodeId;
 use crate::protocol::output::{Alarm, Refusal};
 use crate::protocol::peers::Peers;
-use crate::protocol::stats::{Event, Kind};
+use crate::protocol::stats::{Counted, Kind};
 use crate::protocol::wire::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, Announcement, GossipMessage};
 use crate::protocol::wire::{Id, MemberState, NumberAsk, Numbered, Suspicion};
 
@@ -187,7 +187,8 @@ impl Membership {
     /// Announces this node to all, and again when the heartbeat is due.
     pub(crate) fn announce(&mut self, ctx: &mut Context, peers: &Peers) {
         self.announcer.announced(ctx.now, ctx.config.announce_interval);
-        let heartbeat = ctx.jittered(ctx.config.heartbeat_interval);
+        let heartbeat =
+            ctx.jittered(ctx.config.heartbeat_interval.mul_f64(self.members.slowdown()));
         ctx.timers.set(Timer::Announce, ctx.now + heartbeat);
         self.members.raise_version();
         if !peers.is_empty() {
@@ -217,7 +218,7 @@ impl Membership {
         if self.is_leaving() {
             return;
         }
-        ctx.out.count(Event::Refutation);
+        ctx.out.count(Counted::Refutation);
         self.members.outbid(version);
         self.announce(ctx, peers);
     }
@@ -344,7 +345,7 @@ impl Membership {
         if peers.vouch_for(node) || !self.suspect(ctx, replica, version) {
             return;
         }
-        ctx.out.count(Event::Suspicion);
+        ctx.out.count(Counted::Suspicion);
         let suspicion = Suspicion { replica: Id(replica), version, by: Id(ctx.own) };
         let message = GossipMessage { suspicion: Some(suspicion), ..GossipMessage::default() };
         ctx.publish_envelope(Kind::GossipPresence, message);

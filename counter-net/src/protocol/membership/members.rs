@@ -56,13 +56,19 @@ pub(crate) enum Merged {
     Full,
 }
 
+/// Up to this many members heartbeats come at their full rate. 300: at 30 s that is ten messages a
+/// second at each node, 3 kB/s. Nodes that know different numbers of members must not expire each
+/// other: a ttl is three heartbeats, so the numbers may differ by a factor of two.
+const MEMBERS_AT_FULL_RATE: f64 = 300.0;
+
 /// Every node known, this one included.
 #[derive(Debug)]
 pub(crate) struct Members {
     own: ReplicaId,
     entries: BTreeMap<NodeId, MemberEntry>,
     members_max: usize,
-    ttl: Duration,
+    /// How long an announcement stays valid in a small cluster.
+    base_ttl: Duration,
     /// Readers would see a difference since [`take_changed`](Members::take_changed).
     has_changed: bool,
     /// When forgotten incarnations last said something. At most `members_max`; the earliest is
@@ -100,12 +106,29 @@ impl Members {
             own,
             entries,
             members_max: config.members_max,
-            ttl: config.announcement_ttl,
+            base_ttl: config.announcement_ttl,
             has_changed: false,
             gone: BTreeMap::new(),
             departed: BTreeSet::new(),
             departed_max: config.heard_replicas_max,
         }
+    }
+
+    /// How much longer than in a small cluster heartbeats pause and announcements stay valid. So
+    /// the heartbeats that a node receives do not grow with the cluster.
+    pub(super) fn slowdown(&self) -> f64 {
+        slowdown_of(self.entries.len())
+    }
+
+    /// The longest validity that is taken from others. A newcomer does not know yet how many
+    /// members there are.
+    fn ttl_max(&self) -> Duration {
+        self.base_ttl.mul_f64(slowdown_of(self.members_max))
+    }
+
+    /// How long an announcement stays valid.
+    fn ttl(&self) -> Duration {
+        self.base_ttl.mul_f64(self.slowdown())
     }
 
     pub(crate) fn own(&self) -> &MemberEntry {
@@ -159,7 +182,7 @@ impl Members {
 
     /// This node's own statement.
     pub(super) fn own_announcement(&self, now: Duration) -> Announcement {
-        self.own().announcement(now, self.ttl)
+        self.own().announcement(now, self.ttl())
     }
 
     fn own_mut(&mut self) -> &mut MemberEntry {
@@ -214,7 +237,7 @@ impl Members {
         if known.is_none() && !self.make_room() {
             return Merged::Full;
         }
-        let until = now.saturating_add(Duration::from_millis(said.ttl_ms).min(self.ttl));
+        let until = now.saturating_add(Duration::from_millis(said.ttl_ms).min(self.ttl_max()));
         let next = MemberEntry {
             replica,
             region: said.region.clone(),
@@ -231,7 +254,7 @@ impl Members {
         };
         let before = self.entries.insert(node, next);
         self.has_changed |=
-            before.is_none_or(|before| shown(&before) != shown(&self.entries[&node]));
+            before.is_none_or(|before| visible(&before) != visible(&self.entries[&node]));
         Merged::Taken
     }
 
@@ -286,7 +309,7 @@ impl Members {
     /// A connection to a suspected node is open again. It is live for as long as its announcement
     /// may still hold.
     pub(crate) fn absolve(&mut self, node: NodeId) {
-        let ttl = self.ttl;
+        let ttl = self.ttl();
         if let Some(entry) =
             self.entries.get_mut(&node).filter(|entry| entry.state == MemberState::Suspected)
         {
@@ -298,7 +321,7 @@ impl Members {
     /// Handles an entry's deadline. A live entry becomes ended, and is remembered for one more ttl.
     /// Any other entry is forgotten.
     pub(crate) fn expire(&mut self, node: NodeId, now: Duration) {
-        let ttl = self.ttl;
+        let ttl = self.ttl();
         if let Some(entry) = self.entries.get(&node).filter(|entry| entry.has_left())
             && self.departed.len() < self.departed_max
         {
@@ -378,7 +401,8 @@ impl Members {
 
     /// Every statement, with the time that each has left.
     pub(crate) fn announcements(&self, now: Duration) -> Vec<Announcement> {
-        self.entries.values().map(|entry| entry.announcement(now, self.ttl)).collect()
+        let ttl = self.ttl();
+        self.entries.values().map(|entry| entry.announcement(now, ttl)).collect()
     }
 
     /// A hash of what live members say. It is equal on two nodes that show the same, and heartbeats
@@ -400,9 +424,10 @@ impl Members {
     /// True if some live member was not heard of for half a ttl, so that a heartbeat of it was
     /// missed.
     pub(crate) fn is_stale(&self, now: Duration) -> bool {
-        self.entries.values().any(|entry| {
-            entry.is_live() && entry.replica != self.own && entry.until < now + self.ttl / 2
-        })
+        let missed = now + self.ttl() / 2;
+        self.entries
+            .values()
+            .any(|entry| entry.is_live() && entry.replica != self.own && entry.until < missed)
     }
 
     /// True if another live member says that it is synced.
@@ -457,8 +482,12 @@ impl MemberEntry {
     }
 }
 
+fn slowdown_of(members: usize) -> f64 {
+    (members as f64 / MEMBERS_AT_FULL_RATE).max(1.0)
+}
+
 /// The part of an entry that readers see.
-fn shown(entry: &MemberEntry) -> (ReplicaId, &str, u64, &str, bool, bool) {
+fn visible(entry: &MemberEntry) -> (ReplicaId, &str, u64, &str, bool, bool) {
     (
         entry.replica,
         &entry.region,

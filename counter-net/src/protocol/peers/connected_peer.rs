@@ -39,6 +39,8 @@ pub(crate) struct ConnectedPeer {
     confirms_nothing: bool,
     /// It runs an earlier release, which takes no parts of digests.
     takes_no_parts: bool,
+    /// This node's digest when it last sent the hashes of its buckets, until the answer is here.
+    compared: Option<VersionVector>,
     /// The parts of its latest digest, until all are here.
     incoming: DigestAssembly,
     /// Failed requests in a row.
@@ -183,6 +185,15 @@ impl ConnectedPeer {
         if self.has_answered() {
             self.heard.raise(writer, version);
         }
+    }
+
+    /// This node's digest at the time of a compare, if its hashes went along.
+    pub(super) fn set_compared(&mut self, digest: Option<VersionVector>) {
+        self.compared = digest;
+    }
+
+    pub(super) fn take_compared(&mut self) -> Option<VersionVector> {
+        self.compared.take()
     }
 
     /// It held just what this node held when it was asked.

@@ -187,6 +187,17 @@ impl Peers {
         self.get_mut(peer).into_iter().for_each(|peer| peer.hear_writer(writer, version));
     }
 
+    /// This node's digest at the time of a compare with a peer, if the hashes of its buckets went
+    /// along.
+    pub(crate) fn set_compared(&mut self, peer: NodeId, digest: Option<VersionVector>) {
+        self.get_mut(peer).into_iter().for_each(|peer| peer.set_compared(digest.clone()));
+    }
+
+    /// Takes what [`set_compared`](Self::set_compared) kept.
+    pub(crate) fn take_compared(&mut self, peer: NodeId) -> Option<VersionVector> {
+        self.get_mut(peer)?.take_compared()
+    }
+
     /// A peer held just what this node held when it asked.
     pub(crate) fn set_equal(&mut self, peer: NodeId, synced: bool) {
         self.get_mut(peer).into_iter().for_each(|peer| peer.set_equal(synced));

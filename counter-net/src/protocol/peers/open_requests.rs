@@ -58,7 +58,7 @@ impl Asked {
             Asked::Ask { .. } => Kind::Ask,
             Asked::Pull => Kind::Pull,
             Asked::Tell => Kind::Tell,
-            Asked::Ack { .. } => Kind::Hold,
+            Asked::Ack { .. } => Kind::Ack,
             Asked::Confirm => Kind::Confirm,
             Asked::Digest => Kind::Digest,
             Asked::Number => Kind::Number,

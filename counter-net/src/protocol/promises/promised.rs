@@ -24,7 +24,7 @@ pub(crate) enum WaitsFor {
 pub(crate) struct Promises {
     retirement_waits: bool,
     removal_waits: bool,
-    shown: BTreeMap<ReplicaId, VersionVector>,
+    by_member: BTreeMap<ReplicaId, VersionVector>,
     /// A replica that lacked something at the last look. It is looked at first.
     missing: Option<ReplicaId>,
 }
@@ -37,7 +37,7 @@ impl Promises {
             WaitsFor::Removal => self.removal_waits = waits,
         }
         if !self.is_wanted() {
-            self.shown.clear();
+            self.by_member.clear();
         }
     }
 
@@ -56,7 +56,7 @@ impl Promises {
     ) -> Option<ProvenVersions> {
         let (mut by_all, mut by_any) = (promised.clone(), promised);
         for member in map.enrolled().filter(|member| *member != own) {
-            let digest = self.shown.get(&member)?;
+            let digest = self.by_member.get(&member)?;
             if digest.iter().any(|(writer, _)| map.counted_up_to(writer) == 0) {
                 return None;
             }
@@ -74,7 +74,7 @@ impl Promises {
         versions: &VersionVector,
     ) -> Vec<ReplicaId> {
         let lacks = |member: &ReplicaId| {
-            self.shown.get(member).is_none_or(|digest| {
+            self.by_member.get(member).is_none_or(|digest| {
                 versions
                     .iter()
                     .any(|(writer, upto)| digest.get(writer) < upto && !map.is_folded(writer))
@@ -84,21 +84,23 @@ impl Promises {
     }
 
     /// An enrolled replica has sent this digest.
-    pub(crate) fn show(&mut self, member: ReplicaId, digest: &VersionVector) {
+    pub(crate) fn promise(&mut self, member: ReplicaId, digest: &VersionVector) {
         if self.is_wanted() {
-            self.shown.entry(member).or_default().join(digest);
+            self.by_member.entry(member).or_default().join(digest);
         }
     }
 
     /// The promise of an enrolled replica so far.
-    pub(crate) fn shown(&self, member: ReplicaId) -> Option<&VersionVector> {
-        self.shown.get(&member)
+    pub(crate) fn of(&self, member: ReplicaId) -> Option<&VersionVector> {
+        self.by_member.get(&member)
     }
 
     /// Incarnations ended. Their digests no longer count, and no digest names folded writers.
     pub(crate) fn forget_ended(&mut self, map: &CounterMap) {
-        self.shown.retain(|member, _| !map.is_ended(*member) && map.seen_of(*member) > 0);
-        self.shown.values_mut().for_each(|digest| digest.retain(|writer| !map.is_folded(writer)));
+        self.by_member.retain(|member, _| !map.is_ended(*member) && map.seen_of(*member) > 0);
+        self.by_member
+            .values_mut()
+            .for_each(|digest| digest.retain(|writer| !map.is_folded(writer)));
     }
 
     /// An enrolled replica other than `own` that has not promised `own` up to `upto` and every
@@ -111,9 +113,9 @@ impl Promises {
         own: ReplicaId,
         upto: Version,
     ) -> Option<ReplicaId> {
-        let Self { shown, missing, .. } = self;
+        let Self { by_member, missing, .. } = self;
         let lacks = |member: ReplicaId| {
-            shown.get(&member).is_none_or(|digest| !map.agrees(own, upto, digest))
+            by_member.get(&member).is_none_or(|digest| !map.agrees(own, upto, digest))
         };
         let is_enrolled = |member: &ReplicaId| map.seen_of(*member) > 0 && !map.is_ended(*member);
         if let Some(same) = missing.filter(is_enrolled).filter(|member| lacks(*member)) {
@@ -128,7 +130,7 @@ impl Promises {
     pub(crate) fn behind(&self, map: &CounterMap, own: ReplicaId, upto: Version) -> Vec<ReplicaId> {
         let records: Vec<(ReplicaId, Version)> = map.incarnation_records().collect();
         let shows = |incarnation: &ReplicaId| {
-            self.shown.get(incarnation).is_some_and(|digest| {
+            self.by_member.get(incarnation).is_some_and(|digest| {
                 digest.get(own) >= upto
                     && records.iter().all(|(writer, version)| digest.get(*writer) >= *version)
             })

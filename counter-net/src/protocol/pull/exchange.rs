@@ -1,9 +1,10 @@
 //! Sends this node's digest to peers: in asks, in tells, and in as many parts as it takes.
 
+use std::time::Duration;
+
 use counter_core::{Replica, ReplicaId, StateHash, VersionVector};
 use serde_bytes::ByteBuf;
 
-use super::machine::FIRST_PEER_WAIT;
 use crate::protocol::context::{Context, Timer};
 use crate::protocol::gossip::{Gossip, own_since};
 use crate::protocol::input::NodeId;
@@ -11,9 +12,11 @@ use crate::protocol::membership::Membership;
 use crate::protocol::peers::{Asked, Peers};
 use crate::protocol::promises::Committed;
 use crate::protocol::retirement::Leave;
-use crate::protocol::wire::{Ask, Compare, DigestPart, NumberAsk, Request, Tell};
-use crate::protocol::wire::{DigestPiece, Hash, Id, NONE_FOLLOW, cut};
+use crate::protocol::wire::{Ask, BucketHashes, Compare, DigestPart, NumberAsk, Request, Tell};
+use crate::protocol::wire::{DigestPiece, Hash, Id, NONE_FOLLOW, cut, is_bucketed, pack_vector};
 
+/// How long this node waits for the first peer's cells before it pulls from other peers too.
+pub(super) const FIRST_PEER_WAIT: Duration = Duration::from_millis(200);
 /// The most peers asked for their digests at a time.
 pub(crate) const ASKED_AT_ONCE_MAX: usize = 8;
 
@@ -103,6 +106,7 @@ impl DigestExchange<'_> {
                 .map(ByteBuf::from),
             successor: None,
             part,
+            is_excerpt: false,
         };
         self.peers.send(self.ctx, peer, Asked::Tell, &Request::tell(tell));
     }
@@ -119,25 +123,62 @@ impl DigestExchange<'_> {
         self.membership.is_leaving() && self.membership.replica_of(peer).is_some_and(is_known)
     }
 
-    /// Tells a peer what this node holds, if the peer knows this replica and lacks some of that.
-    pub(crate) fn tell_what_lacks(&mut self, peer: NodeId, heard: &VersionVector) {
-        let lacks = !heard.contains(&self.replica.map().version_vector());
+    /// Tells a peer what this node holds, if the peer knows this replica and lacks some of that. A
+    /// peer whose digest `heard` came in buckets is told only what it lacks.
+    pub(crate) fn tell_what_lacks(
+        &mut self,
+        peer: NodeId,
+        heard: &VersionVector,
+        in_buckets: bool,
+    ) {
+        let own = self.replica.map().version_vector();
+        let lacks = own.iter().filter(|(writer, version)| heard.get(*writer) < *version);
+        let lacking: VersionVector = lacks.collect();
         let is_told = self.peers.awaits(peer, |asked| asked == Asked::Tell);
-        if lacks && heard.get(self.ctx.own) > 0 && !is_told {
-            self.tell(peer);
+        if lacking.is_empty() || heard.get(self.ctx.own) == 0 || is_told {
+            return;
+        }
+        match in_buckets && !self.membership.is_leaving() {
+            true => self.tell_excerpt(peer, &lacking),
+            false => self.tell(peer),
         }
     }
 
-    /// Compares hashes with a peer. `state` is that of this node's state.
-    pub(crate) fn compare(&mut self, peer: NodeId, state: StateHash) {
-        let seen = self.replica.map().version_vector().digest_hash();
+    /// Tells a peer which writers it lacks something of.
+    fn tell_excerpt(&mut self, peer: NodeId, lacking: &VersionVector) {
+        if self.membership.numbering().is_open() {
+            return;
+        }
+        let tell = Tell {
+            announcement: self.membership.own_announcement(self.ctx.now),
+            have: pack_vector(lacking),
+            uncommitted: ByteBuf::new(),
+            delta: None,
+            successor: None,
+            part: None,
+            is_excerpt: true,
+        };
+        self.peers.send(self.ctx, peer, Asked::Tell, &Request::tell(tell));
+    }
+
+    /// Compares hashes with a peer. `state` is that of this node's state. A long digest is compared
+    /// in buckets `at_once`, or else after the peer has said that something differs.
+    pub(crate) fn compare(&mut self, peer: NodeId, state: StateHash, at_once: bool) {
+        let digest = self.replica.map().version_vector();
+        let seen = digest.digest_hash();
+        let buckets = is_bucketed(&digest).then(|| match at_once {
+            true => BucketHashes::of(&digest).pack(),
+            false => ByteBuf::new(),
+        });
         let compare = Compare {
             seen: Hash(seen),
             state: Hash(state.0),
             announcements: Hash(self.membership.hash()),
             stale: self.membership.is_stale(self.ctx.now),
+            buckets,
         };
         self.peers.send(self.ctx, peer, Asked::Compare { seen }, &Request::compare(compare));
+        self.peers.set_compared(peer, at_once.then_some(digest));
     }
 
     /// This node's digest for a message to `peer`. If it is too long this is its first part, and

@@ -6,17 +6,17 @@ use counter_core::{CounterMap, Cursor, Delta, Replica, ReplicaId, VersionVector}
 use serde_bytes::ByteBuf;
 
 use super::catch_up::CatchUp;
-use super::exchange::DigestExchange;
-use super::peer_pull::{Page, Pulls};
+use super::exchange::{DigestExchange, FIRST_PEER_WAIT};
+use super::peer_pull::{PulledCells, Pulls};
 use crate::protocol::context::{Context, Timer};
 use crate::protocol::input::NodeId;
 use crate::protocol::output::{Alarm, Refusal};
 use crate::protocol::peers::{Asked, OpenRequest, Peers};
-use crate::protocol::stats::Event;
+use crate::protocol::stats::Counted;
 use crate::protocol::wire::{self, PageMessage, Request};
 
-/// How long this node waits for the first peer's cells before it pulls from other peers too.
-pub(crate) const FIRST_PEER_WAIT: Duration = Duration::from_millis(200);
+/// After a difference, digests probably differ for this long: under load each round finds one.
+const DIFFERS_FOR: Duration = Duration::from_secs(3);
 /// How many failures in a row a pull survives at its peer.
 const RESUMES_MAX: u32 = 2;
 
@@ -28,6 +28,8 @@ const RESUMES_MAX: u32 = 2;
 pub(crate) struct AntiEntropy {
     pulls: Pulls,
     catch_up: CatchUp,
+    /// When a peer's digest last differed from this node's.
+    differed_at: Option<Duration>,
 }
 
 impl AntiEntropy {
@@ -40,7 +42,18 @@ impl AntiEntropy {
                 config.digest_replicas_max,
             ),
             catch_up: CatchUp::new(replica.map(), ctx.own, config.staging_cells_max),
+            differed_at: None,
         }
+    }
+
+    /// A peer's digest differs from this node's.
+    pub(crate) fn differed(&mut self, ctx: &Context) {
+        self.differed_at = Some(ctx.now);
+    }
+
+    /// True if the next digest will probably differ too, as under load.
+    pub(crate) fn is_differing(&self, ctx: &Context) -> bool {
+        self.differed_at.is_some_and(|at| ctx.now < at + DIFFERS_FOR)
     }
 
     /// Sets the time of the next round.
@@ -91,7 +104,7 @@ impl AntiEntropy {
             }
             if let Some(pull) = self.pulls.begin(node, &wanted, &seen, now) {
                 let request = Request::pull(pull.request(own));
-                exchange.ctx.out.count(Event::Pull);
+                exchange.ctx.out.count(Counted::Pull);
                 exchange.peers.send(exchange.ctx, node, Asked::Pull, &request);
             }
         }
@@ -117,8 +130,8 @@ impl AntiEntropy {
         ctx: &mut Context,
         peer: NodeId,
         page: PageMessage,
-    ) -> Result<Page, Refusal> {
-        ctx.out.count(Event::Page);
+    ) -> Result<PulledCells, Refusal> {
+        ctx.out.count(Counted::Page);
         let delta = wire::decode_delta(&page.delta)?;
         let next = page.next.map(ByteBuf::into_vec);
         if next.as_ref().is_some_and(|next| Cursor::decode(next).is_err()) {
@@ -138,7 +151,7 @@ impl AntiEntropy {
     /// Gives up the pull from a peer. Its writers are pulled elsewhere from the start.
     pub(crate) fn abandon(&mut self, ctx: &mut Context, peer: NodeId) {
         if self.pulls.end(peer).is_some() {
-            ctx.out.count(Event::PullFailed);
+            ctx.out.count(Counted::PullFailed);
         }
     }
 
@@ -162,13 +175,13 @@ impl AntiEntropy {
     /// Equal version vectors with unequal hashes are a fault of this software. It is counted, and
     /// repaired by a full pull once in a while.
     pub(crate) fn diverged(&mut self, ctx: &mut Context, peers: &mut Peers, peer: NodeId) {
-        ctx.out.count(Event::Divergence);
+        ctx.out.count(Counted::Divergence);
         let is_due = peers.may_repair(peer, ctx.now, ctx.config.repair_interval);
         if !is_due || !self.pulls.has_room(peer) {
             return;
         }
         peers.begin_repair(peer, ctx.now);
-        ctx.out.count(Event::Repair);
+        ctx.out.count(Counted::Repair);
         ctx.out.alarm(Alarm::Diverged { peer });
         let request = Request::pull(self.pulls.begin_repair(peer, ctx.now).request(ctx.own));
         peers.send(ctx, peer, Asked::Pull, &request);

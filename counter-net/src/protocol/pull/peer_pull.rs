@@ -45,7 +45,7 @@ pub(super) struct PeerPull {
 
 /// What a page completed.
 #[derive(Debug)]
-pub(crate) struct Page {
+pub(crate) struct PulledCells {
     /// The complete cells, which may be joined.
     pub ready: Delta,
     /// True if it was the last page.
@@ -71,7 +71,7 @@ impl PeerPull {
         delta: Delta,
         next: Option<Vec<u8>>,
         now: Duration,
-    ) -> Result<Page, Refusal> {
+    ) -> Result<PulledCells, Refusal> {
         self.heard = now;
         // A page without cells that promises more, or a cursor that stands still, would continue
         // for ever.
@@ -84,7 +84,7 @@ impl PeerPull {
         // nobody's fault.
         let ready = self.staging.push(delta).map_err(|_| Refusal::JoinRefused)?;
         ready.spans().for_each(|span| self.have.raise(span.replica, span.upto));
-        Ok(Page { ready, is_last, is_repair: self.is_repair })
+        Ok(PulledCells { ready, is_last, is_repair: self.is_repair })
     }
 
     pub(super) fn staged_cells(&self) -> usize {

@@ -10,7 +10,7 @@ use crate::protocol::input::NodeId;
 use crate::protocol::output::{Notice, Refusal};
 use crate::protocol::peers::{Asked, OpenRequest};
 use crate::protocol::promises::committed_part;
-use crate::protocol::stats::{Event, Kind};
+use crate::protocol::stats::{Counted, Kind};
 use crate::protocol::wire::{self, Noted, PageMessage, PeerStatus, Response, StateMessage};
 use crate::protocol::wire::{Refused, unpack_vector};
 
@@ -58,7 +58,7 @@ impl Replicator {
         let Self { ctx, peers, membership, .. } = self;
         match (request.asked, response) {
             (Asked::Compare { seen }, Response { same: Some(same), .. }) => {
-                ctx.out.count(Event::RoundEqual);
+                ctx.out.count(Counted::RoundEqual);
                 self.hear_equal(replica, peer, (incarnation, &behind), seen, same.synced)
             }
             (Asked::Compare { .. } | Asked::Ask { .. }, Response { state: Some(state), .. }) => {
@@ -71,7 +71,7 @@ impl Replicator {
             (Asked::Confirm, Response { confirm: Some(answer), .. }) => {
                 self.stability.take_answer(ctx, replica.map(), peers, peer, &answer)
             }
-            (Asked::Digest, Response { taken: Some(_), .. }) => Ok(()),
+            (Asked::Digest | Asked::Tell, Response { taken: Some(_), .. }) => Ok(()),
             (Asked::Number, Response { numbered: Some(numbered), .. }) => {
                 membership.take_numbered(peer, &numbered)
             }
@@ -119,11 +119,11 @@ impl Replicator {
         if behind.is_empty()
             && let Some(incarnation) = self.incarnation_heard(replica, peer, incarnation)
         {
-            self.stability.show_hash(incarnation, asked);
+            self.stability.take_promised_hash(incarnation, asked);
         }
         let seen = replica.map().version_vector();
         if seen.digest_hash() == asked {
-            self.shown(replica, peer, incarnation, &committed_part(&seen, &behind));
+            self.take_promise(replica, peer, incarnation, &committed_part(&seen, &behind));
             self.hear(replica, peer, seen);
         }
         self.peers.set_equal(peer, synced);
@@ -141,7 +141,7 @@ impl Replicator {
         if let Some(digest) =
             self.read_digest(peer, incarnation, (&noted.have, behind), noted.part, None)?
         {
-            self.heard(replica, peer, incarnation, &digest);
+            self.take_digest(replica, peer, incarnation, &digest);
         }
         Ok(())
     }
@@ -156,6 +156,11 @@ impl Replicator {
     ) -> Result<(), Refusal> {
         let peer = request.peer;
         self.membership.take_announcements(&mut self.ctx, &self.peers, &state.announcements);
+        if state.differs {
+            self.compare_in_buckets(replica, peer);
+            return Ok(());
+        }
+        let compared = self.peers.take_compared(peer);
         let Some(have) = state.have else {
             self.peers.set_waits(peer, state.waits);
             if let Asked::Compare { seen } = request.asked {
@@ -164,10 +169,20 @@ impl Replicator {
             return Ok(());
         };
         let answer = PeerStatus { synced: state.synced, waits: state.waits };
-        let digest =
-            self.read_digest(peer, incarnation, (&have, behind), state.part, Some(answer))?;
+        let digest = match (state.buckets, compared) {
+            (Some(mask), Some(compared)) => {
+                Some(self.read_buckets(peer, (&have, behind), mask, &compared)?)
+            }
+            (Some(_), None) => return Err(Refusal::Unasked),
+            (None, _) => {
+                self.read_digest(peer, incarnation, (&have, behind), state.part, Some(answer))?
+            }
+        };
         if let Some(digest) = &digest {
-            self.heard(replica, peer, incarnation, digest);
+            if digest.have != replica.map().version_vector() {
+                self.anti_entropy.differed(&self.ctx);
+            }
+            self.take_digest(replica, peer, incarnation, digest);
             self.take_status(peer, answer);
         }
         let joined = match state.delta {
@@ -183,7 +198,8 @@ impl Replicator {
                     self.anti_entropy.diverged(&mut self.ctx, &mut self.peers, peer);
                 }
             } else {
-                self.exchange(replica).tell_what_lacks(peer, &digest.have);
+                let in_buckets = state.buckets.is_some();
+                self.exchange(replica).tell_what_lacks(peer, &digest.have, in_buckets);
             }
         }
         joined

@@ -6,7 +6,8 @@ use super::Replicator;
 use crate::protocol::input::NodeId;
 use crate::protocol::peers::{Asked, OpenRequest};
 use crate::protocol::pull::{AntiEntropy, DigestExchange};
-use crate::protocol::stats::Event;
+use crate::protocol::stats::Counted;
+use crate::protocol::wire::is_bucketed;
 
 impl Replicator {
     /// The machines that a message with this node's digest is made from.
@@ -31,8 +32,14 @@ impl Replicator {
 
     /// Compares hashes with a peer.
     pub(super) fn compare(&mut self, replica: &mut Replica, peer: NodeId) {
+        let (state, at_once) = (replica.state_hash(), self.anti_entropy.is_differing(&self.ctx));
+        self.exchange(replica).compare(peer, state, at_once);
+    }
+
+    /// Sends a peer the hashes of this node's buckets.
+    pub(super) fn compare_in_buckets(&mut self, replica: &mut Replica, peer: NodeId) {
         let state = replica.state_hash();
-        self.exchange(replica).compare(peer, state);
+        self.exchange(replica).compare(peer, state, true);
     }
 
     pub(super) fn on_peer_up(&mut self, replica: &Replica, peer: NodeId) {
@@ -81,28 +88,32 @@ impl Replicator {
         self.gossip.drop_overdue(&self.ctx);
         self.plan(replica);
         let Some(node) = self.peers.random_free(&mut self.ctx) else { return };
-        self.ctx.out.count(Event::Round);
-        // Its digest may have come with a request of its own. Only its answer says whether it is
-        // synced and waits.
-        let has_answered = |node| {
-            self.peers.get(node).is_some_and(|peer| peer.has_answered() && peer.answered_ask())
-        };
-        match has_answered(node) {
+        self.ctx.out.count(Counted::Round);
+        match self.has_answered(node) {
             true => self.compare(replica, node),
             false => self.exchange(replica).ask(node),
         }
     }
 
+    /// True if a peer has answered an ask. Its digest may have come with a request of its own, but
+    /// only its answer says whether it is synced and waits.
+    fn has_answered(&self, node: NodeId) -> bool {
+        self.peers.get(node).is_some_and(|peer| peer.has_answered() && peer.answered_ask())
+    }
+
     /// Gossip did not bring the predecessor of a waiting delta. It is pulled from a peer that is
     /// known to have it, else one random peer is asked.
-    pub(super) fn on_gap(&mut self, replica: &Replica) {
+    pub(super) fn on_gap(&mut self, replica: &mut Replica) {
         self.plan(replica);
         let is_unpulled = |writer| !self.anti_entropy.is_pulling(&self.ctx, writer);
         if self.gossip.waiting_writers().into_iter().any(is_unpulled)
             && let Some(peer) = self.peers.random_free(&mut self.ctx)
         {
             self.gossip.asked(&self.ctx);
-            self.exchange(replica).ask(peer);
+            match self.has_answered(peer) && is_bucketed(&replica.map().version_vector()) {
+                true => self.compare_in_buckets(replica, peer),
+                false => self.exchange(replica).ask(peer),
+            }
         }
     }
 

@@ -6,7 +6,8 @@ use super::Replicator;
 use crate::protocol::input::NodeId;
 use crate::protocol::output::Refusal;
 use crate::protocol::promises::committed_part;
-use crate::protocol::wire::{DigestPart, PartNumber, PeerStatus, WholeDigest, unpack_vector};
+use crate::protocol::wire::{BucketMask, DigestPart, PartNumber, PeerStatus, WholeDigest};
+use crate::protocol::wire::{unpack_vector, whole_of};
 
 impl Replicator {
     /// Reads a digest that came with a message, and `answer` with it. `None` while parts are
@@ -37,16 +38,40 @@ impl Replicator {
         }
     }
 
+    /// Reads a digest of which only these buckets came. The others are what this node `compared`.
+    ///
+    /// # Errors
+    /// It is malformed, or names more replicas than the bounds.
+    pub(super) fn read_buckets(
+        &mut self,
+        peer: NodeId,
+        (have, behind): (&[u8], &[u8]),
+        mask: BucketMask,
+        compared: &VersionVector,
+    ) -> Result<WholeDigest, Refusal> {
+        let replicas_max = self.ctx.config.digest_replicas_max;
+        let (part, behind) =
+            (unpack_vector(have, replicas_max)?, unpack_vector(behind, replicas_max)?);
+        let have = whole_of(compared, &part, mask)?;
+        self.peers.drop_parts(peer);
+        Ok(WholeDigest { have, behind, answer: None })
+    }
+
     /// Takes a peer's whole digest. Only its committed part counts as a promise, and all of it may
     /// be pulled.
-    pub(super) fn heard(
+    pub(super) fn take_digest(
         &mut self,
         replica: &Replica,
         peer: NodeId,
         incarnation: Option<u64>,
         digest: &WholeDigest,
     ) {
-        self.shown(replica, peer, incarnation, &committed_part(&digest.have, &digest.behind));
+        self.take_promise(
+            replica,
+            peer,
+            incarnation,
+            &committed_part(&digest.have, &digest.behind),
+        );
         self.hear(replica, peer, digest.have.clone());
     }
 
@@ -72,17 +97,17 @@ impl Replicator {
         else {
             return Ok(());
         };
-        self.heard(replica, peer, incarnation, &whole);
+        self.take_digest(replica, peer, incarnation, &whole);
         if let Some(answer) = whole.answer {
             self.take_status(peer, answer);
             self.plan(replica);
-            self.exchange(replica).tell_what_lacks(peer, &whole.have);
+            self.exchange(replica).tell_what_lacks(peer, &whole.have, false);
         }
         Ok(())
     }
 
     /// Takes the promise of a peer's incarnation: the committed part of its own digest.
-    pub(super) fn shown(
+    pub(super) fn take_promise(
         &mut self,
         replica: &Replica,
         peer: NodeId,
@@ -90,11 +115,11 @@ impl Replicator {
         digest: &VersionVector,
     ) {
         let Some(incarnation) = self.incarnation_heard(replica, peer, incarnation) else { return };
-        self.stability.show(incarnation, digest);
+        self.stability.take_promise(incarnation, digest);
         if self.leave.may_succeed(replica.map(), &self.membership, peer) {
-            self.leave.shown(digest, |writer| replica.map().is_folded(writer));
+            self.leave.take_promise(digest, |writer| replica.map().is_folded(writer));
         }
-        self.promises.show(incarnation, digest);
+        self.promises.promise(incarnation, digest);
     }
 
     /// The enrolled replica that sent a message, if one did.

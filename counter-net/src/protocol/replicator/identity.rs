@@ -5,7 +5,7 @@ use counter_core::{Replica, ReplicaId};
 use super::Replicator;
 use crate::protocol::output::{Notice, RenewalCause};
 use crate::protocol::retirement::Retirement;
-use crate::protocol::stats::Event;
+use crate::protocol::stats::Counted;
 
 impl Replicator {
     /// Continues as a new writer. This incarnation was ended by others, another process writes
@@ -34,7 +34,7 @@ impl Replicator {
         self.ctx.out.notify(Notice::Changed { keys: Vec::new() });
         self.become_incarnation(replica, incarnation);
         self.retirement = Retirement::default();
-        self.ctx.out.count(Event::Renewal);
+        self.ctx.out.count(Counted::Renewal);
         self.ctx.out.notify(Notice::Renewed { replica: incarnation, cause });
         self.publish_own(replica);
         self.membership.announce_soon(&mut self.ctx);

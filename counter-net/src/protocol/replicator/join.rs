@@ -5,7 +5,7 @@ use counter_core::{Delta, JoinError, Joined, Replica, ReplicaId, Span};
 use super::Replicator;
 use crate::protocol::input::NodeId;
 use crate::protocol::output::{Alarm, Notice, Refusal};
-use crate::protocol::stats::Event;
+use crate::protocol::stats::Counted;
 
 impl Replicator {
     /// Joins deltas in their order, up to the first one that is refused.
@@ -97,9 +97,9 @@ impl Replicator {
 
     /// Tells the machines and the readers what a join changed.
     fn note(&mut self, replica: &Replica, joined: Joined) {
-        self.ctx.out.count_many(Event::CellJoined, joined.cells());
+        self.ctx.out.count_many(Counted::CellJoined, joined.cells());
         if joined.conflicts > 0 {
-            self.ctx.out.count_many(Event::Conflict, joined.conflicts);
+            self.ctx.out.count_many(Counted::Conflict, joined.conflicts);
             self.ctx.out.alarm(Alarm::Conflict { cells: joined.conflicts });
         }
         if joined.incarnations_changed {

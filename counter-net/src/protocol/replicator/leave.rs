@@ -48,7 +48,7 @@ impl Replicator {
         }
     }
 
-    /// Asks members again and again until one was shown to cover the last statement.
+    /// Asks members again and again until one is known to cover the last statement.
     pub(super) fn pursue_leave(&mut self, replica: &mut Replica) {
         if !self.leave.look_again(&mut self.ctx) {
             return;

@@ -4,8 +4,8 @@ use counter_core::Replica;
 
 use super::Replicator;
 use crate::protocol::input::NodeId;
-use crate::protocol::output::{Refusal, Verdict};
-use crate::protocol::stats::{Event, Kind};
+use crate::protocol::output::{Acceptance, Refusal};
+use crate::protocol::stats::{Counted, Kind};
 use crate::protocol::wire::{self, GossipMessage, is_delta};
 
 impl Replicator {
@@ -16,19 +16,19 @@ impl Replicator {
         signer: NodeId,
         payload: &[u8],
     ) {
-        let verdict = match self.take_gossip(replica, signer, payload) {
-            Ok(()) => Verdict::Accept,
+        let acceptance = match self.take_gossip(replica, signer, payload) {
+            Ok(()) => Acceptance::Accept,
             // Nobody is to blame for a later release, or for a bound of this node.
             Err(reason @ (Refusal::UnknownVersion | Refusal::JoinRefused)) => {
                 self.ctx.out.count_refusal(reason);
-                Verdict::Ignore
+                Acceptance::Ignore
             }
             Err(reason) => {
                 self.ctx.out.refuse(signer, reason);
-                Verdict::Reject
+                Acceptance::Reject
             }
         };
-        self.ctx.out.verdict(token, verdict);
+        self.ctx.out.validated(token, acceptance);
     }
 
     fn take_gossip(
@@ -88,7 +88,7 @@ impl Replicator {
         // own.
         delta.retain(|writer| !replica.map().is_ended(writer));
         if delta.is_empty() {
-            self.ctx.out.count(Event::EndedIgnored);
+            self.ctx.out.count(Counted::EndedIgnored);
             return Ok(());
         }
         self.join_or_wait(replica, signer, delta, bytes.len())

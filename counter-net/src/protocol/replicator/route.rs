@@ -158,8 +158,8 @@ impl Replicator {
         }
     }
 
-    /// Answers callers whose wait is over. Fetches awaited versions that gossip did not bring: their
-    /// writer is asked, or a random peer if the writer is not connected.
+    /// Answers callers whose wait is over. Fetches awaited versions that gossip did not bring:
+    /// their writer is asked, or a random peer if the writer is not connected.
     fn settle_acks(&mut self, replica: &Replica) {
         let Self { ctx, acks, peers, membership, committed, .. } = self;
         let Some(writer) = acks.poll(ctx, replica, peers, membership, committed) else { return };

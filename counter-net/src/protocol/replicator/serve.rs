@@ -10,10 +10,11 @@ use crate::protocol::input::NodeId;
 use crate::protocol::output::Refusal;
 use crate::protocol::promises::DeferredRequest;
 use crate::protocol::stats::Kind;
-use crate::protocol::wire::{self, DigestPiece, Hash, pack_vector, unpack_vector};
+use crate::protocol::wire::{self, BucketHashes, DigestPiece, Hash, in_buckets, is_bucketed};
 use crate::protocol::wire::{
     AckRequest, Ask, Compare, PageMessage, PullPage, Request, Response, StateMessage, Tell,
 };
+use crate::protocol::wire::{pack_vector, unpack_vector};
 
 /// The longest first delta of a requester, in bytes. It holds one record.
 const BIRTH_BYTES_MAX: usize = 16 * 1024;
@@ -162,8 +163,24 @@ impl Replicator {
             let response = self.state(peer, None, state, true, None);
             return Response { uncommitted: pack_vector(&behind), ..response };
         }
-        let digest = self.exchange(replica).digest_for(peer);
-        self.state(peer, Some(digest), state, announcements_differ, None)
+        let fits = behind.len() <= self.ctx.config.digest_replicas_max;
+        match &compare.buckets {
+            Some(hashes) if is_bucketed(&seen) && fits => match BucketHashes::unpack(hashes) {
+                Ok(hashes) => {
+                    let mask = hashes.differing(&BucketHashes::of(&seen));
+                    let have = pack_vector(&in_buckets(&seen, mask));
+                    let part = DigestPiece { have, behind: pack_vector(&behind), part: None };
+                    let answer = self.state(peer, Some(part), state, announcements_differ, None);
+                    answer.in_buckets(mask)
+                }
+                // The requester sends the hashes once it knows that something differs.
+                Err(_) => self.state(peer, None, state, false, None).differing(),
+            },
+            _ => {
+                let digest = self.exchange(replica).digest_for(peer);
+                self.state(peer, Some(digest), state, announcements_differ, None)
+            }
+        }
     }
 
     fn state(
@@ -190,6 +207,8 @@ impl Replicator {
                 Vec::new()
             },
             delta: delta.map(|delta| ByteBuf::from(delta.encode())),
+            differs: false,
+            buckets: None,
         };
         Response { uncommitted: behind, ..Response::state(state) }
     }
@@ -224,7 +243,7 @@ impl Replicator {
             return Ok(Served::Deferred(requester));
         }
         if let Some(digest) = &digest {
-            self.heard(replica, peer, incarnation, digest);
+            self.take_digest(replica, peer, incarnation, digest);
         }
         let digest = digest.filter(|_| ask.cells);
         let page = digest.map(|digest| {
@@ -290,11 +309,20 @@ impl Replicator {
         self.membership.take_signed(&mut self.ctx, &self.peers, peer, &tell.announcement)?;
         let sender = tell.announcement.replica();
         not_ended(replica, sender)?;
+        if tell.is_excerpt {
+            let have = unpack_vector(&tell.have, self.ctx.config.digest_replicas_max)?;
+            let heard = self.peers.get(peer).map_or(0, |peer| peer.heard().len());
+            if heard + have.len() > self.ctx.config.heard_replicas_max {
+                return Err(Refusal::DigestOverBound);
+            }
+            have.iter().for_each(|(writer, version)| self.peers.hear_writer(peer, writer, version));
+            return Ok(Response::taken());
+        }
         let incarnation = Some(sender.incarnation);
         let bytes: (&[u8], &[u8]) = (&tell.have, &tell.uncommitted);
         let digest = self.read_digest(peer, incarnation, bytes, tell.part, None)?;
         if let Some(digest) = &digest {
-            self.heard(replica, peer, incarnation, digest);
+            self.take_digest(replica, peer, incarnation, digest);
         }
         if let Some(bytes) = &tell.delta {
             let delta = wire::decode_delta(bytes)?;
@@ -343,6 +371,8 @@ fn unnumbered() -> Response {
         waits: true,
         announcements: Vec::new(),
         delta: None,
+        differs: false,
+        buckets: None,
     })
 }
 
@@ -356,7 +386,7 @@ fn kind_of(request: &Request) -> Kind {
         Request { ask: Some(_), .. } => Kind::Ask,
         Request { pull: Some(_), .. } => Kind::Pull,
         Request { tell: Some(_), .. } => Kind::Tell,
-        Request { ack: Some(_), .. } => Kind::Hold,
+        Request { ack: Some(_), .. } => Kind::Ack,
         Request { confirm: Some(_), .. } => Kind::Confirm,
         Request { digest: Some(_), .. } => Kind::Digest,
         Request { number: Some(_), .. } => Kind::Number,

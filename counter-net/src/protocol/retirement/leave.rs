@@ -113,9 +113,13 @@ impl Leave {
         }
     }
 
-    /// A member that stays has shown a digest. `is_folded` returns true for writers that no longer
-    /// matter.
-    pub(crate) fn shown(&mut self, digest: &VersionVector, is_folded: impl Fn(ReplicaId) -> bool) {
+    /// A member that stays has promised to keep these versions. `is_folded` returns true for
+    /// writers that no longer matter.
+    pub(crate) fn take_promise(
+        &mut self,
+        digest: &VersionVector,
+        is_folded: impl Fn(ReplicaId) -> bool,
+    ) {
         if let LeaveStage::Stated { held, is_covered, .. } = &mut self.stage {
             *is_covered |= held
                 .iter()
@@ -165,7 +169,7 @@ impl Leave {
         nodes
     }
 
-    /// True if a member was shown to cover the last statement.
+    /// True if a member is known to cover the last statement.
     pub(crate) fn is_covered(&self) -> bool {
         matches!(self.stage, LeaveStage::Stated { is_covered: true, .. })
     }
@@ -210,9 +214,9 @@ mod tests {
         leave.want(&mut context());
         leave.state(vector(&[(1, 5), (2, 3)]));
         assert!(leave.serves(ReplicaId::new(2, 1)) && !leave.serves(ReplicaId::new(3, 1)));
-        leave.shown(&vector(&[(1, 5), (2, 2)]), |_| false);
+        leave.take_promise(&vector(&[(1, 5), (2, 2)]), |_| false);
         assert!(!leave.is_covered());
-        leave.shown(&vector(&[(1, 5)]), |writer| writer.node == 2);
+        leave.take_promise(&vector(&[(1, 5)]), |writer| writer.node == 2);
         assert!(leave.is_covered());
     }
 }

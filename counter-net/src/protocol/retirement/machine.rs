@@ -9,7 +9,7 @@ use crate::protocol::context::{Context, Timer};
 use crate::protocol::membership::Membership;
 use crate::protocol::output::RetireError;
 use crate::protocol::promises::{Committed, Promises};
-use crate::protocol::stats::Event;
+use crate::protocol::stats::Counted;
 
 /// Time between two steps, and between two looks whether the next one may be taken.
 const STEP_INTERVAL: Duration = Duration::from_millis(250);
@@ -219,7 +219,7 @@ impl Retirement {
         }
         if work.is_folded() {
             let bytes = replica.rebase(step_bytes(ctx));
-            ctx.out.count_many(Event::RetirementByte, bytes);
+            ctx.out.count_many(Counted::RetirementByte, bytes);
             match bytes > 0 {
                 true => self.work = Some(work),
                 // Incarnations that were claimed during this round are the next round's.
@@ -229,13 +229,13 @@ impl Retirement {
         }
         if work.absorbed().is_some() {
             replica.fold(&mut work);
-            ctx.out.count_many(Event::IncarnationFolded, work.incarnations().len());
+            ctx.out.count_many(Counted::IncarnationFolded, work.incarnations().len());
             self.work = Some(work);
             return TakeOver::Folded;
         }
         match replica.absorb(&mut work, step_bytes(ctx)) {
-            Ok(bytes) => ctx.out.count_many(Event::RetirementByte, bytes),
-            Err(_) => ctx.out.count(Event::RetirementStalled),
+            Ok(bytes) => ctx.out.count_many(Counted::RetirementByte, bytes),
+            Err(_) => ctx.out.count(Counted::RetirementStalled),
         }
         self.work = Some(work);
         TakeOver::Changed
@@ -257,7 +257,7 @@ impl Retirement {
             TakeOver::Waits(upto)
         } else {
             let bytes = replica.forget_cleared(step_bytes(ctx));
-            ctx.out.count_many(Event::RetirementByte, bytes);
+            ctx.out.count_many(Counted::RetirementByte, bytes);
             TakeOver::Changed
         }
     }
@@ -270,7 +270,7 @@ impl Retirement {
         promises: &Promises,
     ) -> Option<ReplicaId> {
         let upto = needed_version(ctx, map, self.work.as_ref()?)?;
-        map.first_disagreeing(ctx.own, upto, |member| promises.shown(member))
+        map.first_disagreeing(ctx.own, upto, |member| promises.of(member))
     }
 }
 

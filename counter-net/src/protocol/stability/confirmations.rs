@@ -11,25 +11,22 @@
 //! random peers and merge them. So a target costs each node a few hundred bytes, however large the
 //! cluster is. At rest nothing is sent.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use counter_core::{CounterMap, ReplicaId, VersionVector};
 
-use super::target::{Bits, Complete, Confirmers, Target, TargetId};
+use super::target::{Bits, TargetId};
 use super::target_bytes::{add_changes, pack, unpack};
+use super::targets::{Agreement, Confirmed, TARGETS_MAX, Targets};
 use crate::protocol::input::NodeId;
 use crate::protocol::output::Refusal;
 use crate::protocol::wire::{ConfirmMessage, TargetMessage, unpack_vector};
 
-/// The most targets remembered, which is four seconds of unbroken change. The oldest goes first.
-const TARGETS_MAX: usize = 8;
 /// The most replicas that a target names, so that it fits a message whatever their versions. With
 /// more no target is proposed, and how far members agree is not known.
 const TARGET_REPLICAS_MAX: usize = 65_536;
-/// The most vectors remembered that a new target may be the difference from.
-const RECENT_MAX: usize = 16;
 /// Changes within this time, such as the clicks of one moment, are proposed together.
 const PROPOSE_DELAY: Duration = Duration::from_millis(50);
 /// A node that does not lead waits this much longer before it proposes, and up to half of it more.
@@ -40,25 +37,6 @@ const SPREAD_INTERVAL: Duration = Duration::from_millis(100);
 const COVER_INTERVAL: Duration = Duration::from_millis(25);
 /// The number of peers that bits are exchanged with at a time.
 const FANOUT: usize = 2;
-/// A live member is late if it has not confirmed a target of this age. It does not answer, or lacks
-/// something.
-const LATE_AFTER: Duration = Duration::from_secs(2);
-
-/// How far the live members have confirmed this node's state.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct Agreement {
-    /// Live members, without this node, that confirmed the state that is being confirmed now.
-    pub confirmed: usize,
-    /// Live members, without this node.
-    pub of: usize,
-    /// Every live member holds all that this node held this long ago. Zero if they hold all that it
-    /// holds now, and `None` while nothing is known.
-    pub age: Option<Duration>,
-    /// Live members that were asked two seconds ago or more and have not confirmed.
-    pub late: Vec<ReplicaId>,
-}
-
 /// The node as the machine sees it: its state, and the live members.
 pub(super) struct ClusterView<'a> {
     pub map: &'a CounterMap,
@@ -80,26 +58,17 @@ pub(super) struct DueMessages {
     pub spreads: bool,
 }
 
-/// Members newly known to hold a target.
-pub(super) type Confirmed = Vec<(NodeId, Arc<VersionVector>)>;
-
-/// The targets of the last seconds, and who confirmed them.
+/// When this node proposes targets, and with whom it exchanges their bits.
 ///
-/// Invariant: a bit is set only if its replica said that its vector covers the target, directly or
-/// through others that heard it say so. The own bit is set by this machine alone.
+/// Invariant: each peer has at most one open request about bits, whose targets are in `asked`.
 #[derive(Debug)]
 pub(crate) struct Confirmations {
     own: ReplicaId,
     interval: Duration,
-    /// In the order in which they were heard of.
-    targets: VecDeque<Target>,
-    complete: Option<Complete>,
-    /// The targets heard of last, also settled ones, because others may still refer to them.
-    recent: VecDeque<(TargetId, Arc<VersionVector>)>,
+    targets: Targets,
     /// The newest target that each member confirmed, and when that was heard.
     covered: BTreeMap<NodeId, (Arc<VersionVector>, Duration)>,
-    /// The targets that each peer was asked about and has not answered. A peer has one open request
-    /// at a time.
+    /// The targets that each peer was asked about and has not answered.
     asked: BTreeMap<NodeId, Vec<u64>>,
     last_number: u64,
     /// The last `moved` that `poll` was given.
@@ -116,9 +85,7 @@ impl Confirmations {
         Self {
             own,
             interval,
-            targets: VecDeque::new(),
-            complete: None,
-            recent: VecDeque::new(),
+            targets: Targets::new(own),
             covered: BTreeMap::new(),
             asked: BTreeMap::new(),
             last_number: 0,
@@ -199,23 +166,14 @@ impl Confirmations {
         if self.propose_at.is_none() && view.is_synced {
             self.propose_at = Some(self.next_proposal(view, now, rng));
         }
-        if self.targets.iter().any(|target| !target.is_covered()) {
+        if self.targets.has_uncovered() {
             self.cover_at.get_or_insert(now + COVER_INTERVAL);
         }
-        if self.spread_at.is_none()
-            && self
-                .targets
-                .iter()
-                .any(|target| target.is_covered() && target.confirmers().lacks_any(&view.live))
-        {
+        if self.spread_at.is_none() && self.targets.has_unconfirmed(&view.live) {
             // A member that became live is asked too.
             self.spread_soon(now);
         }
-        if let Some(complete) = self.complete.as_mut().filter(|complete| complete.left_at.is_none())
-        {
-            let holds_more = !complete.digest.contains(&view.map.version_vector());
-            complete.left_at = holds_more.then_some(now);
-        }
+        self.targets.note_moved(view.map, now);
     }
 
     /// The leader keeps the interval since the last target. Others step in if none came for longer.
@@ -241,11 +199,10 @@ impl Confirmations {
         rng: &mut fastrand::Rng,
     ) -> Option<TargetMessage> {
         let digest = view.map.version_vector();
-        let is_known = self.targets.back().is_some_and(|target| target.digest().contains(&digest));
-        let is_complete = self.complete.as_ref().is_some_and(|complete| {
-            complete.confirmers.contains_all(&view.live) && complete.digest.contains(&digest)
-        });
-        if view.live.is_empty() || is_known || is_complete || digest.len() > TARGET_REPLICAS_MAX {
+        if view.live.is_empty()
+            || self.targets.cover_digest(&digest, &view.live)
+            || digest.len() > TARGET_REPLICAS_MAX
+        {
             return None;
         }
         let pause = if view.leads { self.interval } else { self.interval + STAND_IN_DELAY };
@@ -256,10 +213,7 @@ impl Confirmations {
         }
         self.last_number += 1;
         let id = TargetId { proposer: self.own, number: self.last_number };
-        let base =
-            self.complete.as_ref().map(|complete| (complete.id, Arc::clone(&complete.digest)));
-        let message =
-            TargetMessage::new(id, &digest, base.as_ref().map(|(id, digest)| (*id, &**digest)));
+        let message = self.targets.message(id, &digest);
         self.learn(id, digest, now);
         self.look_for_covered(view, now);
         Some(message)
@@ -283,7 +237,7 @@ impl Confirmations {
             let base = TargetId { proposer: proposer.0, number };
             // A node that does not know the base gets the whole target from the first peer that
             // asks it.
-            let Some(base) = self.digest_of(base) else { return Ok(()) };
+            let Some(base) = self.targets.digest_of(base) else { return Ok(()) };
             digest = add_changes(base, &message.changes, digest)?;
         }
         let id = TargetId { proposer: message.proposer.0, number: message.number };
@@ -291,40 +245,18 @@ impl Confirmations {
         Ok(())
     }
 
-    fn digest_of(&self, id: TargetId) -> Option<&VersionVector> {
-        self.recent.iter().find(|(known, _)| *known == id).map(|(_, digest)| &**digest)
-    }
-
     fn learn(&mut self, id: TargetId, digest: VersionVector, now: Duration) {
-        if id.proposer == self.own && id.number > self.last_number || self.digest_of(id).is_some() {
-            return;
+        // A number that this node has not given yet is a forged one.
+        let is_forged = id.proposer == self.own && id.number > self.last_number;
+        if !is_forged && self.targets.learn(id, digest, now) {
+            self.last_target_at = Some(now);
+            self.cover_at = Some(now);
         }
-        if self.targets.len() == TARGETS_MAX {
-            self.targets.pop_front();
-        }
-        if self.recent.len() == RECENT_MAX {
-            self.recent.pop_front();
-        }
-        let digest = Arc::new(digest);
-        self.recent.push_back((id, Arc::clone(&digest)));
-        self.last_target_at = Some(now);
-        self.targets.push_back(Target::new(id, digest, now));
-        self.cover_at = Some(now);
     }
 
     /// Confirms the targets that this node's state covers by now.
     fn look_for_covered(&mut self, view: &ClusterView<'_>, now: Duration) {
-        let covers = |digest: &VersionVector| {
-            digest.iter().all(|(writer, version)| view.map.counted_up_to(writer) >= version)
-        };
-        let mut has_news = false;
-        for target in self.targets.iter_mut().filter(|target| !target.is_covered()) {
-            if covers(target.digest()) {
-                target.cover(self.own);
-                has_news = true;
-            }
-        }
-        if has_news {
+        if self.targets.cover(view.map) {
             self.spread_soon(now);
         }
     }
@@ -343,22 +275,16 @@ impl Confirmations {
         now: Duration,
     ) -> Vec<(NodeId, ConfirmMessage)> {
         self.look_for_covered(view, now);
-        self.settle(view);
+        self.targets.settle(view.map, &view.live);
         let mut messages = Vec::new();
         for peer in peers {
-            let due = self.targets.iter().filter(|target| target.is_due(*peer, &view.live, now));
-            let bits: Vec<Bits> = due.map(Target::bits).collect();
+            let bits = self.targets.due_for(*peer, &view.live, now);
             if !bits.is_empty() && messages.len() < FANOUT {
                 self.asked.insert(*peer, bits.iter().map(|bits| bits.tag).collect());
                 messages.push((*peer, pack(&bits, None)));
             }
         }
-        let mut again: Option<Duration> = None;
-        for target in &mut self.targets {
-            let retry_at = target.spread(&view.live, now);
-            again = [again, retry_at].into_iter().flatten().min();
-        }
-        self.spread_at = again;
+        self.spread_at = self.targets.spread(&view.live, now);
         self.last_spread = Some(now);
         messages
     }
@@ -378,33 +304,9 @@ impl Confirmations {
         }
         let asked = unpack(message, TARGETS_MAX)?;
         let news = self.merge(peer, &asked, now);
-        let mut answer = Vec::new();
-        for bits in &asked {
-            if let Some(target) = self.targets.iter_mut().find(|target| target.tag() == bits.tag) {
-                answer.push(target.answer(peer));
-            } else {
-                answer.extend(self.settled(bits.tag));
-            }
-        }
+        let answer: Vec<Bits> =
+            asked.iter().filter_map(|bits| self.targets.answer(peer, bits.tag)).collect();
         Ok((pack(&answer, None), news))
-    }
-
-    /// The bits of a target that was dropped because the complete one covers it. A member that
-    /// holds the complete one holds this one. Of two equal targets nodes may keep different ones,
-    /// and would wait for each other's bits.
-    fn settled(&self, tag: u64) -> Option<Bits> {
-        let complete = self.complete.as_ref()?;
-        let (_, digest) = self
-            .recent
-            .iter()
-            .find(|(id, digest)| id.tag() == tag && complete.digest.contains(digest))?;
-        let mut confirmers = Confirmers::new(digest);
-        for (replica, _) in digest.iter() {
-            if complete.confirmers.contains(replica) {
-                confirmers.insert(replica);
-            }
-        }
-        Some(Bits { tag, bits: confirmers.bytes().to_vec() })
     }
 
     /// Takes a peer's answer. Returns new confirmations, and the newest target the peer lacks,
@@ -423,26 +325,13 @@ impl Confirmations {
         let news = self.merge(peer, &answer, now);
         let is_unknown = |tag: &u64| answer.iter().all(|bits| bits.tag != *tag);
         let unknown = sent.into_iter().rev().find(is_unknown);
-        let unknown =
-            unknown.and_then(|tag| self.targets.iter().find(|target| target.tag() == tag));
-        let whole = |target: &Target| {
-            pack(&[target.bits()], Some(TargetMessage::new(target.id(), target.digest(), None)))
-        };
-        Ok((news, unknown.map(whole)))
+        let whole = unknown.and_then(|tag| self.targets.whole(tag));
+        Ok((news, whole.map(|(bits, target)| pack(&[bits], Some(target)))))
     }
 
     /// Sets the bits that are new here.
     fn merge(&mut self, peer: NodeId, all: &[Bits], now: Duration) -> Confirmed {
-        let (own, mut news) = (self.own, Vec::new());
-        for bits in all {
-            let Some(target) = self.targets.iter_mut().find(|target| target.tag() == bits.tag)
-            else {
-                continue;
-            };
-            for replica in target.merge(peer, &bits.bits, own) {
-                news.push((NodeId(replica.node), Arc::clone(target.digest())));
-            }
-        }
+        let news = self.targets.merge(peer, all);
         for (node, digest) in &news {
             let known = self.covered.get(node);
             if known.is_none_or(|(known, _)| !known.contains(digest)) {
@@ -462,96 +351,15 @@ impl Confirmations {
         digest: &VersionVector,
         now: Duration,
     ) {
-        let mut has_news = false;
-        for target in self.targets.iter_mut().filter(|_| incarnation != self.own) {
-            if target.confirmers().lacks(incarnation) && digest.contains(target.digest()) {
-                has_news |= target.confirm(incarnation);
-                self.covered.insert(NodeId(incarnation.node), (Arc::clone(target.digest()), now));
-            }
-        }
-        if has_news {
+        let news = self.targets.confirm(incarnation, digest);
+        if !news.is_empty() {
             self.spread_soon(now);
         }
-    }
-
-    /// Finds the best target that all live members confirmed: one that covers this node's state, or
-    /// else the one heard of last. Targets that it covers are dropped. Targets of two proposers may
-    /// arrive in either order, so one that was heard of earlier may cover more.
-    fn settle(&mut self, view: &ClusterView<'_>) {
-        for target in &self.targets {
-            if let Some(complete) =
-                self.complete.as_mut().filter(|complete| complete.id == target.id())
-            {
-                complete.confirmers = target.confirmers().clone();
-            }
-        }
-        let is_complete =
-            |target: &Target| target.is_covered() && target.confirmers().contains_all(&view.live);
-        let Some(last) = self.targets.iter().rposition(is_complete) else { return };
-        let state = view.map.version_vector();
-        let whole = self
-            .targets
-            .iter()
-            .rposition(|target| target.digest().contains(&state) && is_complete(target));
-        let target = &self.targets[whole.unwrap_or(last)];
-        let is_better = |complete: &Complete| {
-            !complete.confirmers.contains_all(&view.live)
-                || !complete.digest.contains(target.digest())
-        };
-        if self.complete.as_ref().is_none_or(is_better) {
-            let holds_more = whole.is_none();
-            self.complete = Some(Complete {
-                id: target.id(),
-                digest: Arc::clone(target.digest()),
-                confirmers: target.confirmers().clone(),
-                left_at: holds_more.then_some(target.heard()),
-            });
-        }
-        if let Some(complete) = &self.complete {
-            self.targets.retain(|target| {
-                target.id() == complete.id || !complete.digest.contains(target.digest())
-            });
-        }
+        self.covered.extend(news.into_iter().map(|(node, digest)| (node, (digest, now))));
     }
 
     /// How far the live members have confirmed this node's state. O(targets * writers).
     pub(super) fn agreement(&mut self, view: &ClusterView<'_>, now: Duration) -> Agreement {
-        self.settle(view);
-        let of = view.live.len();
-        if of == 0 {
-            return Agreement { confirmed: 0, of, age: Some(Duration::ZERO), late: Vec::new() };
-        }
-        let state = view.map.version_vector();
-        // A member that came since may not have confirmed it.
-        let complete =
-            self.complete.as_ref().filter(|complete| complete.confirmers.contains_all(&view.live));
-        let covering = self.targets.iter().rev().find(|target| target.digest().contains(&state));
-        let asked = covering
-            .or_else(|| self.targets.back())
-            .filter(|target| !target.confirmers().contains_all(&view.live));
-        let is_whole = complete.is_some_and(|complete| complete.digest.contains(&state));
-        let is_late = |incarnation: &ReplicaId| {
-            self.targets.iter().any(|target| {
-                target.is_overdue(LATE_AFTER, now) && target.confirmers().lacks(*incarnation)
-            })
-        };
-        Agreement {
-            confirmed: match asked {
-                _ if is_whole => of,
-                Some(target) => view
-                    .live
-                    .iter()
-                    .filter(|incarnation| target.confirmers().contains(**incarnation))
-                    .count(),
-                None => 0,
-            },
-            of,
-            age: match complete {
-                _ if is_whole => Some(Duration::ZERO),
-                Some(complete) => Some(now.saturating_sub(complete.left_at.unwrap_or(now))),
-                None => None,
-            },
-            late: view.live.iter().copied().filter(is_late).collect(),
-        }
+        self.targets.agreement(view.map, &view.live, now)
     }
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use counter_core::{CounterMap, Replica, ReplicaId, VersionVector};
 
-use super::confirmations::{Agreement, ClusterView, Confirmations, Confirmed};
+use super::confirmations::{ClusterView, Confirmations};
 use super::snapshots::{Snapshots, Stable};
+use super::targets::{Agreement, Confirmed};
 use crate::protocol::context::{Context, Timer};
 use crate::protocol::input::NodeId;
 use crate::protocol::membership::{LAG_CELLS_MAX, Lag, Membership, Shortfall};
@@ -205,13 +206,13 @@ impl Stability {
     }
 
     /// An enrolled replica keeps what its own digest names.
-    pub(crate) fn show(&mut self, incarnation: ReplicaId, digest: &VersionVector) {
-        self.snapshots.show(incarnation, digest);
+    pub(crate) fn take_promise(&mut self, incarnation: ReplicaId, digest: &VersionVector) {
+        self.snapshots.confirm(incarnation, digest);
     }
 
     /// An enrolled replica keeps exactly the version vector with this hash.
-    pub(crate) fn show_hash(&mut self, incarnation: ReplicaId, hash: u128) {
-        self.snapshots.show_hash(incarnation, hash);
+    pub(crate) fn take_promised_hash(&mut self, incarnation: ReplicaId, hash: u128) {
+        self.snapshots.confirm_hash(incarnation, hash);
     }
 
     /// How far a member is from this node, which holds `seen`, by the target that the member

@@ -10,7 +10,8 @@ mod machine;
 mod snapshots;
 mod target;
 mod target_bytes;
+mod targets;
 
-pub use confirmations::Agreement;
 pub(super) use machine::Stability;
 pub use snapshots::Stable;
+pub use targets::Agreement;

@@ -68,7 +68,7 @@ pub(crate) struct Snapshots {
     last_watch: u64,
     /// The latest snapshot that each other replica has confirmed, with all before it. Kept only
     /// while counters are watched.
-    shown: BTreeMap<ReplicaId, u64>,
+    confirmed: BTreeMap<ReplicaId, u64>,
     stable: Option<Snapshot>,
     /// Peers are not asked for digests before this time.
     next_question: Duration,
@@ -209,7 +209,7 @@ impl Snapshots {
     pub(crate) fn unwatch(&mut self, now: Duration) {
         self.watched.retain(|_, watch| now.saturating_sub(watch.asked) < WATCHED_FOR);
         if self.watched.is_empty() {
-            self.shown.clear();
+            self.confirmed.clear();
             self.stable = None;
         }
     }
@@ -219,38 +219,38 @@ impl Snapshots {
     }
 
     /// `incarnation` holds what its own digest names. O(snapshots * writers).
-    pub(crate) fn show(&mut self, incarnation: ReplicaId, digest: &VersionVector) {
-        self.show_newest(incarnation, |snapshot| digest.contains(&snapshot.seen));
+    pub(crate) fn confirm(&mut self, incarnation: ReplicaId, digest: &VersionVector) {
+        self.confirm_newest(incarnation, |snapshot| digest.contains(&snapshot.seen));
     }
 
     /// `incarnation` holds exactly the version vector with this hash.
-    pub(crate) fn show_hash(&mut self, incarnation: ReplicaId, hash: u128) {
-        self.show_newest(incarnation, |snapshot| snapshot.hash == hash);
+    pub(crate) fn confirm_hash(&mut self, incarnation: ReplicaId, hash: u128) {
+        self.confirm_newest(incarnation, |snapshot| snapshot.hash == hash);
     }
 
-    fn show_newest(&mut self, incarnation: ReplicaId, covers: impl Fn(&Snapshot) -> bool) {
+    fn confirm_newest(&mut self, incarnation: ReplicaId, covers: impl Fn(&Snapshot) -> bool) {
         if self.is_watched()
             && let Some(snapshot) = self.ring.iter().rev().find(|snapshot| covers(snapshot))
         {
-            let shown = self.shown.entry(incarnation).or_default();
-            *shown = snapshot.serial.max(*shown);
+            let confirmed = self.confirmed.entry(incarnation).or_default();
+            *confirmed = snapshot.serial.max(*confirmed);
         }
     }
 
     /// The replicas of `enrolled` that have not confirmed the latest snapshot. `enrolled` ascends.
     /// Forgets what other replicas have confirmed.
     pub(crate) fn without_latest(&mut self, enrolled: &[ReplicaId]) -> Vec<ReplicaId> {
-        self.shown.retain(|incarnation, _| enrolled.binary_search(incarnation).is_ok());
+        self.confirmed.retain(|incarnation, _| enrolled.binary_search(incarnation).is_ok());
         let latest = self.ring.back().map_or(0, |snapshot| snapshot.serial);
         enrolled
             .iter()
             .copied()
-            .filter(|incarnation| self.shown_to(*incarnation) < latest)
+            .filter(|incarnation| self.confirmed_by(*incarnation) < latest)
             .collect()
     }
 
-    fn shown_to(&self, incarnation: ReplicaId) -> u64 {
-        self.shown.get(&incarnation).copied().unwrap_or(0)
+    fn confirmed_by(&self, incarnation: ReplicaId) -> u64 {
+        self.confirmed.get(&incarnation).copied().unwrap_or(0)
     }
 
     /// Makes the newest snapshot stable that all of `others` have confirmed, and drops older ones.
@@ -258,7 +258,7 @@ impl Snapshots {
     pub(crate) fn settle(&mut self, others: &[ReplicaId]) {
         let least = others
             .iter()
-            .map(|incarnation| self.shown_to(*incarnation))
+            .map(|incarnation| self.confirmed_by(*incarnation))
             .min()
             .unwrap_or(self.last_serial);
         let known = self.stable.as_ref().map_or(0, |stable| stable.serial);
@@ -371,10 +371,10 @@ mod tests {
                 && !snapshots.watch(replica.map(), "clicks", MS)
         );
         let first = replica.map().version_vector();
-        snapshots.show(others[0], &first);
+        snapshots.confirm(others[0], &first);
         snapshots.settle(&others);
         assert_eq!(snapshots.stable("clicks", MS), None);
-        snapshots.show_hash(others[1], first.digest_hash());
+        snapshots.confirm_hash(others[1], first.digest_hash());
         snapshots.settle(&others);
         let stable = Stable { total: 1, versions: first, age: Duration::ZERO };
         assert_eq!(snapshots.stable("clicks", 9 * MS), Some(stable.clone()));
@@ -387,7 +387,7 @@ mod tests {
         snapshots.unwatch(WATCHED_FOR + MS);
         assert!(
             !snapshots.is_watched()
-                && snapshots.shown.is_empty()
+                && snapshots.confirmed.is_empty()
                 && snapshots.stable("clicks", MS).is_none()
         );
     }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::announcement::Announcement;
+use super::buckets::BucketMask;
 use super::digest::{DigestPiece, PartNumber};
 use super::encoding::{Hash, VERSION};
 use super::request::{ConfirmMessage, is_false, is_none};
@@ -71,6 +72,13 @@ pub(crate) struct StateMessage {
     /// `have` is this part of the digest. The others follow.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub part: Option<PartNumber>,
+    /// Something differs, and there is no more in this answer: the requester may send the hashes of
+    /// its buckets.
+    #[serde(rename = "b", default, skip_serializing_if = "is_false")]
+    pub differs: bool,
+    /// `have` names the writers of these buckets only. The others agree with the hashes compared.
+    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+    pub buckets: Option<BucketMask>,
 }
 
 /// Answers a pull with a page of cells and the cursor of the next one.
@@ -148,6 +156,18 @@ impl Response {
 
     pub(crate) fn same(synced: bool) -> Self {
         Self { version: VERSION, same: Some(Same { synced }), ..Self::default() }
+    }
+
+    /// The same state, of which `have` names only these buckets.
+    pub(crate) fn in_buckets(mut self, mask: BucketMask) -> Self {
+        self.state.iter_mut().for_each(|state| state.buckets = Some(mask));
+        self
+    }
+
+    /// The same state, which only says that something differs.
+    pub(crate) fn differing(mut self) -> Self {
+        self.state.iter_mut().for_each(|state| state.differs = true);
+        self
     }
 
     pub(crate) fn state(state: StateMessage) -> Self {

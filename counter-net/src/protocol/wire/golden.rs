@@ -156,6 +156,7 @@ fn requests() {
         state: Hash(u128::MAX),
         announcements: Hash(3 << 64),
         stale: false,
+        buckets: None,
     };
     assert_golden("compare", &Request::compare(compare.clone()));
     assert_golden("compare_stale", &Request::compare(Compare { stale: true, ..compare }));

@@ -60,6 +60,11 @@ pub(crate) struct Compare {
     /// Announcements are wanted even if the hashes agree, because a heartbeat was missed.
     #[serde(rename = "w", default, skip_serializing_if = "is_false")]
     pub stale: bool,
+    /// A hash of each bucket of the version vector, or nothing if the requester sends them once it
+    /// knows that something differs. Absent if its digest is short. An earlier release sends none
+    /// and gets whole digests.
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    pub buckets: Option<ByteBuf>,
 }
 
 /// Asks for the receiver's digest, at once with a new peer, and with any peer when a gap shows.
@@ -135,6 +140,10 @@ pub(crate) struct Tell {
     /// `have` is this part of the digest. The others follow.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub part: Option<PartNumber>,
+    /// `have` names only writers that the receiver lacks something of. Answered with
+    /// [`Taken`](super::answer::Taken).
+    #[serde(rename = "k", default, skip_serializing_if = "is_false")]
+    pub is_excerpt: bool,
 }
 
 /// A further part of a digest that is too long for its message. Sent right after that message.

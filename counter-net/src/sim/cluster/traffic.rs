@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Sim;
-use crate::protocol::{Input, MESSAGE_BYTES_MAX, NodeId, Notice, Output, Verdict};
+use crate::protocol::{Acceptance, Input, MESSAGE_BYTES_MAX, NodeId, Notice, Output};
 use crate::sim::Failure;
 use crate::sim::network::Event;
 
@@ -206,13 +206,13 @@ impl Sim {
     fn act(&mut self, host: usize, output: Output, from: Option<usize>) {
         match output {
             Output::Publish { .. }
-            | Output::Verdict { .. }
+            | Output::Validated { .. }
             | Output::Request { .. }
             | Output::Respond { .. }
                 if self.hosts[host].is_mute => {}
             Output::Publish { payload } => self.publish(host, payload),
-            Output::Verdict { token, verdict } => {
-                if let (Verdict::Accept, Some(from)) = (verdict, from) {
+            Output::Validated { token, acceptance } => {
+                if let (Acceptance::Accept, Some(from)) = (acceptance, from) {
                     self.spread(host, token, Some(from));
                 }
             }

@@ -336,6 +336,37 @@ fn a_hundred_that_wait_share_a_commit() {
     assert!(log.0.lock().unwrap().1 - before <= 3);
 }
 
+/// The commits that 20 adders take for 5 adds each, one after the other.
+async fn commits_of_twenty_adders() -> usize {
+    let (state, log, commits) = start_moody();
+    log.0.lock().unwrap().2 = Duration::from_millis(4);
+    let adders = tokio::task::LocalSet::new();
+    for _ in 0..20 {
+        let (state, commits) = (state.clone(), commits.clone());
+        adders.spawn_local(async move {
+            for _ in 0..5 {
+                add(&state, "clicks", 1);
+                commits.ticket().await.unwrap().unwrap();
+            }
+        });
+    }
+    adders.await;
+    log.0.lock().unwrap().1
+}
+
+#[tokio::test]
+async fn adders_that_come_back_share_every_commit() {
+    let mut least = usize::MAX;
+    // A busy machine may keep this thread from adding in time.
+    for _ in 0..50 {
+        least = least.min(commits_of_twenty_adders().await);
+        if least <= 7 {
+            return;
+        }
+    }
+    panic!("{least} commits for 5 adds of each; 5 would do");
+}
+
 #[test]
 fn a_ticket_drawn_after_the_end_is_answered() {
     let (_state, _log, commits) = start_moody();

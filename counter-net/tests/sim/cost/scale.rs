@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use counter_net::protocol::Kind;
 use counter_net::sim::{Cost, Failure, Link, Sim, SimConfig};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -15,13 +16,16 @@ struct Row {
     burst: Duration,
     burst_bytes: u64,
     idle_bytes: u64,
+    /// Bytes of digests a node and second, while five clicks a second come somewhere.
+    digest_bytes: u64,
     fresh: Duration,
     fresh_bytes: u64,
     lossy: Duration,
 }
 
-/// Measures a cluster over links between continents: 20 to 160 ms, one message in ten up to 400 ms.
-fn measure(nodes: usize) -> Result<Row, Failure> {
+/// A cluster over links between continents, 20 to 160 ms and one message in ten up to 400 ms, at
+/// rest: every node has counted, so that every digest is full. Returns how long it took to form.
+fn at_rest(nodes: usize) -> Result<(Sim, Duration), Failure> {
     let mut sim = Sim::new(SimConfig { seed: 11, link: Link::wide(), ..SimConfig::default() });
     (0..nodes).for_each(|at| {
         sim.start(&format!("r{:02}", at % 32));
@@ -30,15 +34,45 @@ fn measure(nodes: usize) -> Result<Row, Failure> {
     let formed = sim.run_until(120 * SECOND, |sim| {
         sim.is_all_synced() && sim.is_converged() && sim.presence_is_right()
     })?;
-    // Every node adds once, so that every digest is full.
     (0..nodes).for_each(|node| sim.add(node, "clicks", 1000));
     sim.run_until_converged(120 * SECOND)?;
     sim.run_for(40 * SECOND);
+    Ok((sim, formed))
+}
 
-    let each = |cost: Cost, count: u64| cost.bytes() / nodes as u64 / count;
+/// Bytes that a node sends in a second of rest.
+fn idle_bytes(sim: &mut Sim, nodes: usize) -> u64 {
     let before = sim.cost();
     sim.run_for(60 * SECOND);
-    let idle_bytes = each(sim.cost().since(&before), 60);
+    sim.cost().since(&before).bytes() / nodes as u64 / 60
+}
+
+/// Bytes of digests and of what asks for them that a node sends in a second, while five clicks a
+/// second come somewhere.
+fn digest_bytes(sim: &mut Sim, nodes: usize) -> u64 {
+    const KINDS: [Kind; 4] = [Kind::Compare, Kind::Ask, Kind::Tell, Kind::Digest];
+    let sent = |sim: &Sim| -> u64 {
+        let stats = (0..nodes).filter_map(|node| Some(sim.machine(node)?.stats()));
+        stats
+            .flat_map(|stats| KINDS.map(|kind| stats.bytes_out.get(&kind).copied()))
+            .flatten()
+            .sum()
+    };
+    let before = sent(sim);
+    for click in 0..100 {
+        sim.add(click * 37 % nodes, "clicks", 1);
+        sim.run_for(SECOND / 5);
+    }
+    (sent(sim) - before) / nodes as u64 / 20
+}
+
+fn measure(nodes: usize) -> Result<Row, Failure> {
+    let (mut sim, formed) = at_rest(nodes)?;
+    let idle_bytes = idle_bytes(&mut sim, nodes);
+    let digest_bytes = digest_bytes(&mut sim, nodes);
+    sim.run_until_converged(60 * SECOND)?;
+
+    let each = |cost: Cost, count: u64| cost.bytes() / nodes as u64 / count;
 
     let before = sim.cost();
     sim.add(0, "clicks", 1);
@@ -69,6 +103,7 @@ fn measure(nodes: usize) -> Result<Row, Failure> {
         burst,
         burst_bytes,
         idle_bytes,
+        digest_bytes,
         fresh: fresh_took,
         fresh_bytes,
         lossy,
@@ -77,14 +112,14 @@ fn measure(nodes: usize) -> Result<Row, Failure> {
 
 fn table(sizes: &[usize]) -> Result<(), Failure> {
     println!(
-        "| nodes | formed | a click at all | bytes a node and click | at 20 % loss | all click at once: at all | bytes a node and click | idle bytes/s a node | fresh node synced | bytes to it |"
+        "| nodes | formed | a click at all | bytes a node and click | at 20 % loss | all click at once: at all | bytes a node and click | idle bytes/s a node | digest bytes/s a node | fresh node synced | bytes to it |"
     );
-    println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for size in sizes {
         let row = measure(*size)?;
         let ms = |time: Duration| format!("{} ms", time.as_millis());
         println!(
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             row.nodes,
             ms(row.formed),
             ms(row.click),
@@ -93,6 +128,7 @@ fn table(sizes: &[usize]) -> Result<(), Failure> {
             ms(row.burst),
             row.burst_bytes,
             row.idle_bytes,
+            row.digest_bytes,
             ms(row.fresh),
             row.fresh_bytes
         );
@@ -112,4 +148,20 @@ fn thirty_nodes_see_a_click_within_two_seconds() -> Result<(), Failure> {
 #[ignore = "takes minutes; run it in release"]
 fn thousand_nodes_see_a_click_within_two_seconds() -> Result<(), Failure> {
     table(&[3, 10, 30, 100, 300, 1000])
+}
+
+/// Prints the idle bytes and the digest bytes of `COUNTER_NODES` nodes beside those of 300.
+#[test]
+#[ignore = "takes minutes and up to 20 GB; run it in release"]
+fn idle_and_digest_bytes_grow_little_beyond_300_nodes() -> Result<(), Failure> {
+    let nodes = std::env::var("COUNTER_NODES").ok().and_then(|nodes| nodes.parse().ok());
+    let mut figures = Vec::new();
+    for nodes in [300, nodes.unwrap_or(1000)] {
+        let (mut sim, _) = at_rest(nodes)?;
+        let (idle, digests) = (idle_bytes(&mut sim, nodes), digest_bytes(&mut sim, nodes));
+        println!("{nodes} nodes: {idle} idle bytes/s a node, {digests} digest bytes/s a node");
+        figures.push((idle, digests));
+    }
+    assert!(figures[1].0 <= 2 * figures[0].0 && figures[1].1 <= 2 * figures[0].1);
+    Ok(())
 }

@@ -40,7 +40,7 @@ impl Future for Durable {
 
 impl Shared {
     /// Waits for everything added until now.
-    pub(super) fn durable(&self) -> Durable {
+    pub(in crate::node) fn durable(&self) -> Durable {
         Durable(match self.commits.get() {
             Some(commits) => CommitState::Waiting(commits.ticket()),
             None if self.gate.is_stopped() => CommitState::Known(Err(NotDurable::Stopped)),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use counter_core::{AddOutcome, BatchAdd, BatchRefused};
 
-use super::Node;
-use super::durable::Durable;
 use crate::error::AddError;
+use crate::node::Node;
+use crate::node::cluster::Durable;
 use crate::shared::Shared;
 
 /// A batch that was added; see [`Node::add_many`].

@@ -149,12 +149,16 @@ impl Shared {
         Wait { shared: Arc::clone(self), id, answer }
     }
 
-    pub(super) fn replicated(self: &Arc<Self>, copies: Copies, within: Duration) -> Replicated {
+    pub(in crate::node) fn replicated(
+        self: &Arc<Self>,
+        copies: Copies,
+        within: Duration,
+    ) -> Replicated {
         Replicated(self.begin_wait(|id| Input::AwaitCopies { id, copies, within }))
     }
 
     /// Waits until this node holds the token.
-    pub(super) async fn reach(
+    pub(in crate::node) async fn reach(
         self: &Arc<Self>,
         token: &Token,
         within: Duration,
@@ -175,7 +179,7 @@ impl Shared {
 
     /// A token for the present state of all writers, or of one counter's writers. Pending adds are
     /// flushed first, which gives them a version.
-    pub(super) fn token(&self, counter: Option<&str>) -> Token {
+    pub(in crate::node) fn token(&self, counter: Option<&str>) -> Token {
         let mut state = self.write();
         if state.replica.has_pending() {
             let flushed = state.replica.flush();
@@ -194,7 +198,7 @@ impl Shared {
     }
 
     /// Returns true if this node holds the token now.
-    pub(super) fn holds(&self, token: &Token) -> bool {
+    pub(in crate::node) fn holds(&self, token: &Token) -> bool {
         let state = self.read();
         let map = state.replica.map();
         token.iter().all(|(writer, version)| map.counted_up_to(writer) >= version)

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use counter_core::{AddOutcome, CounterHandle, ReplicaId};
 
-use super::durable::Durable;
-use super::stable::StableTotal;
-use super::token::Token;
-use super::waiting::{NotReached, Replicated};
 use crate::error::AddError;
+use crate::node::cluster::Durable;
+use crate::node::cluster::StableTotal;
+use crate::node::cluster::Token;
+use crate::node::cluster::{NotReached, Replicated};
 use crate::protocol::Copies;
 use crate::shared::Shared;
 

@@ -21,7 +21,7 @@ pub struct StableTotal {
 }
 
 impl Shared {
-    pub(super) fn stable_total(&self, counter: &str) -> Option<StableTotal> {
+    pub(in crate::node) fn stable_total(&self, counter: &str) -> Option<StableTotal> {
         let mut guard = self.write();
         let state = &mut *guard;
         let due = state.replicator.poll_timeout();
