@@ -4,10 +4,8 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::codec::ids;
 use crate::codec::varint::{Reader, unzigzag, varint_bytes, write_varint, zigzag};
-use crate::dedup::entry::{
-    Add, AddRun, ClientChunk, DedupEntry, EntryBody, EntryKind, EntrySource, Forgotten, ID_CHUNK,
-    Single,
-};
+use crate::dedup::chunk::{Add, AddRun, ClientChunk, Forgotten, ID_CHUNK};
+use crate::dedup::entry::{DedupEntry, EntryBody, EntryKind, EntrySource, Single};
 use crate::dedup::id::{chunk_name, client_of};
 use crate::dedup::table::ENTRIES_MAX;
 use crate::error::DecodeError;
@@ -62,7 +60,7 @@ fn kind(entry: &DedupEntry) -> u8 {
         (EntryBody::Client(_), Some(_)) => KIND_ABSORBED_CLIENT,
         (EntryBody::Single(_), Some(_)) => KIND_ABSORBED_SINGLE,
         (EntryBody::Client(chunk), None) => {
-            if chunk.taken_back == 0 {
+            if !chunk.has_taken_back() {
                 KIND_CLIENT
             } else {
                 KIND_CLIENT_TAKEN
@@ -106,7 +104,7 @@ fn write_entry_body(out: &mut Vec<u8>, entry: &DedupEntry, with_keys: bool) {
     match (&entry.body, entry.source) {
         (EntryBody::Client(chunk), Some(_)) => {
             write_chunk(out, chunk, with_keys);
-            out.push(chunk.taken_back);
+            out.push(chunk.taken_back_bits());
         }
         (EntryBody::Single(Single { add, taken_back }), Some(_)) => {
             write_add(out, *add, with_keys);
@@ -114,8 +112,8 @@ fn write_entry_body(out: &mut Vec<u8>, entry: &DedupEntry, with_keys: bool) {
         }
         (EntryBody::Client(chunk), None) => {
             write_chunk(out, chunk, with_keys);
-            if chunk.taken_back != 0 {
-                out.push(chunk.taken_back);
+            if chunk.has_taken_back() {
+                out.push(chunk.taken_back_bits());
                 write_varint(out, entry.version - entry.fresh);
             }
         }
@@ -127,8 +125,8 @@ fn write_entry_body(out: &mut Vec<u8>, entry: &DedupEntry, with_keys: bool) {
         }
         (EntryBody::TakenBack(add), _) => write_add(out, *add, with_keys),
         (EntryBody::Forgotten(forgotten), _) => {
-            write_varint(out, forgotten.upto);
-            write_varint(out, forgotten.upto - forgotten.sure);
+            write_varint(out, forgotten.upto());
+            write_varint(out, forgotten.upto() - forgotten.sure());
         }
     }
 }
@@ -142,25 +140,17 @@ pub(super) fn write_of_one_key(out: &mut Vec<u8>, entry: &DedupEntry) {
 /// `last head (add | run*)`. The head has a flag and a bit for each number that was applied before
 /// the last one, the nearest lowest.
 fn write_chunk(out: &mut Vec<u8>, chunk: &ClientChunk, with_keys: bool) {
-    write_varint(out, chunk.last);
-    let before = chunk.applied >> 1;
-    match all_alike(chunk) {
+    write_varint(out, chunk.last());
+    let before = chunk.applied_bits() >> 1;
+    match chunk.one_add() {
         Some(add) => {
             out.push(before);
             write_add(out, add, with_keys);
         }
         None => {
             out.push(before | FLAG_RUNS);
-            write_runs(out, &chunk.runs, with_keys);
+            write_runs(out, chunk.runs(), with_keys);
         }
-    }
-}
-
-/// The add of every number in the chunk, if it is the same for all.
-fn all_alike(chunk: &ClientChunk) -> Option<Add> {
-    match chunk.runs.as_slice() {
-        [run] if u32::from(run.count) == chunk.applied.count_ones() => Some(run.add),
-        _ => None,
     }
 }
 
@@ -199,7 +189,7 @@ pub(crate) fn bytes_max(entry: &DedupEntry) -> usize {
     let add = |add: Add| varint_bytes(zigzag(add.amount) << 2) + 5;
     let body = match &entry.body {
         EntryBody::Client(chunk) => {
-            12 + chunk.runs.iter().map(|run| 1 + add(run.add)).sum::<usize>()
+            12 + chunk.runs().iter().map(|run| 1 + add(run.add)).sum::<usize>()
         }
         EntryBody::Single(Single { add: one, .. }) | EntryBody::TakenBack(one) => add(*one),
         EntryBody::Forgotten(_) => 20,
@@ -292,7 +282,7 @@ fn entry(
     body: EntryBody,
 ) -> DedupEntry {
     let name = match &body {
-        EntryBody::Client(chunk) => chunk_name(&name, chunk.last).as_slice().into(),
+        EntryBody::Client(chunk) => chunk_name(&name, chunk.last()).as_slice().into(),
         _ => name.into(),
     };
     DedupEntry { version, fresh, name, source, body }
@@ -334,20 +324,22 @@ fn read_entry_body(
         }
         KIND_FORGOTTEN => {
             let (upto, unsure) = (reader.varint()?, reader.varint()?);
-            let sure = upto.checked_sub(unsure).ok_or(DecodeError::Invalid(
-                "the sure numbers of a client must be among the forgotten ones",
-            ))?;
-            Ok(EntryBody::Forgotten(Forgotten { upto, sure }))
+            upto.checked_sub(unsure)
+                .and_then(|sure| Forgotten::new(upto, sure))
+                .map(EntryBody::Forgotten)
+                .ok_or(DecodeError::Invalid(
+                    "the sure numbers of a client must be among the forgotten ones",
+                ))
         }
         _ => Err(DecodeError::Invalid("a dedup entry's kind must be 0 to 7")),
     }
 }
 
 fn with_taken_back(chunk: ClientChunk, taken_back: u8) -> Result<EntryBody, DecodeError> {
-    match taken_back & !chunk.applied {
-        0 => Ok(EntryBody::Client(ClientChunk { taken_back, ..chunk })),
-        _ => Err(DecodeError::Invalid("only applied numbers may be taken back")),
-    }
+    chunk
+        .with_taken_back(taken_back)
+        .map(EntryBody::Client)
+        .ok_or(DecodeError::Invalid("only applied numbers may be taken back"))
 }
 
 /// The numbers of a chunk that were applied, from its head.
@@ -380,16 +372,11 @@ fn read_chunk(
             smallvec![AddRun { count: applied.count_ones() as u8, add: read_add(reader, add)? }]
         }
     };
-    let chunk = ClientChunk { last, applied, taken_back: 0, runs };
-    let count: u32 = chunk.runs.iter().map(|run| u32::from(run.count)).sum();
-    let ends_known = chunk.runs.last().is_none_or(|run| run.add.amount != 0);
-    let is_shortest = head & FLAG_RUNS == 0 || all_alike(&chunk).is_none();
-    match count <= applied.count_ones() && ends_known && is_shortest {
-        true => Ok(chunk),
-        false => Err(DecodeError::Invalid(
+    ClientChunk::from_parts(last, applied, runs)
+        .filter(|chunk| head & FLAG_RUNS == 0 || chunk.one_add().is_none())
+        .ok_or(DecodeError::Invalid(
             "runs of adds must name applied adds, end with a known one, and differ",
-        )),
-    }
+        ))
 }
 
 fn read_runs(

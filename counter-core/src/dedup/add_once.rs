@@ -1,6 +1,7 @@
 //! Adding once: a replica applies an add whose id it does not know.
 
-use crate::dedup::entry::{Add, DedupEntry, EntryBody, Forgotten};
+use crate::dedup::chunk::Add;
+use crate::dedup::entry::{DedupEntry, EntryBody};
 use crate::dedup::id::{AddId, IdStatus, client_of};
 use crate::dedup::tables::NewEntry;
 use crate::error::WriteError;
@@ -136,7 +137,7 @@ impl Replica {
         let now = match entry.source {
             None => before.with(chunk),
             // Its writer's own entry may still be there, and must not lose to this one.
-            Some(_) => Forgotten { upto: before.upto.max(chunk.last), ..before },
+            Some(_) => before.beyond(chunk),
         };
         if held != Some(now) {
             self.map_mut().write_entry(own, NewEntry::forgotten(client, now));

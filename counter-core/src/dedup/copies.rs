@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::dedup::entry::{Add, DedupEntry, EntryKind, ID_CHUNK};
+use crate::dedup::chunk::{Add, ID_CHUNK};
+use crate::dedup::entry::{DedupEntry, EntryKind};
 use crate::dedup::id::{AddId, chunk_name, client_of};
 use crate::dedup::tables::{KnownCopy, NewEntry};
 use crate::lattice::cell::amounts::AMOUNT_MAX;

@@ -2,7 +2,8 @@
 
 use smallvec::SmallVec;
 
-use crate::dedup::entry::{EntryKind, ID_CHUNK};
+use crate::dedup::chunk::ID_CHUNK;
+use crate::dedup::entry::EntryKind;
 use crate::error::WriteError;
 
 /// The longest id of an add, in bytes.

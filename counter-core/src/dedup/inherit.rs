@@ -1,7 +1,8 @@
 //! The dedup entries of a writer that ended: its successor absorbs them, and decides which copies
 //! stand.
 
-use crate::dedup::entry::{Add, ClientChunk, DedupEntry, EntryBody, EntrySource, Single};
+use crate::dedup::chunk::Add;
+use crate::dedup::entry::{DedupEntry, EntryBody, EntrySource, Single};
 use crate::dedup::id::{AddId, client_of};
 use crate::dedup::tables::NewEntry;
 use crate::lattice::cell::amounts::AMOUNT_MAX;
@@ -42,7 +43,7 @@ impl Replica {
         let body = match body {
             EntryBody::Client(chunk) => {
                 let Ok(client) = std::str::from_utf8(client_of(&name)) else { return 0 };
-                let mut absorbed = ClientChunk { taken_back: 0, ..chunk.clone() };
+                let mut absorbed = chunk.clone().without_taken_back();
                 for sequence in chunk.sequences() {
                     let id = AddId::Of { client, sequence };
                     if !self.decide(
@@ -145,9 +146,7 @@ impl Replica {
                         !chunk.stands(sequence),
                     )
                 });
-                let is_part = settled.as_ref().is_none_or(|settled| {
-                    settled.applied.count_ones() < chunk.applied.count_ones()
-                });
+                let is_part = settled.as_ref().is_none_or(|settled| settled.len() < chunk.len());
                 (
                     settled.map(|settled| DedupEntry { body: EntryBody::Client(settled), ..entry }),
                     is_part,

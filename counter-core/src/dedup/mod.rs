@@ -5,13 +5,15 @@
 //! writer of the other copy takes it back. A bit of that copy's own entry records this, so both are
 //! remembered and forgotten together.
 //!
-//! - `id`: how an id is read; `entry`: what one entry remembers.
+//! - `id`: how an id is read.
+//! - `chunk`: eight numbers of a client; `entry`: what one entry remembers.
 //! - `table`: one writer's entries, within their bounds; `tables`: those of all writers.
 //! - `clients`: the clients whose forgotten numbers this replica will remember.
 //! - `add_once`: a replica adds; `copies`: it takes a copy back; `inherit`: it absorbs the entries
 //!   of a writer that ended.
 
 mod add_once;
+pub(crate) mod chunk;
 pub(crate) mod clients;
 mod copies;
 pub(crate) mod entry;
@@ -21,6 +23,6 @@ pub(crate) mod table;
 pub(crate) mod tables;
 
 pub use add_once::AddOutcome;
-pub use entry::ID_CHUNK;
+pub use chunk::ID_CHUNK;
 pub use id::ID_BYTES_MAX;
 pub use table::{CLIENTS_MAX, DEDUP_ENTRIES_MAX};

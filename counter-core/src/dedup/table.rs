@@ -15,7 +15,8 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use crate::dedup::entry::{DedupEntry, EntryBody, EntryKind, Forgotten, ID_CHUNK, KINDS};
+use crate::dedup::chunk::{Forgotten, ID_CHUNK};
+use crate::dedup::entry::{DedupEntry, EntryBody, EntryKind, KINDS};
 use crate::lattice::versions::Version;
 use crate::replica_id::ReplicaId;
 
@@ -392,7 +393,8 @@ impl AbsorbedEntries {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dedup::entry::{Add, EntrySource, Single};
+    use crate::dedup::chunk::Add;
+    use crate::dedup::entry::{EntrySource, Single};
 
     fn single(version: Version, name: &str) -> DedupEntry {
         let body = EntryBody::Single(Single { add: Add { key: 0, amount: 1 }, taken_back: false });

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::dedup::entry::{
-    Add, ClientChunk, DedupEntry, EntryBody, EntryKind, EntrySource, Forgotten, Single,
-};
+use crate::dedup::chunk::{Add, ClientChunk, Forgotten};
+use crate::dedup::entry::{DedupEntry, EntryBody, EntryKind, EntrySource, Single};
 use crate::dedup::id::{AddId, IdStatus};
 use crate::dedup::table::{DedupBounds, DedupTable, PutOutcome};
 use crate::lattice::keys::{Keys, Renumbering};
@@ -203,7 +202,7 @@ impl DedupTables {
     /// The most numbers of a client that some writer is sure of.
     pub(crate) fn sure(&self, client: &[u8]) -> u64 {
         let known = self.tables.values().filter_map(|table| table.forgotten(client));
-        known.map(|known| known.sure).max().unwrap_or(0)
+        known.map(Forgotten::sure).max().unwrap_or(0)
     }
 
     /// All known copies of an add, in the order of their writers. `also` is included even if

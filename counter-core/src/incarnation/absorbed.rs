@@ -15,10 +15,10 @@ pub(crate) struct AbsorbedCell {
     /// The version at which this cell absorbed those below it; 0 if there are none.
     pub(crate) absorbed_at: Version,
     /// Its own amounts, without those below it.
-    pub(crate) amounts: Amounts,
+    amounts: Amounts,
     pub(crate) origin: Origin,
     /// The number of cells right after it that lie below it, because it had absorbed them.
-    pub(crate) below: u32,
+    below: u32,
 }
 
 /// Absorbed cells in preorder: each is followed by those below it. Their amounts sum to at most
