@@ -77,7 +77,7 @@ pub(crate) struct StateMessage {
     #[serde(rename = "b", default, skip_serializing_if = "is_false")]
     pub differs: bool,
     /// `have` names the writers of these buckets only. The others agree with the hashes compared.
-    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
     pub buckets: Option<BucketMask>,
 }
 

@@ -142,7 +142,7 @@ pub(crate) struct Tell {
     pub part: Option<PartNumber>,
     /// `have` names only writers that the receiver lacks something of. Answered with
     /// [`Taken`](super::answer::Taken).
-    #[serde(rename = "k", default, skip_serializing_if = "is_false")]
+    #[serde(rename = "o", default, skip_serializing_if = "is_false")]
     pub is_excerpt: bool,
 }
 
