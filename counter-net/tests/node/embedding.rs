@@ -77,6 +77,7 @@ fn types_of_the_crate() {
     is_shared::<Presence>();
     is_shared::<ProtocolConfig>();
     is_shared::<Refusal>();
+    is_shared::<RenewalCause>();
     is_shared::<Replicator>();
     is_shared::<Search>();
     is_shared::<Stable>();
