@@ -187,13 +187,14 @@ impl ConnectedPeer {
         }
     }
 
-    /// This node's digest at the time of a compare, if its hashes went along.
-    pub(super) fn set_compared(&mut self, digest: Option<VersionVector>) {
-        self.compared = digest;
+    /// This node's digest at the time of a compare with the hashes of its buckets.
+    pub(super) fn set_compared(&mut self, digest: VersionVector) {
+        self.compared = Some(digest);
     }
 
-    pub(super) fn take_compared(&mut self) -> Option<VersionVector> {
-        self.compared.take()
+    /// Takes that digest if it has this hash. The buckets of an answer mean nothing beside another.
+    pub(super) fn take_compared(&mut self, hash: u128) -> Option<VersionVector> {
+        self.compared.take_if(|digest| digest.digest_hash() == hash)
     }
 
     /// It held just what this node held when it was asked.

@@ -187,15 +187,17 @@ impl Peers {
         self.get_mut(peer).into_iter().for_each(|peer| peer.hear_writer(writer, version));
     }
 
-    /// This node's digest at the time of a compare with a peer, if the hashes of its buckets went
-    /// along.
-    pub(crate) fn set_compared(&mut self, peer: NodeId, digest: Option<VersionVector>) {
-        self.get_mut(peer).into_iter().for_each(|peer| peer.set_compared(digest.clone()));
+    /// Keeps this node's digest at the time of a compare with a peer, because the hashes of its
+    /// buckets went along. Only that of the latest such compare is kept.
+    pub(crate) fn set_compared(&mut self, peer: NodeId, digest: VersionVector) {
+        if let Some(peer) = self.get_mut(peer) {
+            peer.set_compared(digest);
+        }
     }
 
-    /// Takes what [`set_compared`](Self::set_compared) kept.
-    pub(crate) fn take_compared(&mut self, peer: NodeId) -> Option<VersionVector> {
-        self.get_mut(peer)?.take_compared()
+    /// Takes the digest of a compare, by its hash. `None` if another one is kept.
+    pub(crate) fn take_compared(&mut self, peer: NodeId, hash: u128) -> Option<VersionVector> {
+        self.get_mut(peer)?.take_compared(hash)
     }
 
     /// A peer held just what this node held when it asked.

@@ -178,7 +178,9 @@ impl DigestExchange<'_> {
             buckets,
         };
         self.peers.send(self.ctx, peer, Asked::Compare { seen }, &Request::compare(compare));
-        self.peers.set_compared(peer, at_once.then_some(digest));
+        if at_once && is_bucketed(&digest) {
+            self.peers.set_compared(peer, digest);
+        }
     }
 
     /// This node's digest for a message to `peer`. If it is too long this is its first part, and

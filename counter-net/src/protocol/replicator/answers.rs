@@ -156,11 +156,18 @@ impl Replicator {
     ) -> Result<(), Refusal> {
         let peer = request.peer;
         self.membership.take_announcements(&mut self.ctx, &self.peers, &state.announcements);
+        let compared = match request.asked {
+            Asked::Compare { seen } => self.peers.take_compared(peer, seen),
+            _ => None,
+        };
         if state.differs {
+            // If the hashes went along already, this answer would come for ever.
+            if compared.is_some() {
+                return Err(Refusal::Unasked);
+            }
             self.compare_in_buckets(replica, peer);
             return Ok(());
         }
-        let compared = self.peers.take_compared(peer);
         let Some(have) = state.have else {
             self.peers.set_waits(peer, state.waits);
             if let Asked::Compare { seen } = request.asked {
@@ -173,7 +180,8 @@ impl Replicator {
             (Some(mask), Some(compared)) => {
                 Some(self.read_buckets(peer, (&have, behind), mask, &compared)?)
             }
-            (Some(_), None) => return Err(Refusal::Unasked),
+            // The answer to an earlier compare, and this node no longer knows what it held then.
+            (Some(_), None) => return Ok(()),
             (None, _) => {
                 self.read_digest(peer, incarnation, (&have, behind), state.part, Some(answer))?
             }

@@ -150,6 +150,18 @@ fn thousand_nodes_see_a_click_within_two_seconds() -> Result<(), Failure> {
     table(&[3, 10, 30, 100, 300, 1000])
 }
 
+/// Whole digests of 140 nodes cost 2,258 bytes a node and second in this story.
+#[test]
+fn long_digests_that_differ_go_in_buckets() -> Result<(), Failure> {
+    let (mut sim, _) = at_rest(140)?;
+    let bytes = digest_bytes(&mut sim, 140);
+    assert!(bytes < 1_100, "{bytes} bytes a node and second");
+    sim.set_links(Link::lossy(0.2));
+    (0..140).step_by(7).for_each(|node| sim.add(node, "clicks", 1));
+    sim.run_until_converged(60 * SECOND)?;
+    Ok(())
+}
+
 /// Prints the idle bytes and the digest bytes of `COUNTER_NODES` nodes beside those of 300.
 #[test]
 #[ignore = "takes minutes and up to 20 GB; run it in release"]
