@@ -6,7 +6,7 @@ use crate::replica_id::ReplicaId;
 /// entries. 0 is before the first.
 pub type Version = u64;
 
-/// For each writer the gap-free prefix of its versions that is held, sorted by writer.
+/// For each writer, the version up to which everything is held, without gaps. Sorted by writer.
 ///
 /// A replica's state *is* a vector of per-writer snapshots, so two replicas with equal version
 /// vectors hold equal states. (Parker et al. 1983; as the causal context of deltas: Almeida,

@@ -18,11 +18,11 @@ pub(crate) struct CellExtra {
     /// Amounts that it has absorbed and not yet rebased.
     pub(crate) absorbed: AbsorbedTree,
     pub(crate) origin: Origin,
-    /// The version at which the writer asked for the removal of the counter; 0 if it did not, or if
-    /// that is done.
+    /// The version at which the writer asked for the removal of the counter. 0 if it did not ask,
+    /// or the removal is complete.
     pub(crate) removal: Version,
-    /// The time after which the counter ends, in milliseconds since the start of 1970; 0 if it does
-    /// not. Of all cells of a counter the latest time counts. It shapes no value.
+    /// The time after which the counter expires, in milliseconds since the start of 1970; 0 for
+    /// never. The latest time in a counter's cells counts. It does not affect the value.
     pub(crate) expires_at: u64,
     /// Fields that this release does not know, kept byte for byte.
     pub(crate) unknown: Fields,
@@ -40,7 +40,7 @@ impl CellExtra {
         !self.shapes_values() && self.expires_at == 0 && self.unknown.is_empty()
     }
 
-    /// True if it makes the key's value more than a sum of amounts.
+    /// True if the key's value is no longer a plain sum of amounts because of it.
     pub(crate) fn shapes_values(&self) -> bool {
         !self.resets.is_empty() || !self.absorbed.is_empty() || self.is_unsettled()
     }
@@ -51,7 +51,7 @@ impl CellExtra {
         self.origin.is_set() || self.removal > 0 || self.absorbed.has_origins()
     }
 
-    /// Writes `to` wherever it names `from`.
+    /// Replaces the id `from` by `to`.
     pub(crate) fn rename(&mut self, from: ReplicaId, to: ReplicaId) {
         self.resets.rename(from, to);
     }

@@ -22,8 +22,8 @@ pub(crate) struct Intake<'a> {
     values: &'a mut ValueTable,
     expiries: &'a mut Expiries,
     joined: &'a mut Joined,
-    /// The predicted slot of the next cell: right after the last one, because two states mostly
-    /// hold their cells in the same order.
+    /// The predicted slot of the next cell: the one after the last. Two states mostly hold their
+    /// cells in the same order.
     near: u32,
     misses: u32,
     /// True while this writer's cells have amounts only, no key is shaped, and no hash is kept up
@@ -32,14 +32,13 @@ pub(crate) struct Intake<'a> {
     /// The counter of the latest cells. Its total lacks `sum` until the next counter begins.
     counter: u32,
     sum: i128,
-    /// The cells taken, if they do not come in the order of their versions. They are sorted at the
-    /// end.
+    /// The cells taken so far, if they come out of version order. They are sorted at the end.
     moved: Option<Vec<(Version, u32)>>,
 }
 
 impl<'a> Intake<'a> {
-    /// Begins to take about `cells` cells. `in_order` is true if they come in the order of their
-    /// versions. If not, all are newer than those that are held.
+    /// Prepares to take about `cells` cells. `in_order` is true if they come in version order. If
+    /// it is false, all of them must be newer than the cells held.
     pub(super) fn begin(
         writer: &'a mut Writer,
         keys: &'a mut Keys,
@@ -48,7 +47,7 @@ impl<'a> Intake<'a> {
         (cells, in_order): (usize, bool),
     ) -> Self {
         if cells > writer.len() / 4 {
-            // After that many changes a fresh hash is cheaper, and it is computed only on request.
+            // After this many changes it is cheaper to compute the hash again, on request.
             writer.forget_hash();
         }
         if writer.len() == 0 {
@@ -77,7 +76,7 @@ impl<'a> Intake<'a> {
 }
 
 impl Intake<'_> {
-    /// Replaces one cell by a newer one. [`finish`](Self::finish) follows the last one.
+    /// Replaces one cell by a newer one. Call [`finish`](Self::finish) after the last one.
     #[inline]
     pub(crate) fn take(&mut self, key: u32, plain: PlainCell, extra: Option<&CellExtra>) {
         let slot = self.slot(key);

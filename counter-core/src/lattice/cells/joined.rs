@@ -1,4 +1,4 @@
-//! What a join took.
+//! The result of a join.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub struct Joined {
     pub gaps: Vec<Span>,
     /// The replicas whose newer record was taken.
     pub records: Vec<ReplicaId>,
-    /// True if one of these records speaks, or spoke, of incarnations that ended.
+    /// True if one of these records mentions ended incarnations, or did before this join.
     pub incarnations_changed: bool,
     /// Cells that had the version of the held cell but other contents. That is a fault; the greater
     /// bytes were kept.

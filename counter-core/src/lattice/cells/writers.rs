@@ -54,7 +54,7 @@ impl Writers {
         self.all.iter_mut()
     }
 
-    /// The place of a writer, which is made if it is new. O(writers) then.
+    /// The place of a writer, added if it is new. Adding is O(writers).
     #[inline]
     pub(super) fn find_or_make(&mut self, replica: ReplicaId) -> usize {
         self.find(replica).unwrap_or_else(|at| {
@@ -84,7 +84,7 @@ impl Writers {
         &self.ended
     }
 
-    /// Reads the records anew, and takes out the writers that they folded.
+    /// Rebuilds the index from the records, and takes out the writers that they folded.
     pub(super) fn take_folded(&mut self) -> Vec<Writer> {
         self.ended = Incarnations::of(self.records());
         let (gone, kept) = std::mem::take(&mut self.all)
@@ -99,8 +99,8 @@ impl Writers {
         self.find(replica).ok().map(|at| self.all.remove(at))
     }
 
-    /// Makes everything that `from` wrote the work of `to`. Returns false, and changes nothing, if
-    /// nothing of `from` is held or something of `to` is.
+    /// Gives another id to a writer: everything that `from` wrote becomes the work of `to`. Returns
+    /// false, and changes nothing, if nothing of `from` is held or something of `to` is.
     pub(super) fn rename(&mut self, from: ReplicaId, to: ReplicaId) -> bool {
         if self.find(to).is_ok() {
             return false;

@@ -1,4 +1,4 @@
-//! The keys of this map for the keys of a delta.
+//! Maps the keys of a delta to the keys of this map.
 
 use smallvec::SmallVec;
 
@@ -14,7 +14,7 @@ use crate::lattice::versions::Version;
 /// bound.
 const COUNTERS_JOINED_TIMES: usize = 2;
 
-/// The keys here of a delta's keys.
+/// For each key of a delta, the key of this map.
 pub(super) enum DeltaKeys {
     /// Each has the same number.
     Same,
@@ -23,8 +23,8 @@ pub(super) enum DeltaKeys {
 }
 
 impl DeltaKeys {
-    /// Finds the keys that newer cells and entries of these parts use, and makes those that are
-    /// new. `parts` come with the version up to which each is held.
+    /// Finds the keys of the newer cells and entries in these parts, and makes the missing ones.
+    /// Each part comes with the version up to which its writer is held.
     ///
     /// # Errors
     /// `TooManyCounters` or `TooManyReplicas`. Nothing changed.
@@ -71,7 +71,7 @@ impl DeltaKeys {
         Ok(Self::Renumbered(keys))
     }
 
-    /// The key here of one of the delta's keys.
+    /// The key of this map for one of the delta's keys.
     #[inline]
     pub(super) fn key(&self, theirs: u32) -> u32 {
         match self {

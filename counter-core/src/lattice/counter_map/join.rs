@@ -26,11 +26,11 @@ impl CounterMap {
             let seen = self.seen_of(theirs.id());
             if theirs.seen() > seen && !self.is_folded(theirs.id()) {
                 self.join_drops(theirs, other.keys(), seen, &mut joined);
-                // Nothing up to `seen` is missing besides drops.
+                // All changes up to `seen` are held, except for the drops just taken.
                 let after = seen;
                 let many = theirs.many_since(after);
-                // If much is new, all keys are compared at once, at the speed of memory, instead of
-                // one by one.
+                // If much is new, comparing all keys in one pass is faster than looking each one
+                // up.
                 let same = many
                     && *same.get_or_insert_with(|| {
                         self.keys().same_prefix(other.keys()) as usize == other.keys().len()
@@ -90,8 +90,8 @@ impl CounterMap {
         self.cells_mut().hold_up_to(at, theirs.seen());
     }
 
-    /// Takes the drops of a writer that are newer than `seen`: its tombstones, and where some of
-    /// them are forgotten there, the cells that are missing.
+    /// Takes a writer's drops after `seen`. They are its tombstones and, if the other map has
+    /// forgotten some, the cells that it no longer holds.
     fn join_drops(&mut self, theirs: &Writer, names: &Keys, seen: Version, joined: &mut Joined) {
         if theirs.tombstones().is_empty() && theirs.forgot() <= seen {
             return;
@@ -106,8 +106,8 @@ impl CounterMap {
         }
     }
 
-    /// The keys here for the keys of another numbering, made where they are new. The caller checks
-    /// the bounds.
+    /// Maps keys of another numbering to the keys of this map, and makes the missing ones. The
+    /// caller checks the bounds.
     fn keys_like(
         &mut self,
         search: &mut KeySearch,
@@ -154,7 +154,7 @@ impl CounterMap {
     /// state is unchanged.
     ///
     /// # Complexity
-    /// O(cells of the delta), plus a sort of them if versions do not ascend with names.
+    /// O(cells of the delta), plus a sort of them if they are not in version order.
     pub fn join_delta(&mut self, delta: &Delta) -> Result<Joined, JoinError> {
         if let Some(open) = delta.parts.iter().find(|part| !part.closed) {
             return Err(JoinError::OpenPart(open.span.replica));
@@ -185,8 +185,8 @@ impl CounterMap {
     }
 
     /// Joins a delta from a log that overlaps a checkpoint. The checkpoint's early pages may hold
-    /// cells that were dropped, and whose tombstones were forgotten, before its last page. So drops
-    /// count even where the state is past them.
+    /// cells that were dropped before its last page, with tombstones that are already forgotten. So
+    /// drops apply even if the state is past their versions.
     ///
     /// # Complexity
     /// As [`join_delta`](Self::join_delta), and O(n log n) for the `n` cells of each writer whose
@@ -209,9 +209,9 @@ impl CounterMap {
         Ok(joined)
     }
 
-    /// Joins the delta that is sent most often: one plain cell of a counter and a writer that are
-    /// held, if it is new and follows what is held. Returns None for any other delta, and nothing
-    /// changed. O(log writers).
+    /// Fast path for the most common delta: one plain cell, newer and without a gap, of a known
+    /// writer and a known counter. Returns None for any other delta, and changes nothing. O(log
+    /// writers).
     fn join_one(&mut self, delta: &Delta) -> Option<Joined> {
         let [part] = delta.parts.as_slice() else { return None };
         let [cell] = part.cells.as_slice() else { return None };
@@ -235,8 +235,9 @@ impl CounterMap {
         Some(Joined { changed: vec![KeyId(key)], ..Joined::default() })
     }
 
-    /// Takes the result of a full pull after a divergence: cell by cell the greater version, and of
-    /// equal versions the greater bytes. Spans take effect as in a join.
+    /// Joins the result of a full pull after a divergence. It keeps the greater version of each
+    /// cell; if versions are equal, the cell that compares as greater. Spans take effect as in a
+    /// join.
     ///
     /// # Complexity
     /// O(n log n) for the `n` cells of the delta and its writers, if most of them agree.
@@ -309,7 +310,7 @@ impl CounterMap {
         self.trim_entries_of(part.span.replica);
     }
 
-    /// Drops the cells of a writer that its whole snapshot no longer has, and whose tombstones are
+    /// Drops the cells that a writer's whole snapshot no longer has, and whose tombstones are
     /// forgotten.
     fn replace_by(&mut self, part: &DeltaPart, names: &impl KeyNames, joined: &mut Joined) {
         let (at, forgot) = (
@@ -325,8 +326,8 @@ impl CounterMap {
         );
     }
 
-    /// Takes the cells of open parts as they are, the newer one of each key. Versions rise only to
-    /// those that are there.
+    /// Stages the open parts: keeps the newer cell of each key, and takes their spans without
+    /// looking for gaps.
     pub(crate) fn stage(&mut self, delta: &Delta) {
         let parts: Vec<_> =
             delta.parts.iter().filter(|part| !part.closed).map(|part| (part, 0)).collect();
@@ -343,8 +344,8 @@ impl CounterMap {
         for tombstone in &part.tombstones {
             self.cells_mut().take_tombstone(at, tombstone.version, &tombstone.key, joined);
         }
-        // In version order each cell goes to the end. In key order each would need a search for its
-        // place.
+        // In version order each cell goes to the end of the ring. In key order each would need a
+        // search.
         for number in in_order(part.cells.iter().map(|cell| cell.version).zip(0..).collect()) {
             let cell = &part.cells[number as usize];
             let key = keys.key(cell.key);

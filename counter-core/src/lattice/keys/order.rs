@@ -1,11 +1,11 @@
 //! Sorting by number. It counts instead of comparing if the numbers are dense, as versions and
 //! ranks mostly are.
 
-/// A place without a number.
+/// An empty place.
 const NO_NUMBER: u32 = u32::MAX;
 
-/// The second numbers of the pairs, each below 2^32 - 1, sorted by the first. Pairs with equal
-/// first numbers are sorted by the second. O(pairs) where the numbers are dense, else a sort.
+/// Sorts the pairs, and returns their second numbers, each of which is below 2^32 - 1. O(pairs) if
+/// the first numbers are dense, else a sort.
 pub(crate) fn in_order(mut pairs: Vec<(u64, u32)>) -> Vec<u32> {
     let bounds = pairs.iter().fold((u64::MAX, 0), |(least, greatest), &(number, _)| {
         (number.min(least), number.max(greatest))
@@ -15,7 +15,7 @@ pub(crate) fn in_order(mut pairs: Vec<(u64, u32)>) -> Vec<u32> {
         let mut placed = vec![NO_NUMBER; (greatest - least) as usize + 1];
         pairs.iter().for_each(|&(number, thing)| placed[(number - least) as usize] = thing);
         placed.retain(|&thing| thing != NO_NUMBER);
-        // Where two have the same number, only one of them was kept.
+        // If two pairs have the same number, one of them is missing.
         if placed.len() == pairs.len() {
             return placed;
         }

@@ -4,7 +4,7 @@
 //! Breadth first over all interleavings of: write, bring a source up to date, pull the next page of
 //! one cell, gossip past the pull, and the death of the source. Maps, pages and staging are the
 //! real ones. In each state the receiver must hold exactly the writer's cells as of what it has
-//! seen. A receiver that breaks a rule of pages on purpose must be caught.
+//! seen. A receiver that breaks a rule on purpose must be caught.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -27,7 +27,7 @@ enum Rule {
     PageTakesItsSpan,
     /// When the source dies, the pull continues at the other one with the same cursor and stage.
     GoesOnElsewhere,
-    /// The same, and pages do not say where their source ends, by which `Staging` would notice.
+    /// The same, but pages hide where their source ends, so that `Staging` cannot notice.
     GoesOnElsewhereUnnoticed,
     /// A page takes effect with the whole version vector of its source.
     WholeVectorWithAPart,
@@ -109,8 +109,8 @@ impl ModelState {
         next
     }
 
-    /// Any key that was written before, or the first that was not: the others differ only in their
-    /// names.
+    /// Writes any key that was written before, or the first new one. The other new keys differ only
+    /// in name.
     fn write(&self, next: &mut Vec<Self>) {
         let known = self.history.iter().max().map_or(0, |key| key + 1);
         for (key, counter) in KEYS.iter().enumerate().take(known + 1) {

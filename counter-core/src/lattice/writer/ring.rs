@@ -1,5 +1,5 @@
-//! A writer's cells in the order of their versions, linked as a ring. If many changes come in the
-//! order of the cells, the ring only turns.
+//! A writer's cells in version order, linked as a ring. If cells change in the order in which they
+//! are linked, the ring only turns: the oldest cell becomes the newest.
 
 use crate::lattice::versions::Version;
 
@@ -35,12 +35,12 @@ impl Ring {
         self.links.reserve(cells);
     }
 
-    /// Adds a slot, still outside the order.
+    /// Adds a slot that is not linked yet.
     pub(crate) fn make(&mut self) {
         self.links.push(UNLINKED);
     }
 
-    /// Takes a slot out of the order and away. The last slot takes its number.
+    /// Removes a slot. The last slot takes its number.
     pub(crate) fn swap_remove(&mut self, slot: u32) {
         self.unlink(slot);
         let last = self.links.len() as u32 - 1;
@@ -57,7 +57,7 @@ impl Ring {
         self.newest = here(self.newest);
     }
 
-    /// Gives back room, as `Vec::shrink_to`.
+    /// Frees spare capacity, like `Vec::shrink_to`.
     pub(crate) fn shrink_to(&mut self, cells: usize) {
         self.links.shrink_to(cells);
     }
@@ -66,13 +66,13 @@ impl Ring {
         self.links.get(self.newest as usize).map(|link| link.next)
     }
 
-    /// The slot after `slot`, unless that is the newest.
+    /// The next newer slot after `slot`; None if `slot` is the newest.
     #[inline]
     pub(crate) fn following(&self, slot: u32) -> Option<u32> {
         (slot != self.newest).then(|| self.links[slot as usize].next)
     }
 
-    /// From `first` on to the newest.
+    /// The slots from `first` to the newest.
     #[inline]
     pub(crate) fn from(&self, first: Option<u32>) -> impl Iterator<Item = u32> + '_ {
         std::iter::successors(first, |&slot| self.following(slot))

@@ -2,11 +2,11 @@
 
 use hashbrown::HashTable;
 
-/// Slots in the order in which their cells were made. 4 bytes each, and about 6 of index for those
-/// after the first one that does not have the number of its key.
+/// The key of each slot, and an index from keys to slots. 4 bytes a slot, and about 6 of index from
+/// the first slot on whose number is not its key.
 ///
-/// Two maps that met the keys in one order number them alike, and so do their writers. Then a key
-/// is found without an index.
+/// A map's keys and a writer's cells are mostly made in the same order. Then a cell's slot has the
+/// number of its key, and needs no index.
 #[derive(Clone)]
 pub(crate) struct CellSlots {
     keys: Vec<u32>,
@@ -52,7 +52,7 @@ impl CellSlots {
         self.find(key)
     }
 
-    /// The slot of `key`, where a guess is not worth it.
+    /// The slot of `key`, without a guess first.
     #[inline]
     pub(crate) fn find(&self, key: u32) -> Option<u32> {
         if key < self.straight {
@@ -74,7 +74,7 @@ impl CellSlots {
         slot
     }
 
-    /// Takes a slot away. The last slot takes its number. Amortized O(1).
+    /// Removes a slot. The last slot takes its number. Amortized O(1).
     pub(crate) fn swap_remove(&mut self, slot: u32) {
         for straight in slot..self.straight {
             self.insert(straight);
@@ -93,14 +93,14 @@ impl CellSlots {
         self.ascending |= self.keys.len() < 2;
     }
 
-    /// Gives back room, as `Vec::shrink_to`.
+    /// Frees spare capacity, like `Vec::shrink_to`.
     pub(crate) fn shrink_to(&mut self, slots: usize) {
         self.keys.shrink_to(slots);
         let keys = &self.keys;
         self.index.shrink_to(slots, |&slot| hash_key(keys[slot as usize]));
     }
 
-    /// Takes the new numbers of keys, and gives back all spare room. O(slots).
+    /// Renumbers the keys, and frees all spare capacity. O(slots).
     pub(crate) fn renumber(&mut self, rank: impl Fn(u32) -> u32) {
         self.keys.shrink_to_fit();
         self.keys.iter_mut().for_each(|key| *key = rank(*key));
@@ -114,7 +114,8 @@ impl CellSlots {
     fn insert(&mut self, slot: u32) {
         let Self { index, keys, .. } = self;
         if index.len() == index.capacity() {
-            // Room for all that may follow at once, as there is for the keys.
+            // Reserves as much room as the keys have, so the index grows no more often than they
+            // do.
             let more = keys.capacity() - keys.len() + 1;
             index.reserve(more, |&other| hash_key(keys[other as usize]));
         }
