@@ -12,8 +12,7 @@ const DIRTY_KEPT: usize = 64;
 /// version.
 #[derive(Debug, Default)]
 pub(crate) struct LocalAdds {
-    /// A part has [`FULL`] set if its cell has no room for another flush, and another bit of
-    /// [`CLOSED`] if its counter has expired.
+    /// Each part is an amount plus the bits of [`CLOSED`], which refuse adds.
     pending: Vec<Amounts>,
     /// Handles with something pending. A handle with both parts pending is listed twice.
     dirty: Vec<u32>,
@@ -88,7 +87,8 @@ impl LocalAdds {
         if pending < PENDING_MAX { Ok(()) } else { Err(refusal(pending)) }
     }
 
-    /// Adds an amount that was checked before. Other amounts may have come in between.
+    /// Adds an amount that [`check`](Self::check) accepted. Other amounts may have been added
+    /// since.
     pub(crate) fn put(&mut self, at: usize, part: Side, amount: u64) {
         let amounts = &mut self.pending[at];
         let pending = match part {
@@ -127,7 +127,7 @@ impl LocalAdds {
         amounts
     }
 
-    /// Refuses adds because the counter has expired, or takes them again.
+    /// Refuses adds because the counter has expired, or accepts them again.
     pub(crate) fn set_ended(&mut self, at: usize, is_ended: bool) {
         if let Some(pending) = self.pending.get_mut(at) {
             pending.increments = ended(pending.increments, is_ended);

@@ -13,9 +13,9 @@ use crate::lattice::counter_map::CounterMap;
 use crate::lattice::keys::names::is_name;
 use crate::replica::state::Replica;
 
-/// The most adds in one batch: some ten milliseconds of work, during which the replica does nothing
-/// else. Their amounts add up to less than 2^46. A cell keeps 2^60 of room above the total from
-/// which adds are refused, so adds that were judged one by one fit together.
+/// The most adds in one batch. They take about ten milliseconds, during which the replica does
+/// nothing else. Their amounts sum to less than 2^46. A cell keeps 2^60 of room above the total at
+/// which adds are refused, so adds that were judged one by one also fit together.
 pub const BATCH_ADDS_MAX: usize = 10_000;
 
 /// One add of a batch; see [`Replica::add_many`].
@@ -61,7 +61,7 @@ impl fmt::Display for BatchRefused {
 
 impl std::error::Error for BatchRefused {}
 
-/// The judgement of an add that is not refused.
+/// The verdict on an add that is not refused.
 #[derive(Clone, Copy)]
 enum JudgedAdd {
     /// Its id is known, so nothing is added.
@@ -70,7 +70,7 @@ enum JudgedAdd {
     Fits,
 }
 
-/// What earlier adds of the batch need, while the batch is judged.
+/// The new ids and counters of the adds judged so far.
 #[derive(Default)]
 struct BatchNeeds<'a> {
     /// Ids that are new.
@@ -92,8 +92,8 @@ impl Replica {
     /// counter.
     ///
     /// # Errors
-    /// [`BatchRefused`] names the first add that is refused, with an error that it would get alone.
-    /// At index [`BATCH_ADDS_MAX`] it may be `TooManyAdds`. Nothing was added and no counter was
+    /// [`BatchRefused`] names the first add that is refused, with the error that it would get
+    /// alone, or `TooManyAdds` at index [`BATCH_ADDS_MAX`]. Nothing was added and no counter was
     /// created.
     ///
     /// # Complexity
@@ -169,7 +169,7 @@ impl Replica {
         Ok(JudgedAdd::Fits)
     }
 
-    /// Checks that so many new counters may be made.
+    /// Checks that this many new counters may be created.
     fn check_room_for(&self, counters: usize) -> Result<(), WriteError> {
         let (map, counters_max) = (self.map(), self.map().counters_max());
         let keys_max = CounterMap::keys_max(counters_max).min(u32::MAX as usize);
@@ -187,7 +187,7 @@ impl Replica {
             }
             (JudgedAdd::Fits, Some(text)) => {
                 let id = AddId::read(text)?;
-                // The batch itself may have pushed out the entries around this number.
+                // Entries of this batch may have displaced the ones around this number.
                 if let Some(outcome) = self.known(id, text) {
                     return Ok(outcome);
                 }

@@ -1,11 +1,11 @@
-//! A replica's part in removals: it asks for them, and takes back its own traces of removals and
+//! A replica's part in removals: it asks for them, and cleans up its own traces of removals and
 //! resets.
 //!
 //! A removal is a reset and a request. A replica that holds the request drops its own cells as soon
-//! as the reset covers all their amounts. The traces then go in three steps: resets of cells that
-//! were dropped or began anew, the origins of those cells, the tombstones. A step waits until every
-//! enrolled replica has proved that it holds the step before. In the end the state is as if the
-//! counter had never existed.
+//! as the reset covers all their amounts. The traces then go in three steps: first the resets of
+//! cells that were dropped or began anew, then the origins of those cells, then the tombstones.
+//! Each step waits until every enrolled replica has proved that it holds the previous one. In the
+//! end the state is as if the counter had never existed.
 
 use crate::error::WriteError;
 use crate::lattice::counter_map::CounterMap;
@@ -14,11 +14,12 @@ use crate::lattice::versions::{Version, VersionVector};
 use crate::replica::state::Replica;
 use crate::replica_id::ReplicaId;
 
-/// The most origins, and the most tombstones, ended per step.
+/// The most cells, and the most tombstones, that one step examines for finished traces.
 const CANDIDATES_MAX: usize = 10_000;
 
-/// Versions the enrolled replicas have proved they hold. This replica is one of them, and all of
-/// them are known here. The default is empty: then only steps that need no proof are taken.
+/// The versions that the enrolled replicas have proved they hold. This replica is one of them, and
+/// must know all of them. With the default, which is empty, only steps that need no proof are
+/// taken.
 #[derive(Clone, Debug, Default)]
 pub struct ProvenVersions {
     /// Versions that all of them hold.
@@ -27,28 +28,28 @@ pub struct ProvenVersions {
     pub by_any: VersionVector,
 }
 
-/// The progress of a replica that takes back its traces, see [`Replica::clean_up`].
+/// The progress of a replica that cleans up its traces, see [`Replica::clean_up`].
 #[derive(Clone, Debug, Default)]
 pub struct Cleanup {
     /// The writer whose traces these are.
     writer: Option<ReplicaId>,
-    /// All replicas held the own versions up to here, and all that they held then is held here. So
-    /// no reset is under way that saw an earlier state of the own cells.
+    /// No reset still on its way to this replica saw a state of its cells before this version. For
+    /// all replicas held this version, and everything that they held then is now held here.
     heard: Version,
     /// The next value of `heard`, and the versions to wait for.
     hearing: Option<(Version, VersionVector)>,
-    /// The renumberings of keys that the fields below are as of.
+    /// The number of key renumberings for which the fields below are valid.
     renumberings: u64,
     /// The key to look at next.
     next: u32,
-    /// The slot of the own cell at which to look for a finished origin next.
+    /// The slot at which to look for a finished origin next.
     next_origin: u32,
-    /// True once a pass has looked at all own cells for finished origins.
+    /// True once a pass has looked at all of the replica's cells for finished origins.
     origins_done: bool,
     ending: Option<TraceEnding>,
 }
 
-/// Traces that nothing names any more in the state `held`. They end once all hold that state.
+/// Traces that nothing in the state `held` refers to. They end once all replicas hold that state.
 #[derive(Clone, Debug)]
 struct TraceEnding {
     held: VersionVector,
@@ -59,8 +60,8 @@ struct TraceEnding {
 }
 
 impl Cleanup {
-    /// The versions that every enrolled replica must prove it holds before the next step: the state
-    /// in which finished traces were found, else this replica's own versions.
+    /// The versions that every enrolled replica must prove it holds before the next step. They are
+    /// the state in which finished traces were found, or else all versions held here.
     pub fn awaited(&self, map: &CounterMap) -> VersionVector {
         self.ending.as_ref().map_or_else(|| map.version_vector(), |ending| ending.held.clone())
     }
@@ -112,7 +113,7 @@ impl Replica {
         self.map().cells().has_traces(self.id())
     }
 
-    /// Takes back traces of resets and removals as far as `shown` makes that safe. Looks at
+    /// Cleans up traces of resets and removals as far as `shown` makes that safe. Looks at
     /// `keys_max` keys at most. Returns the changed keys; None if there was nothing to do. No value
     /// changes here.
     ///
@@ -180,7 +181,8 @@ impl Replica {
         }
     }
 
-    /// Ends the traces that were found finished, once all hold the state in which they were.
+    /// Ends the traces that were found finished, once all replicas hold the state in which they
+    /// were found.
     fn end_traces(&mut self, work: &mut Cleanup, stable: &VersionVector) {
         let id = self.id();
         let Some(ending) = work.ending.take() else { return };
