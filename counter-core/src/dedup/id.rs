@@ -9,7 +9,7 @@ use crate::error::WriteError;
 /// The longest id of an add, in bytes.
 pub const ID_BYTES_MAX: usize = 64;
 
-/// Whether an id was applied, as far as is known.
+/// What is known of an id: whether its add was applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IdStatus {
     New,
@@ -18,7 +18,7 @@ pub(crate) enum IdStatus {
     CannotTell,
 }
 
-/// The owned name of an entry. At most an id and the 16 bytes before it or the 8 after it.
+/// The owned name of an entry. It has at most an id, plus 16 bytes before it or 8 after it.
 pub(crate) type EntryName = SmallVec<[u8; 96]>;
 
 /// The name of the entry for one chunk of a client's sequence.

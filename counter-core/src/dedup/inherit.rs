@@ -1,4 +1,4 @@
-//! The dedup entries of a writer that ended: its successor absorbs them, and decides which copies
+//! The dedup entries of an ended writer: its successor absorbs them, and decides which copies
 //! stand.
 
 use crate::dedup::chunk::Add;
@@ -21,10 +21,9 @@ enum CopyVerdict {
 
 impl Replica {
     /// Absorbs an entry of an ended writer as its successor, and decides for each of its copies
-    /// whether it stands. From then on no other copy stands, except one that another successor
-    /// absorbed. `written` is the number of changes that the writer's node had made in the end,
-    /// counted like that writer's versions. Returns about how many bytes the change costs each
-    /// peer.
+    /// whether it stands. If it does, no other copy of the add stands from then on, except one that
+    /// another successor absorbed. `written` is the number of changes of this writer and the later
+    /// incarnations of its node. Returns about how many bytes the change costs each peer.
     pub(crate) fn absorb_entry(
         &mut self,
         ended: ReplicaId,
@@ -32,8 +31,8 @@ impl Replica {
         entry: DedupEntry,
     ) -> usize {
         let DedupEntry { fresh, name, source, body, .. } = entry;
-        // Everything that an earlier incarnation of the node wrote is older than the first change
-        // of the one that ended, whenever it was absorbed.
+        // Whenever it was absorbed, a change of an earlier incarnation of the node is older than
+        // the first change of this one.
         let since =
             if source.is_some_and(|source| source.replica.node == ended.node) { 0 } else { fresh };
         let age =
@@ -73,7 +72,7 @@ impl Replica {
                 self.map_mut().write_entry(own, NewEntry::forgotten(&name, now));
                 return name.len() + 2 * size_of::<Version>();
             }
-            // Passed on with the fold, in one step.
+            // The fold passes these on, in one step.
             EntryBody::TakenBack(_) => return 0,
         };
         let Some(entry) = self.map().dedup().absorbed(own, name, source, body) else { return 0 };
@@ -108,7 +107,7 @@ impl Replica {
         CopyVerdict::Settled { stands: !was_taken_back }
     }
 
-    /// True if a copy of a writer that ended stands. If not, takes it back now, unless that was
+    /// Returns true if a copy of an ended writer stands. If not, takes it back now, unless that was
     /// done before.
     fn decide(
         &mut self,
@@ -123,8 +122,8 @@ impl Replica {
         }
     }
 
-    /// The part of a writer's entry that can be absorbed without taking an add back, if any; and
-    /// whether that is less than the whole entry.
+    /// The part of a writer's entry that can be absorbed without taking an add back, if any. Also
+    /// returns true if that is less than the whole entry.
     pub(crate) fn settled_part(
         &self,
         ended: ReplicaId,

@@ -1,11 +1,10 @@
 //! The dedup entries of one writer.
 //!
-//! A dedup entry is a small cell of its own: it has a version in its holder's sequence, and a
-//! greater version replaces the whole. The entries alone decide which of them are kept. Of the
-//! holder's own entries of a kind, those with the latest adds are kept, so taking old adds back
-//! displaces no newer ones. Of the entries that it absorbed, the youngest are kept. So all replicas
-//! that hold a writer as of a version hold the same entries, and absorbed entries never displace
-//! the holder's own.
+//! A dedup entry works like a small cell: it has a version in its holder's sequence, and a greater
+//! version replaces the whole. A table keeps those of the holder's own entries whose adds are the
+//! latest, so taking old adds back displaces no newer entries. Of the absorbed entries it keeps the
+//! youngest, and these never displace the holder's own. The choice depends on the entries alone. So
+//! all replicas that hold a writer as of one version hold the same entries.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -20,22 +19,22 @@ use crate::dedup::entry::{DedupEntry, EntryBody, EntryKind, KINDS};
 use crate::lattice::versions::Version;
 use crate::replica_id::ReplicaId;
 
-/// Chunks of clients, and as many single ids, that are kept of one writer. The oldest goes first.
-/// With names of 16 bytes an entry takes about 200 bytes, so both come to at most 4 MB, and those
-/// absorbed from folded writers to as much. The other kinds have bounds of their own: clients whose
-/// numbers were forgotten, up to twice [`CLIENTS_MAX`], and, while a writer absorbs others, nine
-/// times this many adds taken back for them and ten times this many entries of a kind.
+/// The most chunks of clients, and the most single ids, that are kept of one writer. The oldest
+/// goes first. With names of 16 bytes an entry takes about 200 bytes. So both kinds take at most 4
+/// MB, and those absorbed from folded writers as much again. Other entries have bounds of their
+/// own. Clients with forgotten numbers: twice [`CLIENTS_MAX`]. While a writer absorbs others: nine
+/// times this many adds taken back for them, and ten times this many absorbed entries of a kind.
 pub const DEDUP_ENTRIES_MAX: usize = 10_000;
 
-/// Clients whose forgotten numbers are remembered for good, over all writers. Entries of later
-/// clients are forgotten like single ids. No client displaces another, so invented clients take
-/// room from new ones only.
+/// The most clients, over all writers, whose forgotten numbers are remembered for good. Entries of
+/// later clients are forgotten like single ids. No client displaces another, so an attacker who
+/// invents clients takes room only from new ones.
 pub const CLIENTS_MAX: usize = 100_000;
 
 /// The most entries of all kinds that one writer can have.
 pub(crate) const ENTRIES_MAX: usize = DedupBounds(DEDUP_ENTRIES_MAX).all();
 
-/// How many entries of each kind are kept of one writer. All numbers follow from one, which is
+/// The bounds on one writer's entries of each kind. All follow from one number, which is
 /// [`DEDUP_ENTRIES_MAX`] except in tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DedupBounds(usize);
@@ -51,14 +50,14 @@ impl DedupBounds {
         Self(dedup_entries_max)
     }
 
-    /// A writer's own chunks of clients, or its own single ids. It may hold as many again, absorbed
+    /// A writer's own chunks, or its own single ids. It may hold as many again that it absorbed
     /// from folded writers.
     const fn entries(self) -> usize {
         self.0
     }
 
-    /// Adds that a writer takes back on behalf of writers that ended, before those are folded: as
-    /// many as one of them can name. More wait for the fold.
+    /// Adds that a writer takes back on behalf of ended writers before it folds them: as many as
+    /// the entries of one of them can hold. Further adds wait for the fold.
     pub(crate) const fn taken_back(self) -> usize {
         self.0 * (ID_CHUNK as usize + 1)
     }
@@ -68,8 +67,8 @@ impl DedupBounds {
         self.0 * (CLIENTS_MAX / DEDUP_ENTRIES_MAX)
     }
 
-    /// Clients in one writer's table. Absorbed clients may exceed [`clients`](Self::clients), since
-    /// nodes that had not met may each have come near it.
+    /// Clients in one writer's table. With absorbed clients they may exceed
+    /// [`clients`](Self::clients), because nodes that had not met may each have come near it.
     pub(crate) const fn forgotten(self) -> usize {
         2 * self.clients()
     }
@@ -106,8 +105,8 @@ type InOrder = BTreeMap<Version, (DedupEntry, u128)>;
 struct OwnEntries {
     versions: HashMap<Arc<[u8]>, Version, RandomState>,
     in_order: InOrder,
-    /// The entries whose latest add came before their version, because an add was taken back since.
-    /// Their versions, by `fresh`.
+    /// The versions, by `fresh`, of entries whose latest add is older than their version: an add
+    /// was taken back since.
     less_fresh: BTreeMap<Version, Version>,
 }
 
@@ -124,7 +123,7 @@ struct AbsorbedEntries {
 /// The result of putting an entry into a table.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct PutOutcome {
-    /// True if it was taken: no entry of its name that is as new was held.
+    /// True if it was taken: no held entry of its name was as new.
     pub(crate) taken: bool,
     /// The oldest entry of its kind, dropped to make room.
     pub(crate) forgotten: Option<DedupEntry>,
@@ -225,9 +224,9 @@ impl DedupTable {
         PutOutcome { taken: true, forgotten }
     }
 
-    /// Drops the entries about adds that were taken back on behalf of folded writers. Of the
-    /// entries absorbed from them it keeps the youngest [`DEDUP_ENTRIES_MAX`] of each kind. O(1) if
-    /// there is nothing to drop, else O(entries).
+    /// Drops the entries that are no longer needed once writers are folded: those for adds taken
+    /// back on their behalf, and all but the youngest [`DEDUP_ENTRIES_MAX`] absorbed from them of
+    /// each kind. O(1) if there is nothing to drop, else O(entries).
     pub(crate) fn trim(&mut self, bounds: DedupBounds, is_folded: impl Fn(ReplicaId) -> bool) {
         let mut gone: Vec<DedupEntry> = self.surplus(bounds, &is_folded).cloned().collect();
         let settled = |entry: &&(DedupEntry, u128)| {
@@ -322,7 +321,7 @@ impl DedupTable {
     }
 }
 
-/// The version of the entry that a new one replaces, if any. An error if the held entry is at least
+/// The version of the entry that a new one replaces, if any; an error if the held entry is at least
 /// as new.
 type Replaced = Result<Option<Version>, ()>;
 
