@@ -1,5 +1,5 @@
-//! The dictionary of a delta: the names that it uses, each once and sorted, and the numbers that
-//! its cells use for them.
+//! The dictionary of a delta: its names, each once and sorted, and the numbers that stand for them
+//! in its cells.
 
 use std::cmp::Ordering;
 
@@ -171,8 +171,7 @@ impl Dictionary {
         (dictionary, numbering)
     }
 
-    /// For keys in any order: each name is sorted once, and then the keys by the ranks of their
-    /// names.
+    /// For keys in any order: sorts each name once, and then the keys by the ranks of their names.
     fn of_unsorted(source: &impl KeyNames, keys: &[u32]) -> (Self, KeyRanks) {
         let (counter_count, region_count) = source.name_counts();
         let pairs = keys.iter().map(|&key| source.numbers(key));
@@ -217,7 +216,7 @@ impl Dictionary {
             if dictionary.counters.last() != Some(counter) {
                 dictionary.counters.push(counter);
             }
-            // Mostly it is the next one, or the same list again from its start.
+            // Usually the region is the next one in the list.
             near = match regions.get(near) {
                 Some(&next) if next == region => near,
                 _ => regions.binary_search(&region).unwrap_or_default(),

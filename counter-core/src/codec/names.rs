@@ -79,7 +79,7 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Result<NameList, DecodeError> {
     build(&lengths, reader.take(bytes_total)?)
 }
 
-/// All short copies have this length, and the excess is overwritten afterwards.
+/// All short copies have this length. The excess is overwritten afterwards.
 const COPY: usize = 16;
 
 /// Copies `count` bytes from `from` to `to`, and perhaps some bytes after them.
