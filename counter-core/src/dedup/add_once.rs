@@ -88,7 +88,7 @@ impl Replica {
         if self.map().dedup().holds_own(self.id(), id) {
             return Some(AddOutcome::Repeated);
         }
-        match self.map().dedup().look(id, text) {
+        match self.map().dedup().status(id, text) {
             IdStatus::Applied => Some(AddOutcome::Repeated),
             IdStatus::CannotTell => Some(AddOutcome::CannotTell),
             IdStatus::New => None,
@@ -109,7 +109,7 @@ impl Replica {
         let own = self.id();
         let (entry, is_new) = self.map().dedup().applied(own, id, Add { key: key.0, amount });
         let forgotten = self.map_mut().write_entry(own, entry).forgotten;
-        if let (AddId::Of { client, .. }, true) = (id, is_new) {
+        if let (AddId::Numbered { client, .. }, true) = (id, is_new) {
             self.admit(client.as_bytes(), self.map().dedup().bounds().clients());
         }
         if let Some(entry) = forgotten {
@@ -136,9 +136,9 @@ impl Replica {
         }
         let before = held.unwrap_or_default();
         let now = match entry.source {
-            None => before.with(chunk),
+            None => before.with_own(chunk),
             // Its writer's own entry may still exist, and must take precedence over this one.
-            Some(_) => before.beyond(chunk),
+            Some(_) => before.with_absorbed(chunk),
         };
         if held != Some(now) {
             self.map_mut().write_entry(own, NewEntry::forgotten(client, now));

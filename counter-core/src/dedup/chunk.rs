@@ -259,13 +259,13 @@ impl Forgotten {
     }
 
     /// Forgets an absorbed chunk. Its numbers do not become sure.
-    pub(crate) fn beyond(self, chunk: &ClientChunk) -> Self {
+    pub(crate) fn with_absorbed(self, chunk: &ClientChunk) -> Self {
         Self { upto: self.upto.max(chunk.last), ..self }
     }
 
     /// Forgets one of the writer's own chunks. Its numbers become sure if they continue the sure
     /// ones without a gap.
-    pub(crate) fn with(mut self, chunk: &ClientChunk) -> Self {
+    pub(crate) fn with_own(mut self, chunk: &ClientChunk) -> Self {
         self.upto = self.upto.max(chunk.last);
         while self.sure < chunk.last && chunk.stands(self.sure + 1) {
             self.sure += 1;
@@ -277,7 +277,7 @@ impl Forgotten {
         Self { upto: self.upto.max(other.upto), sure: self.sure.max(other.sure) }
     }
 
-    pub(crate) fn look(&self, sequence: u64) -> IdStatus {
+    pub(crate) fn status(&self, sequence: u64) -> IdStatus {
         match sequence {
             _ if (1..=self.sure).contains(&sequence) => IdStatus::Applied,
             _ if sequence <= self.upto => IdStatus::CannotTell,

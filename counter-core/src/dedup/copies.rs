@@ -57,7 +57,7 @@ impl Replica {
         for sequence in self.map().dedup().doubtful(EntryKind::Client, name) {
             self.settle_id(
                 &format!("{client}:{sequence}"),
-                AddId::Of { client, sequence },
+                AddId::Numbered { client, sequence },
                 None,
                 changed,
             );
@@ -81,9 +81,11 @@ impl Replica {
         changed: &mut Vec<KeyId>,
     ) {
         let known_copies = self.map().dedup().known_copies(id, text, also);
-        let mut first = None;
+        let mut standing = None;
         for known in &known_copies {
-            let Some(excess) = self.excess(&known_copies, known, id, &mut first) else { continue };
+            let Some(excess) = self.excess(&known_copies, known, id, &mut standing) else {
+                continue;
+            };
             if excess != 0
                 && self.answers_for(known.writer, id)
                 && self.take_back(text, id, known, excess)
@@ -101,7 +103,7 @@ impl Replica {
     }
 
     /// The amount of a copy that must still be taken back; None if a successor took it back, or if
-    /// the amount is unknown. Call it for all copies in the order of writers. It sets `first` to
+    /// the amount is unknown. Call it for all copies in the order of writers. It sets `standing` to
     /// the first writer whose copy stands.
     ///
     /// A standing copy that was absorbed is taken back only in favour of another absorbed copy.
@@ -111,7 +113,7 @@ impl Replica {
         known_copies: &[KnownCopy],
         known: &KnownCopy,
         id: AddId<'_>,
-        first: &mut Option<ReplicaId>,
+        standing: &mut Option<ReplicaId>,
     ) -> Option<i64> {
         let KnownCopy { writer, add, taken_back, absorbed } = *known;
         if absorbed == Some(false) || add.amount == 0 {
@@ -129,10 +131,10 @@ impl Replica {
         let absorbed_elsewhere = absorbed_others().next().is_some();
         let loses = taken_back != 0
             || absorbed_elsewhere
-            || first.is_some()
+            || standing.is_some()
             || self.map().dedup().is_sure_beside(writer, id);
         if !loses {
-            *first = Some(writer);
+            *standing = Some(writer);
         }
         Some(if loses { add.amount - taken_back } else { 0 })
     }

@@ -82,7 +82,7 @@ impl EntryBody {
     /// [`AddId::place`] names.
     pub(crate) fn copy(&self, id: AddId<'_>) -> Option<AddCopy> {
         match (self, id) {
-            (Self::Client(chunk), AddId::Of { sequence, .. }) => chunk.copy(sequence),
+            (Self::Client(chunk), AddId::Numbered { sequence, .. }) => chunk.copy(sequence),
             (Self::Single(Single { add, taken_back }), AddId::Single(_)) => {
                 Some(AddCopy { add: *add, taken_back: *taken_back })
             }
@@ -93,7 +93,7 @@ impl EntryBody {
     /// True if the add was applied and its writer did not take it back.
     pub(crate) fn stands(&self, id: AddId<'_>) -> bool {
         match (self, id) {
-            (Self::Client(chunk), AddId::Of { sequence, .. }) => chunk.stands(sequence),
+            (Self::Client(chunk), AddId::Numbered { sequence, .. }) => chunk.stands(sequence),
             (Self::Single(single), AddId::Single(_)) => !single.taken_back,
             _ => false,
         }
@@ -102,7 +102,7 @@ impl EntryBody {
     /// Marks an add as taken back.
     pub(crate) fn take_back(&mut self, id: AddId<'_>) {
         match (self, id) {
-            (Self::Client(chunk), AddId::Of { sequence, .. }) => chunk.take_back(sequence),
+            (Self::Client(chunk), AddId::Numbered { sequence, .. }) => chunk.take_back(sequence),
             (Self::Single(single), _) => single.taken_back = true,
             _ => {}
         }

@@ -44,7 +44,7 @@ impl Replica {
                 let Ok(client) = std::str::from_utf8(client_of(&name)) else { return 0 };
                 let mut absorbed = chunk.clone().without_taken_back();
                 for sequence in chunk.sequences() {
-                    let id = AddId::Of { client, sequence };
+                    let id = AddId::Numbered { client, sequence };
                     if !self.decide(
                         &format!("{client}:{sequence}"),
                         id,
@@ -91,9 +91,9 @@ impl Replica {
         was_taken_back: bool,
     ) -> CopyVerdict {
         let known_copies = self.map().dedup().known_copies(id, text, None);
-        let mut first = None;
+        let mut standing = None;
         for known in &known_copies {
-            let excess = self.excess(&known_copies, known, id, &mut first);
+            let excess = self.excess(&known_copies, known, id, &mut standing);
             if known.writer == writer {
                 return match excess {
                     None => {
@@ -141,7 +141,7 @@ impl Replica {
                 let settled = chunk.only(|sequence| {
                     !falls(
                         &format!("{client}:{sequence}"),
-                        AddId::Of { client, sequence },
+                        AddId::Numbered { client, sequence },
                         !chunk.stands(sequence),
                     )
                 });

@@ -150,7 +150,7 @@ impl DedupTables {
 
     /// The status of an add: applied if a held writer applied it and nobody took it back. Copies by
     /// writers that are not held do not count. O(writers that hold entries).
-    pub(crate) fn look(&self, id: AddId<'_>, text: &str) -> IdStatus {
+    pub(crate) fn status(&self, id: AddId<'_>, text: &str) -> IdStatus {
         let (kind, name) = id.place();
         let mut has_forgotten = false;
         for (&writer, table) in &self.tables {
@@ -165,17 +165,17 @@ impl DedupTables {
             has_forgotten |= table.len_of(EntryKind::Forgotten) > 0;
         }
         match id {
-            AddId::Of { client, sequence } if has_forgotten => {
-                self.look_at_forgotten(client, sequence)
+            AddId::Numbered { client, sequence } if has_forgotten => {
+                self.forgotten_status(client, sequence)
             }
             _ => IdStatus::New,
         }
     }
 
-    fn look_at_forgotten(&self, client: &str, sequence: u64) -> IdStatus {
+    fn forgotten_status(&self, client: &str, sequence: u64) -> IdStatus {
         let looks = self.tables.values().filter_map(|table| {
             let forgotten = table.forgotten(client.as_bytes())?;
-            Some(forgotten.look(sequence))
+            Some(forgotten.status(sequence))
         });
         looks.fold(IdStatus::New, |all, one| match (all, one) {
             (IdStatus::Applied, _) | (_, IdStatus::Applied) => IdStatus::Applied,
@@ -191,10 +191,10 @@ impl DedupTables {
 
     /// True if a writer other than this one surely applied an add, though it forgot the entry.
     pub(crate) fn is_sure_beside(&self, replica: ReplicaId, id: AddId<'_>) -> bool {
-        let AddId::Of { client, sequence } = id else { return false };
+        let AddId::Numbered { client, sequence } = id else { return false };
         let is_sure = |table: &DedupTable| {
             let forgotten = table.forgotten(client.as_bytes());
-            forgotten.is_some_and(|known| known.look(sequence) == IdStatus::Applied)
+            forgotten.is_some_and(|known| known.status(sequence) == IdStatus::Applied)
         };
         self.tables.iter().any(|(writer, table)| *writer != replica && is_sure(table))
     }
@@ -384,12 +384,14 @@ impl DedupTables {
         let held = self.of(replica).and_then(|table| table.body(kind, &name));
         let is_new = held.is_none();
         let body = match (held, id) {
-            (Some(EntryBody::Client(chunk)), AddId::Of { sequence, .. }) => {
+            (Some(EntryBody::Client(chunk)), AddId::Numbered { sequence, .. }) => {
                 let mut chunk = chunk.clone();
                 chunk.apply(sequence, add);
                 EntryBody::Client(chunk)
             }
-            (_, AddId::Of { sequence, .. }) => EntryBody::Client(ClientChunk::new(sequence, add)),
+            (_, AddId::Numbered { sequence, .. }) => {
+                EntryBody::Client(ClientChunk::new(sequence, add))
+            }
             (_, AddId::Single(_)) => EntryBody::Single(Single { add, taken_back: false }),
         };
         (NewEntry { name: name.as_slice().into(), source: None, fresh: None, body }, is_new)
