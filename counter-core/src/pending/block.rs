@@ -14,7 +14,7 @@ use crate::lattice::cell::amounts::{AMOUNT_MAX, Amounts};
 use crate::pending::bitmap::Bitmap;
 use crate::pending::lane::{LANES, lane};
 use crate::pending::slot::{
-    AMOUNT, BLOCK_SLOTS, Fullness, PENDING_MAX, Slot, SlotIndex, refuse_beyond,
+    AMOUNT, BLOCK_SLOTS, Fullness, PENDING_MAX, Slot, SlotIndex, check_open,
 };
 use crate::pending::sync::{Arc, AtomicU32, AtomicU64, OnceLock, Ordering};
 
@@ -207,7 +207,7 @@ impl Block {
     ) -> Result<(), WriteError> {
         let slot = self.slot(lane, place);
         if self.gate.0.load(Ordering::Relaxed) & GUARDED != 0 {
-            refuse_beyond(part(slot))?;
+            check_open(part(slot))?;
         }
         self.add(place, slot, part, amount);
         Ok(())

@@ -3,7 +3,7 @@
 
 use crate::error::WriteError;
 use crate::lattice::cell::amounts::{AMOUNT_MAX, Amounts};
-use crate::pending::slot::{AMOUNT, CLOSED, FULL, Fullness, PENDING_MAX, ended, refusal};
+use crate::pending::slot::{AMOUNT, CLOSED, FULL, Fullness, PENDING_MAX, refusal, with_ended};
 
 /// Capacity of the dirty list that is kept after a flush.
 const DIRTY_KEPT: usize = 64;
@@ -130,8 +130,8 @@ impl LocalAdds {
     /// Refuses adds because the counter has expired, or accepts them again.
     pub(crate) fn set_ended(&mut self, at: usize, is_ended: bool) {
         if let Some(pending) = self.pending.get_mut(at) {
-            pending.increments = ended(pending.increments, is_ended);
-            pending.decrements = ended(pending.decrements, is_ended);
+            pending.increments = with_ended(pending.increments, is_ended);
+            pending.decrements = with_ended(pending.decrements, is_ended);
         }
     }
 

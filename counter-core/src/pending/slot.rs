@@ -109,7 +109,7 @@ fn take(pending: &AtomicU64) -> u64 {
 /// Checks a slot before an add. Adding first and undoing it would be wrong: a flush could take the
 /// amount in between.
 #[cold]
-pub(crate) fn refuse_beyond(pending: &AtomicU64) -> Result<(), WriteError> {
+pub(crate) fn check_open(pending: &AtomicU64) -> Result<(), WriteError> {
     match pending.load(Ordering::Acquire) {
         much if much >= PENDING_MAX => Err(refusal(much)),
         _ => Ok(()),
@@ -127,7 +127,7 @@ pub(crate) fn refusal(pending: u64) -> WriteError {
 }
 
 /// The pending amount with the bit for an expired counter set or cleared.
-pub(crate) fn ended(pending: u64, is_ended: bool) -> u64 {
+pub(crate) fn with_ended(pending: u64, is_ended: bool) -> u64 {
     if is_ended { pending | ENDED } else { pending & !ENDED }
 }
 
