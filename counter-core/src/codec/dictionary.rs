@@ -7,7 +7,7 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::error::DecodeError;
 use crate::lattice::keys::names::{NameSlice, READ_NAME_BYTES_MAX};
-use crate::lattice::keys::order::{in_name_order, in_order};
+use crate::lattice::keys::order::{sorted_by_name, sorted_by_number};
 
 /// Access to the names of a numbering of keys.
 pub(crate) trait KeyNames {
@@ -177,8 +177,8 @@ impl Dictionary {
         let pairs = keys.iter().map(|&key| source.numbers(key));
         let counters = ascending(std::iter::once(pairs.clone().map(|pair| pair.0)), counter_count);
         let regions = ascending(std::iter::once(pairs.clone().map(|pair| pair.1)), region_count);
-        let counters = in_name_order(counters, |counter| source.counter_name(counter));
-        let regions = in_name_order(regions, |region| source.region_name(region));
+        let counters = sorted_by_name(counters, |counter| source.counter_name(counter));
+        let regions = sorted_by_name(regions, |region| source.region_name(region));
         let (counter_rank, region_rank) =
             (KeyRanks::new(&counters, counter_count), KeyRanks::new(&regions, region_count));
         let ranks = |(counter, region)| (counter_rank.rank(counter), region_rank.rank(region));
@@ -187,7 +187,7 @@ impl Dictionary {
             let (counter, region) = ranks(pair);
             u64::from(counter) * width + u64::from(region)
         };
-        let keys = in_order(pairs.map(place).zip(keys.iter().copied()).collect());
+        let keys = sorted_by_number(pairs.map(place).zip(keys.iter().copied()).collect());
         let mut dictionary = Self {
             pairs: keys.iter().map(|&key| ranks(source.numbers(key))).collect(),
             ..Self::default()

@@ -106,7 +106,7 @@ impl Delta {
         let has_removals = |part: &DeltaPart| {
             !part.tombstones.is_empty()
                 || part.record.as_ref().is_some_and(|record| record.forgot() > 0)
-                || part.extras.iter().any(|(_, extra)| extra.is_unsettled())
+                || part.extras.iter().any(|(_, extra)| extra.has_removal_traces())
         };
         if self.parts.iter().any(has_removals) {
             return FORMAT;

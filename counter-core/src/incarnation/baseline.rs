@@ -127,7 +127,7 @@ impl Baselines {
 
 /// The amounts that a reset of these cells clears: the total of each cell that counts, and of each
 /// absorbed cell. Other replicas may still count absorbed cells separately.
-pub(crate) fn seen<'a>(
+pub(crate) fn cleared_by_reset<'a>(
     cells: impl Iterator<Item = HeldCell<'a>> + Clone,
 ) -> Vec<(ReplicaId, Cleared)> {
     let baselines = Baselines::of(cells.clone());
@@ -230,7 +230,7 @@ mod tests {
                 extra: Some(&absorbed),
             },
         ];
-        let names: Vec<_> = seen(cells.iter().copied())
+        let names: Vec<_> = cleared_by_reset(cells.iter().copied())
             .into_iter()
             .map(|(id, said)| (id, said.version, said.amounts.increments))
             .collect();

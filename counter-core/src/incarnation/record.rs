@@ -118,7 +118,7 @@ impl Record {
     }
 
     /// True if it has claims or folds, or the replica is absorbing or rebasing.
-    pub(crate) fn speaks_of_incarnations(&self) -> bool {
+    pub(crate) fn mentions_incarnations(&self) -> bool {
         !self.claims.is_empty()
             || !self.folded.is_empty()
             || self.rebasing
@@ -382,7 +382,7 @@ mod tests {
         let mut bytes = Vec::new();
         record.write(&mut bytes);
         assert_eq!(read(&bytes), Ok(record.clone()));
-        assert!(record.has_left() && !record.speaks_of_incarnations());
+        assert!(record.has_left() && !record.mentions_incarnations());
         for left in [
             vec![(ReplicaId::new(1, 5), 0)],
             vec![(ReplicaId::new(2, 6), 1), (ReplicaId::new(1, 5), 3)],

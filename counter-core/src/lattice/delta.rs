@@ -8,7 +8,7 @@ use crate::incarnation::record::Record;
 use crate::lattice::cell::CellExtra;
 use crate::lattice::cell::amounts::Amounts;
 use crate::lattice::keys::Keys;
-use crate::lattice::keys::order::in_order;
+use crate::lattice::keys::order::sorted_by_number;
 use crate::lattice::versions::Version;
 use crate::lattice::writer::tombstones::KeyBytes;
 use crate::replica_id::ReplicaId;
@@ -221,8 +221,9 @@ impl DeltaPart {
             self.cells.iter_mut().for_each(|cell| cell.key = numbering.rank(cell.key));
         }
         if !self.cells.is_sorted_by_key(|cell| cell.key) {
-            let order =
-                in_order(self.cells.iter().map(|cell| u64::from(cell.key)).zip(0..).collect());
+            let order = sorted_by_number(
+                self.cells.iter().map(|cell| u64::from(cell.key)).zip(0..).collect(),
+            );
             self.cells = order.into_iter().map(|at| self.cells[at as usize]).collect();
         }
         self.extras.iter_mut().for_each(|extra| extra.0 = numbering.rank(extra.0));

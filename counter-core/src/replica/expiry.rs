@@ -94,12 +94,12 @@ impl Replica {
             return Vec::new();
         }
         let (id, mut changed) = (self.id(), Vec::new());
-        for counter in self.map_mut().cells_mut().expiries_mut().take_heard(max) {
+        for counter in self.map_mut().cells_mut().expiries_mut().take_extended(max) {
             changed.extend(self.map_mut().cells_mut().spread_expiry(id, counter));
         }
         let again = self.map_mut().cells_mut().expiries_mut().next_ended(now_ms, RETRIES_MAX);
         for counter in again {
-            changed.extend(self.look_at_ended(counter, now_ms));
+            changed.extend(self.check_ended(counter, now_ms));
         }
         let due = self.map_mut().cells_mut().expiries_mut().end_due(now_ms, max);
         let mut is_pending = false;
@@ -110,7 +110,7 @@ impl Replica {
             changed.extend(self.flush().changed);
         }
         for counter in due {
-            changed.extend(self.look_at_ended(counter, now_ms));
+            changed.extend(self.check_ended(counter, now_ms));
         }
         let gone = self.map_mut().cells_mut().expiries_mut().take_gone(max);
         gone.into_iter().for_each(|counter| self.reopen_adds(counter));
@@ -123,14 +123,14 @@ impl Replica {
 
     /// Drops this replica's cells of an ended counter. If its expiry has moved to a later time or
     /// is gone, the counter is live again instead.
-    fn look_at_ended(&mut self, counter: u32, now_ms: u64) -> Vec<KeyId> {
+    fn check_ended(&mut self, counter: u32, now_ms: u64) -> Vec<KeyId> {
         if !self.map().cells().has_cells(counter) {
             self.map_mut().cells_mut().expiries_mut().bury(counter);
             return Vec::new();
         }
         let at = self.map().cells().expiry_in_cells(counter);
         if at == 0 || at > now_ms {
-            self.map_mut().cells_mut().expiries_mut().go_on(counter, at);
+            self.map_mut().cells_mut().expiries_mut().resume(counter, at);
             self.reopen_adds(counter);
             return Vec::new();
         }

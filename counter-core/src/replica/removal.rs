@@ -33,11 +33,11 @@ pub struct ProvenVersions {
 pub struct Cleanup {
     /// The writer whose traces these are.
     writer: Option<ReplicaId>,
-    /// No reset still on its way to this replica saw a state of its cells before this version. For
-    /// all replicas held this version, and everything that they held then is now held here.
-    heard: Version,
-    /// The next value of `heard`, and the versions to wait for.
-    hearing: Option<(Version, VersionVector)>,
+    /// Every reset that saw this replica's cells before this version has arrived here. For all
+    /// replicas held this version, and everything that they held then is now held here.
+    arrived: Version,
+    /// The next value of `arrived`, and the versions to wait for.
+    arriving: Option<(Version, VersionVector)>,
     /// The number of key renumberings for which the fields below are valid.
     renumberings: u64,
     /// The key to look at next.
@@ -135,10 +135,10 @@ impl Replica {
         if work.renumberings != self.map().renumberings() {
             (work.renumberings, work.next, work.ending) = (self.map().renumberings(), 0, None);
         }
-        let (before, heard) = (self.version(), work.heard);
-        self.hear(work, shown);
+        let (before, arrived) = (self.version(), work.arrived);
+        self.note_arrived(work, shown);
         self.end_traces(work, &shown.by_all);
-        let keys: Vec<u32> = self.map().cells().shaped_from(work.next).take(keys_max).collect();
+        let keys: Vec<u32> = self.map().cells().adjusted_from(work.next).take(keys_max).collect();
         work.next = if keys.len() < keys_max { 0 } else { keys.last().map_or(0, |last| last + 1) };
         let mut changed = Vec::new();
         for key in keys {
@@ -149,10 +149,11 @@ impl Replica {
         if work.ending.is_none() {
             let from = work.next_origin;
             let (origins, next) =
-                self.map().cells().finished_origins(id, work.heard, from, CANDIDATES_MAX);
+                self.map().cells().finished_origins(id, work.arrived, from, CANDIDATES_MAX);
             work.next_origin = next;
             work.origins_done |= next == 0;
-            let tombstones = self.map().cells().finished_tombstones(id, work.heard, CANDIDATES_MAX);
+            let tombstones =
+                self.map().cells().finished_tombstones(id, work.arrived, CANDIDATES_MAX);
             if !origins.is_empty() || tombstones > 0 {
                 let held = self.map().version_vector();
                 work.ending = Some(TraceEnding { held, origins, tombstones });
@@ -161,22 +162,22 @@ impl Replica {
         }
         let is_one_pass = work.next == 0 && (work.origins_done || work.ending.is_some());
         work.origins_done &= !is_one_pass;
-        let is_under_way = self.version() > before || work.heard > heard || !is_one_pass;
+        let is_under_way = self.version() > before || work.arrived > arrived || !is_one_pass;
         is_under_way.then_some(changed)
     }
 
-    /// Moves on the version up to which no reset is under way.
-    fn hear(&self, work: &mut Cleanup, shown: &ProvenVersions) {
+    /// Raises `arrived`, once everything that it waits for is held here.
+    fn note_arrived(&self, work: &mut Cleanup, shown: &ProvenVersions) {
         let upto = shown.by_all.get(self.id());
-        if work.hearing.is_none() && upto > work.heard {
-            work.hearing = Some((upto, shown.by_any.clone()));
+        if work.arriving.is_none() && upto > work.arrived {
+            work.arriving = Some((upto, shown.by_any.clone()));
         }
-        if let Some((upto, by_any)) = work.hearing.take() {
+        if let Some((upto, by_any)) = work.arriving.take() {
             let is_held =
                 by_any.iter().all(|(writer, upto)| self.map().counted_up_to(writer) >= upto);
             match is_held {
-                true => work.heard = upto,
-                false => work.hearing = Some((upto, by_any)),
+                true => work.arrived = upto,
+                false => work.arriving = Some((upto, by_any)),
             }
         }
     }

@@ -37,17 +37,16 @@ const FIELD_EXPIRES_AT: u64 = 7;
 
 impl CellExtra {
     pub(crate) fn is_empty(&self) -> bool {
-        !self.shapes_values() && self.expires_at == 0 && self.unknown.is_empty()
+        !self.adjusts_values() && self.expires_at == 0 && self.unknown.is_empty()
     }
 
     /// True if the key's value is no longer a plain sum of amounts because of it.
-    pub(crate) fn shapes_values(&self) -> bool {
-        !self.resets.is_empty() || !self.absorbed.is_empty() || self.is_unsettled()
+    pub(crate) fn adjusts_values(&self) -> bool {
+        !self.resets.is_empty() || !self.absorbed.is_empty() || self.has_removal_traces()
     }
 
-    /// True if the cell began anew or asks for a removal, which releases before format 3 do not
-    /// know.
-    pub(crate) fn is_unsettled(&self) -> bool {
+    /// True if the cell began anew or asks for a removal. Only format 3 can express that.
+    pub(crate) fn has_removal_traces(&self) -> bool {
         self.origin.is_set() || self.removal > 0 || self.absorbed.has_origins()
     }
 
@@ -57,7 +56,7 @@ impl CellExtra {
     }
 
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        if !self.shapes_values() && self.expires_at == 0 {
+        if !self.adjusts_values() && self.expires_at == 0 {
             return self.unknown.write(out);
         }
         let mut fields = self.unknown.clone();

@@ -58,11 +58,11 @@ pub(crate) struct Expiries {
     /// The ended counters whose last cell is gone.
     gone: BTreeSet<u32>,
     /// The counters whose expiry another writer has moved to a later time.
-    heard: BTreeSet<u32>,
+    extended: BTreeSet<u32>,
     /// The ended counter to check next.
     next: u32,
     /// When ended counters were last checked.
-    looked_at: u64,
+    last_check: u64,
 }
 
 impl Expiries {
@@ -80,7 +80,7 @@ impl Expiries {
         }
         self.set_latest(counter, before, at);
         if !is_own {
-            self.heard.insert(counter);
+            self.extended.insert(counter);
         }
     }
 
@@ -106,7 +106,7 @@ impl Expiries {
         if let Some(at) = self.latest.remove(&counter) {
             self.due.remove(&(at, counter));
         }
-        self.heard.remove(&counter);
+        self.extended.remove(&counter);
         if self.ended.contains(&counter) {
             self.gone.insert(counter);
         }
@@ -116,18 +116,18 @@ impl Expiries {
     /// check.
     pub(crate) fn next_due(&self, now: u64, retry: u64) -> Option<u64> {
         // The clock may have been set back since.
-        let again = self.looked_at.min(now).saturating_add(retry);
-        let again = (!self.ended.is_empty() || !self.heard.is_empty()).then_some(again);
+        let again = self.last_check.min(now).saturating_add(retry);
+        let again = (!self.ended.is_empty() || !self.extended.is_empty()).then_some(again);
         self.due.first().map(|(at, _)| *at).into_iter().chain(again).min()
     }
 
     /// Takes up to `max` counters whose expiry another writer has moved to a later time.
-    pub(crate) fn take_heard(&mut self, max: usize) -> Vec<u32> {
-        let heard: Vec<u32> = self.heard.iter().take(max).copied().collect();
-        for counter in &heard {
-            self.heard.remove(counter);
+    pub(crate) fn take_extended(&mut self, max: usize) -> Vec<u32> {
+        let extended: Vec<u32> = self.extended.iter().take(max).copied().collect();
+        for counter in &extended {
+            self.extended.remove(counter);
         }
-        heard
+        extended
     }
 
     /// Marks up to `max` due counters as ended, and returns them.
@@ -144,13 +144,13 @@ impl Expiries {
     /// Takes up to `max` ended counters whose last cell is gone. They are live again.
     pub(crate) fn take_gone(&mut self, max: usize) -> Vec<u32> {
         let gone: Vec<u32> = self.gone.iter().take(max).copied().collect();
-        gone.iter().for_each(|counter| self.go_on(*counter, self.latest(*counter)));
+        gone.iter().for_each(|counter| self.resume(*counter, self.latest(*counter)));
         gone
     }
 
     /// The next `max` ended counters. Successive calls go through all of them in turn.
     pub(crate) fn next_ended(&mut self, now: u64, max: usize) -> Vec<u32> {
-        self.looked_at = now;
+        self.last_check = now;
         let ended: Vec<u32> = self.ended.range(self.next..).take(max).copied().collect();
         let last = ended.last().filter(|_| ended.len() == max);
         self.next = last.map_or(0, |last| last.saturating_add(1));
@@ -158,7 +158,7 @@ impl Expiries {
     }
 
     /// Marks a counter as live again. It expires at `at`, or never if that is 0.
-    pub(crate) fn go_on(&mut self, counter: u32, at: u64) {
+    pub(crate) fn resume(&mut self, counter: u32, at: u64) {
         self.ended.remove(&counter);
         self.gone.remove(&counter);
         let before = self.latest(counter);
@@ -182,7 +182,7 @@ impl Expiries {
         let all = |set: BTreeSet<u32>| set.into_iter().filter_map(&new).collect();
         self.ended = all(old.ended);
         self.gone = all(old.gone);
-        self.heard = all(old.heard);
+        self.extended = all(old.extended);
         for (counter, at) in old.latest {
             if let Some(counter) = new(counter) {
                 self.set_latest(counter, 0, at);
@@ -215,7 +215,7 @@ mod tests {
         expiries.note(7, 200, false);
         expiries.note(7, 150, false);
         expiries.note(8, 120, true);
-        assert_eq!((expiries.latest(7), expiries.take_heard(9)), (200, vec![7]));
+        assert_eq!((expiries.latest(7), expiries.take_extended(9)), (200, vec![7]));
         assert_eq!((expiries.next_due(0, 50), expiries.end_due(199, 9)), (Some(120), vec![8]));
         assert!(expiries.has_ended(8) && !expiries.has_ended(7));
         assert_eq!(expiries.end_due(200, 9), [7]);
@@ -225,7 +225,7 @@ mod tests {
         assert_eq!((expiries.take_gone(9), expiries.has_ended(8)), (vec![8], false));
         expiries.note(7, 300, false);
         assert!(expiries.has_ended(7), "until it is looked at");
-        expiries.go_on(7, 300);
+        expiries.resume(7, 300);
         assert_eq!((expiries.has_ended(7), expiries.next_due(0, 400)), (false, Some(300)));
         expiries.renumber(|counter| (counter == 7).then_some(1));
         assert_eq!((expiries.latest(1), expiries.latest(7)), (300, 0));

@@ -7,7 +7,7 @@ use super::values::ValueTable;
 use crate::incarnation::record::Record;
 use crate::lattice::cell::amounts::Amounts;
 use crate::lattice::cell::{CellExtra, PlainCell};
-use crate::lattice::keys::order::in_order;
+use crate::lattice::keys::order::sorted_by_number;
 use crate::lattice::keys::{KeyId, Keys};
 use crate::lattice::versions::Version;
 use crate::lattice::writer::Writer;
@@ -26,7 +26,7 @@ pub(crate) struct Intake<'a> {
     /// cells in the same order.
     near: u32,
     misses: u32,
-    /// True while this writer's cells have amounts only, no key is shaped, and no hash is kept up
+    /// True while this writer's cells have amounts only, no key is adjusted, and no hash is kept up
     /// to date.
     is_bare: bool,
     /// The counter of the latest cells. Its total lacks `sum` until the next counter begins.
@@ -57,7 +57,7 @@ impl<'a> Intake<'a> {
             0 => joined.changed = Vec::with_capacity(cells),
             _ => joined.changed.reserve(cells),
         }
-        let is_bare = !writer.has_hash() && !writer.has_extras() && !values.has_shaped();
+        let is_bare = !writer.has_hash() && !writer.has_extras() && !values.has_adjusted();
         let moved = (!in_order).then(|| Vec::with_capacity(cells));
         Self {
             writer,
@@ -85,8 +85,8 @@ impl Intake<'_> {
         if !self.is_bare || extra.is_some() {
             return self.take_with_extra(key, slot, plain, extra);
         }
-        let stood = self.put(slot, plain);
-        self.shift(key, plain.amounts.net() - stood.net());
+        let previous = self.put(slot, plain);
+        self.shift(key, plain.amounts.net() - previous.net());
     }
 
     #[inline]
@@ -126,25 +126,25 @@ impl Intake<'_> {
         extra: Option<&CellExtra>,
     ) {
         let writer = &mut *self.writer;
-        let stood = writer.plain(slot);
+        let previous = writer.plain(slot);
         let held = writer.extra(slot);
-        if held.into_iter().chain(extra).any(CellExtra::shapes_values) {
-            self.values.mark_shaped(key);
+        if held.into_iter().chain(extra).any(CellExtra::adjusts_values) {
+            self.values.mark_adjusted(key);
         }
         if held != extra {
             self.is_bare = false;
             if let Some(extra) = extra.filter(|extra| extra.expires_at > 0) {
                 self.expiries.note(self.keys.counter_of(key), extra.expires_at, false);
             }
-            match (stood.version, extra) {
+            match (previous.version, extra) {
                 (0, Some(extra)) => writer.begin_extra(slot, extra.clone()),
                 _ => writer.put_extra(slot, extra.cloned()),
             }
         }
         writer.rehash(self.keys, slot, plain);
         self.put(slot, plain);
-        if !self.values.is_shaped(key) {
-            self.shift(key, plain.amounts.net() - stood.amounts.net());
+        if !self.values.is_adjusted(key) {
+            self.shift(key, plain.amounts.net() - previous.amounts.net());
         }
     }
 
@@ -171,15 +171,15 @@ impl Intake<'_> {
     pub(crate) fn finish(mut self) {
         self.shift_total();
         if let Some(moved) = self.moved {
-            self.writer.order(&in_order(moved));
+            self.writer.order(&sorted_by_number(moved));
         }
     }
 
     pub(crate) fn take_record(&mut self, record: &Record) {
-        let stood = self.writer.record();
-        self.joined.incarnations_changed |= record.speaks_of_incarnations()
+        let previous = self.writer.record();
+        self.joined.incarnations_changed |= record.mentions_incarnations()
             || record.has_left()
-            || stood.is_some_and(Record::speaks_of_incarnations);
+            || previous.is_some_and(Record::mentions_incarnations);
         self.writer.set_record(record.clone());
         self.joined.records.push(self.writer.id());
     }

@@ -92,7 +92,7 @@ impl Cells {
 
     /// True if a removal is under way at a key, and no add is left.
     pub(crate) fn is_removed(&self, key: u32) -> bool {
-        self.is_shaped(key)
+        self.is_adjusted(key)
             && self.held(key).any(|held| held.extra.is_some_and(|extra| extra.removal > 0))
             && self.shares(key).all(|(_, share)| share == Amounts::default())
     }
@@ -214,8 +214,8 @@ impl Cells {
         key: u32,
         stable: &VersionVector,
     ) -> bool {
-        let Some(of) = self.writers().get(writer) else { return false };
-        if self.writers().ended().is_ended(writer) || of.seen() < seen.version {
+        let Some(theirs) = self.writers().get(writer) else { return false };
+        if self.writers().ended().is_ended(writer) || theirs.seen() < seen.version {
             return false;
         }
         if seen.amounts == Amounts::default() && stable.get(writer) >= seen.version {
@@ -239,7 +239,7 @@ impl Cells {
                     && stable.get(writer) >= origin.version;
                 began_anew || names_itself
             }
-            None => of
+            None => theirs
                 .tombstones()
                 .latest(&key_bytes(self.keys().names(key)))
                 .is_none_or(|dropped| stable.get(writer) >= dropped),
@@ -260,18 +260,18 @@ impl Cells {
     /// True if `own` may have traces to remove: some key holds traces of resets, or one of its
     /// tombstones is not forgotten.
     pub(crate) fn has_traces(&self, own: ReplicaId) -> bool {
-        self.has_shaped()
+        self.has_adjusted()
             || self.writers().get(own).is_some_and(|writer| !writer.tombstones().is_empty())
     }
 
-    /// Finds the origins that can end: the cell of `own` began anew up to version `heard`, and no
+    /// Finds the origins that can end: the cell of `own` began anew up to version `arrived`, and no
     /// reset of an earlier state is left. Returns their keys and versions. Looks at up to `max`
     /// cells with traces, starting at slot `from`. Also returns the slot to continue from; 0 at the
     /// end.
     pub(crate) fn finished_origins(
         &self,
         own: ReplicaId,
-        heard: Version,
+        arrived: Version,
         from: u32,
         max: usize,
     ) -> (Vec<(u32, Version)>, u32) {
@@ -279,7 +279,7 @@ impl Cells {
         let finished = writer
             .extras_from(from)
             .take(max)
-            .filter(|(_, extra)| (1..=heard).contains(&extra.origin.version))
+            .filter(|(_, extra)| (1..=arrived).contains(&extra.origin.version))
             .map(|(slot, extra)| (writer.key(slot), extra.origin.version))
             .filter(|&(key, origin)| self.is_unnamed(own, key, origin))
             .collect();
@@ -287,17 +287,17 @@ impl Cells {
     }
 
     /// The version up to which the tombstones of `own` can be forgotten; 0 for none. It stops at
-    /// version `heard`, and before the first tombstone whose cell a reset still mentions. Looks at
-    /// up to `max` tombstones.
+    /// version `arrived`, and before the first tombstone whose cell a reset still mentions. Looks
+    /// at up to `max` tombstones.
     pub(crate) fn finished_tombstones(
         &self,
         own: ReplicaId,
-        heard: Version,
+        arrived: Version,
         max: usize,
     ) -> Version {
         let Some(writer) = self.writers().get(own) else { return 0 };
         let is_finished = |(version, key): &(Version, &[u8])| {
-            *version <= heard
+            *version <= arrived
                 && names_of(key)
                     .and_then(|(counter, region)| self.keys().find(counter, region))
                     .is_none_or(|here| self.is_unnamed(own, here, *version))

@@ -1,7 +1,7 @@
 //! Observed reset: clears exactly the amounts that the resetter has seen. Concurrent adds stay.
 
 use super::store::Cells;
-use crate::incarnation::baseline::{Baselines, seen};
+use crate::incarnation::baseline::{Baselines, cleared_by_reset};
 use crate::lattice::cell::amounts::Amounts;
 use crate::lattice::cell::{Cleared, Origin};
 use crate::lattice::versions::Version;
@@ -28,7 +28,7 @@ impl Cells {
     pub(super) fn clear(&mut self, replica: ReplicaId, key: u32, removes: bool) -> Version {
         let baselines = Baselines::of(self.held(key));
         // Dropped cells are included, for replicas that still hold them.
-        let seen: Vec<(ReplicaId, Cleared, Origin)> = seen(self.held(key))
+        let seen: Vec<(ReplicaId, Cleared, Origin)> = cleared_by_reset(self.held(key))
             .into_iter()
             .chain(self.dropped(key))
             .map(|(id, cleared)| (id, cleared, self.origin_of(&baselines, id, key)))

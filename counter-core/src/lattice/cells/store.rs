@@ -77,23 +77,23 @@ impl Cells {
         self.values.all()
     }
 
-    /// True if the value of some key is more than a sum of amounts: it has traces of resets,
-    /// removals or absorbed incarnations.
+    /// True if some key has traces of resets, removals or absorbed incarnations, so that its value
+    /// is not a plain sum of amounts.
     #[inline]
-    pub(crate) fn has_shaped(&self) -> bool {
-        self.values.has_shaped()
+    pub(crate) fn has_adjusted(&self) -> bool {
+        self.values.has_adjusted()
     }
 
     /// True if a key has traces of resets, removals or absorbed incarnations.
     #[inline]
-    pub(crate) fn is_shaped(&self, key: u32) -> bool {
-        self.values.is_shaped(key)
+    pub(crate) fn is_adjusted(&self, key: u32) -> bool {
+        self.values.is_adjusted(key)
     }
 
     /// The keys with traces of resets, removals or absorbed incarnations, starting at `key`,
     /// ascending.
-    pub(crate) fn shaped_from(&self, key: u32) -> impl Iterator<Item = u32> + '_ {
-        self.values.shaped_from(key)
+    pub(crate) fn adjusted_from(&self, key: u32) -> impl Iterator<Item = u32> + '_ {
+        self.values.adjusted_from(key)
     }
 
     /// The cells of all writers at a key. O(writers).
@@ -108,7 +108,7 @@ impl Cells {
     /// The amounts that each writer's cell counts for a key: its own and absorbed ones, above its
     /// reset baseline. O(writers).
     pub(crate) fn shares(&self, key: u32) -> impl Iterator<Item = (ReplicaId, Amounts)> + '_ {
-        let baselines = if self.values.is_shaped(key) {
+        let baselines = if self.values.is_adjusted(key) {
             Baselines::of(self.held(key))
         } else {
             Baselines::default()
@@ -194,7 +194,7 @@ impl Cells {
         let at = self.writers.find_or_make(replica);
         let writer = self.writers.at_mut(at);
         let version = writer.next_version();
-        writer.hold_up_to(version);
+        writer.set_seen(version);
         version
     }
 
@@ -220,11 +220,11 @@ impl Cells {
         let amounts = raised(writer.plain(slot).amounts, by).ok_or(WriteError::CellFull)?;
         let plain = PlainCell { version: writer.next_version(), amounts };
         writer.replace(&self.keys, slot, plain);
-        writer.hold_up_to(plain.version);
+        writer.set_seen(plain.version);
         self.values.cover(key, counter);
-        match self.values.is_shaped(key) {
+        match self.values.is_adjusted(key) {
             false => self.values.shift(key, counter, by.net()),
-            true => self.recount(key),
+            true => self.recompute(key),
         }
         Ok(plain.version)
     }
@@ -248,7 +248,7 @@ impl Cells {
         writer.begin_extra(slot, CellExtra { origin, expires_at, ..CellExtra::default() });
         if origin.is_set() {
             self.values.cover(key, self.keys.counter_of(key));
-            self.values.mark_shaped(key);
+            self.values.mark_adjusted(key);
         }
         slot
     }
@@ -294,10 +294,10 @@ impl Cells {
         }
         writer.put_extra(slot, Some(extra));
         writer.put(slot, version, amounts);
-        writer.hold_up_to(version);
+        writer.set_seen(version);
         self.values.cover(key, self.keys.counter_of(key));
-        self.values.mark_shaped(key);
-        self.recount(key);
+        self.values.mark_adjusted(key);
+        self.recompute(key);
         version
     }
 
@@ -309,7 +309,7 @@ impl Cells {
         let (writer, name) = (self.writers.at_mut(at), key_bytes(self.keys.names(key)));
         let version = writer.next_version();
         writer.put_tombstone(version, &name);
-        writer.hold_up_to(version);
+        writer.set_seen(version);
     }
 
     /// Applies `change` to the record of `replica`. Returns the version of the change. Call
@@ -326,7 +326,7 @@ impl Cells {
         change(&mut record);
         record.version = version;
         writer.set_record(record);
-        writer.hold_up_to(version);
+        writer.set_seen(version);
         version
     }
 }
@@ -335,7 +335,7 @@ impl Cells {
 impl Cells {
     /// The place of a writer, added if it is new.
     #[inline]
-    pub(crate) fn writer_or_new(&mut self, replica: ReplicaId) -> usize {
+    pub(crate) fn find_or_make_writer(&mut self, replica: ReplicaId) -> usize {
         self.writers.find_or_make(replica)
     }
 
@@ -363,15 +363,15 @@ impl Cells {
                 writer.make(key)
             }
         };
-        let stood = writer.replace(&self.keys, slot, plain);
-        writer.hold_up_to(upto);
-        self.values.shift(key, self.keys.counter_of(key), plain.amounts.net() - stood.net());
+        let previous = writer.replace(&self.keys, slot, plain);
+        writer.set_seen(upto);
+        self.values.shift(key, self.keys.counter_of(key), plain.amounts.net() - previous.net());
     }
 
     /// Notes that everything of the writer at a place up to `version` is held.
     #[inline]
-    pub(crate) fn hold_up_to(&mut self, at: usize, version: Version) {
-        self.writers.at_mut(at).hold_up_to(version);
+    pub(crate) fn set_seen(&mut self, at: usize, version: Version) {
+        self.writers.at_mut(at).set_seen(version);
     }
 
     /// Drops the writer's hash before many changes, when computing it afresh is cheaper.
@@ -389,8 +389,8 @@ impl Cells {
         let writer = self.writers.at_mut(at);
         let key = writer.key(slot);
         let amounts = writer.drop_cell(&self.keys, slot);
-        match self.values.is_shaped(key) {
-            true => self.recount(key),
+        match self.values.is_adjusted(key) {
+            true => self.recompute(key),
             false => self.values.shift(key, self.keys.counter_of(key), -amounts.net()),
         }
         self.bury_without_cells(key);
@@ -427,22 +427,22 @@ impl Cells {
 
     /// Recomputes the values of the changed keys that have traces.
     #[inline]
-    pub(crate) fn recount_shaped(&mut self, changed: &[KeyId]) {
-        if !self.values.has_shaped() {
+    pub(crate) fn recompute_adjusted(&mut self, changed: &[KeyId]) {
+        if !self.values.has_adjusted() {
             return;
         }
         for &KeyId(key) in changed {
-            if self.values.is_shaped(key) {
-                self.recount(key);
+            if self.values.is_adjusted(key) {
+                self.recompute(key);
             }
         }
     }
 
     /// Recomputes the value of a key from all its cells.
-    fn recount(&mut self, key: u32) {
+    fn recompute(&mut self, key: u32) {
         let value = self.shares(key).map(|(_, amounts)| amounts.net()).sum();
         self.values.set(key, self.keys.counter_of(key), value);
-        if !self.held(key).any(|held| held.extra.is_some_and(CellExtra::shapes_values)) {
+        if !self.held(key).any(|held| held.extra.is_some_and(CellExtra::adjusts_values)) {
             self.values.mark_plain(key);
         }
     }
@@ -452,7 +452,7 @@ impl Cells {
         for writer in gone {
             for key in writer.slots().map(|slot| writer.key(slot)) {
                 let before = self.values.of_key(key);
-                self.recount(key);
+                self.recompute(key);
                 self.bury_without_cells(key);
                 if self.values.of_key(key) != before {
                     changed.push(KeyId(key));

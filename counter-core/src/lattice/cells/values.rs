@@ -12,7 +12,7 @@ pub(super) struct ValueTable {
     all: i128,
     /// Keys whose value is not a plain sum of amounts, because some cell holds resets or absorbed
     /// amounts. Their values are recomputed from all cells.
-    shaped: BTreeSet<u32>,
+    adjusted: BTreeSet<u32>,
 }
 
 impl ValueTable {
@@ -57,12 +57,12 @@ impl ValueTable {
         }
         self.of_key.shrink_to_fit();
         self.of_counter.shrink_to_fit();
-        self.shaped = old.shaped.iter().filter_map(|&key| renumbering.key(key)).collect();
+        self.adjusted = old.adjusted.iter().filter_map(|&key| renumbering.key(key)).collect();
     }
 
-    /// True if some key's value is more than a sum of amounts.
-    pub(super) fn has_shaped(&self) -> bool {
-        !self.shaped.is_empty()
+    /// True if some key's value is not a plain sum of amounts.
+    pub(super) fn has_adjusted(&self) -> bool {
+        !self.adjusted.is_empty()
     }
 
     pub(super) fn set(&mut self, key: u32, counter: u32, value: i128) {
@@ -81,21 +81,21 @@ impl ValueTable {
         self.all
     }
 
-    pub(super) fn mark_shaped(&mut self, key: u32) {
-        self.shaped.insert(key);
+    pub(super) fn mark_adjusted(&mut self, key: u32) {
+        self.adjusted.insert(key);
     }
 
     pub(super) fn mark_plain(&mut self, key: u32) {
-        self.shaped.remove(&key);
+        self.adjusted.remove(&key);
     }
 
-    /// The shaped keys, starting at `key`, ascending.
-    pub(super) fn shaped_from(&self, key: u32) -> impl Iterator<Item = u32> + '_ {
-        self.shaped.range(key..).copied()
+    /// The adjusted keys, starting at `key`, ascending.
+    pub(super) fn adjusted_from(&self, key: u32) -> impl Iterator<Item = u32> + '_ {
+        self.adjusted.range(key..).copied()
     }
 
     #[inline]
-    pub(super) fn is_shaped(&self, key: u32) -> bool {
-        !self.shaped.is_empty() && self.shaped.contains(&key)
+    pub(super) fn is_adjusted(&self, key: u32) -> bool {
+        !self.adjusted.is_empty() && self.adjusted.contains(&key)
     }
 }

@@ -108,7 +108,7 @@ impl CounterMap {
     pub fn incarnation_records(&self) -> impl Iterator<Item = (ReplicaId, Version)> + '_ {
         self.writers()
             .records()
-            .filter(|(_, record)| record.speaks_of_incarnations())
+            .filter(|(_, record)| record.mentions_incarnations())
             .map(|(writer, record)| (writer, record.version))
     }
 

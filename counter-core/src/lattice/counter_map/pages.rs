@@ -12,7 +12,7 @@ use crate::dedup::entry::DedupEntry;
 use crate::error::DecodeError;
 use crate::lattice::counter_map::CounterMap;
 use crate::lattice::delta::{Delta, DeltaCell, DeltaPart, Span, Tombstone};
-use crate::lattice::keys::order::in_order;
+use crate::lattice::keys::order::sorted_by_number;
 use crate::lattice::versions::{Version, VersionVector};
 use crate::lattice::writer::Writer;
 use crate::replica_id::ReplicaId;
@@ -296,7 +296,7 @@ impl CounterMap {
         out.extend_from_slice(&SHORT_HEAD);
         let writers = || self.writers().iter().filter(|writer| writer.seen() > 0);
         let all_used = writers().any(|writer| writer.len() == self.keys().len());
-        if let Some((counters, regions)) = self.keys().in_order().filter(|_| all_used) {
+        if let Some((counters, regions)) = self.keys().sorted_names().filter(|_| all_used) {
             let pair = |key: usize| self.keys().numbers(key as u32);
             body::write_head(
                 &mut out,
@@ -366,7 +366,7 @@ fn write_writer(out: &mut Vec<u8>, writer: &Writer, numbering: &KeyRanks) {
     if matches!(numbering, KeyRanks::Same) && writer.ascending() {
         return body::write_part(out, &part, writer.len(), |at| cell(writer, at as u32));
     }
-    let slots = in_order(
+    let slots = sorted_by_number(
         writer.slots().map(|slot| (u64::from(numbering.rank(writer.key(slot))), slot)).collect(),
     );
     let ranked = |slot| DeltaCell { key: numbering.rank(writer.key(slot)), ..cell(writer, slot) };

@@ -141,7 +141,7 @@ impl CounterMap {
     pub fn has_reset_of_unknown(&self) -> bool {
         let is_unknown = |replica: ReplicaId| self.counted_up_to(replica) == 0;
         self.cells()
-            .shaped_from(0)
+            .adjusted_from(0)
             .flat_map(|key| self.cells().held(key))
             .filter_map(|held| held.extra)
             .any(|extra| extra.resets.iter().any(|(replica, _)| is_unknown(replica)))

@@ -239,9 +239,9 @@ impl Keys {
     }
 
     /// The names of counters and regions, if they are sorted as in a dictionary of all keys.
-    pub(crate) fn in_order(&self) -> Option<(NameSlice<'_>, NameSlice<'_>)> {
-        let in_order = !self.unsorted && self.regions.sorted();
-        in_order.then(|| (self.counters.as_slice(), self.regions.as_slice()))
+    pub(crate) fn sorted_names(&self) -> Option<(NameSlice<'_>, NameSlice<'_>)> {
+        let is_sorted = !self.unsorted && self.regions.sorted();
+        is_sorted.then(|| (self.counters.as_slice(), self.regions.as_slice()))
     }
 
     /// The key of (counter, region), made now if it is new.
@@ -266,8 +266,8 @@ impl Keys {
             }
             return Ok(key);
         }
-        let may_be = |name, names: &NameSet| is_name(name) || names.find(name).is_some();
-        if !may_be(counter, &self.counters) || !may_be(region, &self.regions) {
+        let is_allowed = |name, names: &NameSet| is_name(name) || names.find(name).is_some();
+        if !is_allowed(counter, &self.counters) || !is_allowed(region, &self.regions) {
             return Err(WriteError::NameOutOfRange);
         }
         self.make(counter, region, counters_max, keys_max)

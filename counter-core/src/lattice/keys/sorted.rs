@@ -4,7 +4,7 @@ use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::names::NameSet;
-use super::order::in_name_order;
+use super::order::sorted_by_name;
 
 /// The most numbers in a run: 1 KiB. With longer runs, an insertion moves more memory. With shorter
 /// ones, the list of runs grows. At 1,000,000 names both are cheap at this size.
@@ -43,7 +43,7 @@ impl SortedNames {
         let mut runs = self.lock();
         let upto = names.len().min(runs.upto as usize + max) as u32;
         if upto > runs.upto {
-            let new = in_name_order((runs.upto..upto).collect(), |number| names.name(number));
+            let new = sorted_by_name((runs.upto..upto).collect(), |number| names.name(number));
             runs.insert(names, &new);
             runs.upto = upto;
         }

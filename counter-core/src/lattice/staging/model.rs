@@ -244,7 +244,7 @@ fn explore(rule: Rule) -> (usize, Option<ModelState>) {
 }
 
 /// Asserts that a broken rule is caught, and prints the history that shows it.
-fn is_found_out(rule: Rule, what: &str) {
+fn assert_caught(rule: Rule, what: &str) {
     let (states, wrong) = explore(rule);
     assert!(wrong.is_some(), "{what}: not found out in {states} states");
     if let Some(state) = wrong {
@@ -272,12 +272,12 @@ fn all_rules_keep_every_state_exact() {
 
 #[test]
 fn page_taking_its_own_span_is_caught() {
-    is_found_out(Rule::PageTakesItsSpan, "a page takes its own span");
+    assert_caught(Rule::PageTakesItsSpan, "a page takes its own span");
 }
 
 #[test]
 fn pull_continued_elsewhere_is_caught() {
-    is_found_out(Rule::GoesOnElsewhereUnnoticed, "a pull goes on at another source");
+    assert_caught(Rule::GoesOnElsewhereUnnoticed, "a pull goes on at another source");
 }
 
 #[test]
@@ -287,12 +287,12 @@ fn staging_notices_an_older_source() {
 
 #[test]
 fn whole_vector_with_partial_state_is_caught() {
-    is_found_out(Rule::WholeVectorWithAPart, "the whole vector with a part of the state");
+    assert_caught(Rule::WholeVectorWithAPart, "the whole vector with a part of the state");
 }
 
 #[test]
 fn pull_divided_by_versions_is_caught() {
-    is_found_out(Rule::DividedByVersions, "a pull divided by versions");
+    assert_caught(Rule::DividedByVersions, "a pull divided by versions");
 }
 
 #[test]

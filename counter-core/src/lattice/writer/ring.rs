@@ -88,24 +88,25 @@ impl Ring {
         })
     }
 
-    /// Moves a cell to its place, which is the end unless a repair writes an older version. `stood`
-    /// is its version so far, 0 for none.
+    /// Moves a cell to its place, which is the end unless a repair writes an older version.
+    /// `previous` is the version that it had; 0 if it is new.
     #[inline]
     pub(crate) fn put(
         &mut self,
         slot: u32,
-        stood: Version,
+        previous: Version,
         version: Version,
         version_of: impl Fn(u32) -> Version,
     ) {
-        if stood != 0 && (stood == version || self.newest == slot && stood < version) {
+        if previous != 0 && (previous == version || self.newest == slot && previous < version) {
             return;
         }
-        let turns = stood != 0 && self.oldest() == Some(slot) && version_of(self.newest) < version;
+        let turns =
+            previous != 0 && self.oldest() == Some(slot) && version_of(self.newest) < version;
         if turns && self.newest != slot {
             self.newest = slot;
         } else {
-            self.relink(slot, stood != 0, version, version_of);
+            self.relink(slot, previous != 0, version, version_of);
         }
     }
 
@@ -197,8 +198,8 @@ mod tests {
                 ring.make();
                 versions.push(0);
             }
-            let stood = std::mem::replace(&mut versions[slot as usize], version);
-            ring.put(slot, stood, version, |slot| {
+            let previous = std::mem::replace(&mut versions[slot as usize], version);
+            ring.put(slot, previous, version, |slot| {
                 looks.set(looks.get() + 1);
                 versions[slot as usize]
             });
@@ -220,8 +221,8 @@ mod tests {
                     ring.make();
                     versions.push(0);
                 }
-                let stood = std::mem::replace(&mut versions[slot], version);
-                ring.put(slot as u32, stood, version, |slot| versions[slot as usize]);
+                let previous = std::mem::replace(&mut versions[slot], version);
+                ring.put(slot as u32, previous, version, |slot| versions[slot as usize]);
                 if random.u8(..3) == 0 {
                     let gone = random.usize(..versions.len());
                     ring.swap_remove(gone as u32);

@@ -85,7 +85,7 @@ impl Writer {
 
     /// Notes that everything up to `version` is held.
     #[inline]
-    pub(crate) fn hold_up_to(&mut self, version: Version) {
+    pub(crate) fn set_seen(&mut self, version: Version) {
         self.seen = version;
     }
 
@@ -173,10 +173,10 @@ impl Writer {
     pub(crate) fn rehash(&mut self, keys: &Keys, slot: u32, plain: PlainCell) {
         let Some(sum) = self.hash else { return };
         let mut scratch = Vec::with_capacity(96);
-        let (new, stood) = (self.cell_hash(&mut scratch, keys, slot, plain), self.plain(slot));
-        let old = match stood.version {
+        let (new, previous) = (self.cell_hash(&mut scratch, keys, slot, plain), self.plain(slot));
+        let old = match previous.version {
             0 => 0,
-            _ => self.cell_hash(&mut scratch, keys, slot, stood),
+            _ => self.cell_hash(&mut scratch, keys, slot, previous),
         };
         self.hash = Some(sum.wrapping_sub(old).wrapping_add(new));
     }
@@ -312,11 +312,11 @@ impl Writer {
     /// writes an older version. Returns the previous amounts.
     #[inline]
     pub(crate) fn put(&mut self, slot: u32, version: Version, amounts: Amounts) -> Amounts {
-        let stood =
+        let previous =
             std::mem::replace(&mut self.plain[slot as usize], PlainCell { version, amounts });
         let plain = &self.plain;
-        self.ring.put(slot, stood.version, version, |slot| plain[slot as usize].version);
-        stood.amounts
+        self.ring.put(slot, previous.version, version, |slot| plain[slot as usize].version);
+        previous.amounts
     }
 
     /// Writes a cell without moving it in version order. Call [`order`](Self::order) for all such
