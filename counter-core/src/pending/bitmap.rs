@@ -42,7 +42,7 @@ impl Bitmap {
 
     /// Sets a bit even if another thread is in the middle of setting it: the next taker finds it.
     /// Returns true if the bitmap was empty.
-    pub(crate) fn set_through(&self, at: usize) -> bool {
+    pub(crate) fn force_set(&self, at: usize) -> bool {
         self.words[at / BITS].fetch_or(1 << (at % BITS), Ordering::AcqRel);
         self.summary.fetch_or(1 << (at / BITS), Ordering::AcqRel) == 0
     }

@@ -41,7 +41,7 @@ const LANED: u64 = 1;
 /// add. An add that passes a bound sets the bit, so no thread passes a bound twice.
 const GUARDED: u64 = 2;
 
-/// Pending amounts of [`BLOCK_SLOTS`] counters: 64 KiB a lane, and 16 KiB for the numbers of
+/// Pending amounts of [`BLOCK_SLOTS`] counters: 64 KiB per lane, and 16 KiB for the numbers of
 /// handles.
 pub(crate) struct Block {
     /// [`OPEN`], or the bits [`LANED`] and [`GUARDED`].
@@ -64,8 +64,8 @@ pub(crate) struct Block {
 /// The blocks that have something pending, numbered modulo [`BLOCK_SLOTS`].
 pub(crate) type DirtySet = OwnCacheLines<Bitmap>;
 
-/// A value in cache lines of its own, so that reads of its neighbours and writes here do not slow
-/// each other.
+/// A value in cache lines of its own, so that writes to it do not slow down reads of its
+/// neighbours.
 #[derive(Default)]
 #[repr(align(128))]
 pub(crate) struct OwnCacheLines<T>(pub(crate) T);
@@ -278,9 +278,9 @@ impl Block {
 
     /// Like [`report`](Self::report), but also works if the thread that added first has not
     /// reported yet.
-    pub(crate) fn report_through(&self, place: SlotIndex) {
-        self.activity.0.pending.set_through(place.at());
-        if self.dirty.0.set_through(self.number % BLOCK_SLOTS) {
+    pub(crate) fn force_report(&self, place: SlotIndex) {
+        self.activity.0.pending.force_set(place.at());
+        if self.dirty.0.force_set(self.number % BLOCK_SLOTS) {
             (self.wake)();
         }
     }

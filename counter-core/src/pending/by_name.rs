@@ -5,7 +5,7 @@ use crate::error::WriteError;
 use crate::lattice::cell::amounts::{AMOUNT_MAX, Amounts};
 use crate::pending::slot::{AMOUNT, CLOSED, FULL, Fullness, PENDING_MAX, refusal, with_ended};
 
-/// Capacity of the dirty list that is kept after a flush.
+/// The capacity that the dirty list keeps after a flush.
 const DIRTY_KEPT: usize = 64;
 
 /// Pending amounts by the number of the handle. Adds to one counter before a flush become one
@@ -48,7 +48,7 @@ impl LocalAdds {
         self.dirty.is_empty()
     }
 
-    /// The most handles that can have something pending.
+    /// An upper bound on the handles with something pending.
     pub(crate) fn dirty_count(&self) -> usize {
         self.dirty.len()
     }
@@ -59,12 +59,12 @@ impl LocalAdds {
     }
 
     #[inline]
-    pub(crate) fn raise(&mut self, at: usize, part: Side, amount: u64) -> Result<(), WriteError> {
+    pub(crate) fn raise(&mut self, at: usize, side: Side, amount: u64) -> Result<(), WriteError> {
         if amount.wrapping_sub(1) >= AMOUNT_MAX {
             return Err(WriteError::AmountOutOfRange);
         }
         let amounts = &mut self.pending[at];
-        let pending = match part {
+        let pending = match side {
             Side::Increments => &mut amounts.increments,
             Side::Decrements => &mut amounts.decrements,
         };
@@ -77,10 +77,10 @@ impl LocalAdds {
         Ok(())
     }
 
-    /// Checks that [`raise`](Self::raise) would take an amount.
-    pub(crate) fn check(&self, at: usize, part: Side) -> Result<(), WriteError> {
+    /// Checks that [`raise`](Self::raise) would accept an amount.
+    pub(crate) fn check(&self, at: usize, side: Side) -> Result<(), WriteError> {
         let amounts = self.pending[at];
-        let pending = match part {
+        let pending = match side {
             Side::Increments => amounts.increments,
             Side::Decrements => amounts.decrements,
         };
@@ -89,9 +89,9 @@ impl LocalAdds {
 
     /// Adds an amount that [`check`](Self::check) accepted. Other amounts may have been added
     /// since.
-    pub(crate) fn put(&mut self, at: usize, part: Side, amount: u64) {
+    pub(crate) fn put(&mut self, at: usize, side: Side, amount: u64) {
         let amounts = &mut self.pending[at];
-        let pending = match part {
+        let pending = match side {
             Side::Increments => &mut amounts.increments,
             Side::Decrements => &mut amounts.decrements,
         };

@@ -50,7 +50,7 @@ impl CounterHandle {
     /// three times per 4,096 counters.
     ///
     /// # Errors
-    /// `AmountOutOfRange`, or `CellFull` or `NotFlushed` if it does not fit. Nothing was added.
+    /// `AmountOutOfRange`, `CellFull`, `NotFlushed` or `Expired`. Nothing was added.
     #[inline]
     pub fn add(&self, amount: u64) -> Result<(), WriteError> {
         self.block.raise(known_lane, self.place, |slot| &slot.increments, amount)
@@ -75,7 +75,7 @@ impl CounterHandle {
     /// Three atomic operations, and the wake if nothing was pending.
     pub fn hand_over(&self) {
         if self.pending() != Amounts::default() {
-            self.block.report_through(self.place);
+            self.block.force_report(self.place);
         }
     }
 

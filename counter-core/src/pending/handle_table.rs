@@ -1,4 +1,4 @@
-//! The handles of one replica: which counter each adds to, and what is pending there.
+//! The handles of one replica: the counter that each adds to, and its pending amounts.
 
 use crate::error::WriteError;
 use crate::lattice::cell::amounts::Amounts;
@@ -128,7 +128,7 @@ impl HandleTable {
         self.by_name.raise(at, side, amount)
     }
 
-    /// Checks that [`raise`](Self::raise) would take an amount.
+    /// Checks that [`raise`](Self::raise) would accept an amount.
     pub(crate) fn check(&self, at: usize, side: Side) -> Result<(), WriteError> {
         self.by_name.check(at, side)
     }
@@ -149,10 +149,10 @@ impl HandleTable {
         !self.by_name.is_empty() || self.dirty.0.any()
     }
 
-    /// Makes sure that the next flush takes every add at a handle that has returned.
+    /// Makes sure that the next flush takes every returned add at a handle.
     pub(crate) fn hand_over(&self, at: usize) {
         let (block, place) = self.slot(at);
-        block.report_through(place);
+        block.force_report(place);
     }
 
     /// Like [`hand_over`](Self::hand_over), at all handles. O(handles).
@@ -161,7 +161,7 @@ impl HandleTable {
         for at in 0..self.keys.len() {
             let (block, place) = self.slot(at);
             if block.pending(place) != Amounts::default() {
-                block.report_through(place);
+                block.force_report(place);
             }
         }
     }
@@ -171,8 +171,8 @@ impl HandleTable {
         self.by_name.dirty_count()
     }
 
-    /// Takes what is pending, handle by handle and once for each. `write` gets the key and the
-    /// amounts, and returns which parts of the cell are full now.
+    /// Takes the pending amounts, once for each handle. `write` gets the key and the amounts, and
+    /// returns which parts of the cell are full now.
     #[inline]
     pub(crate) fn drain(&mut self, mut write: impl FnMut(KeyId, Amounts) -> Fullness) {
         let Self { keys, blocks, dirty, by_name, .. } = self;
@@ -212,7 +212,7 @@ impl HandleTable {
         block.set_ended(place, true);
         let is_shared = block.pending(place) != Amounts::default();
         if is_shared {
-            block.report_through(place);
+            block.force_report(place);
         }
         is_shared || self.by_name.pending(at) != Amounts::default()
     }

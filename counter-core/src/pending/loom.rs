@@ -23,7 +23,7 @@ impl Flusher {
         Self { block: Block::new(0, dirty.clone(), wake), dirty }
     }
 
-    /// Drains once; returns what was taken of each of the two counters.
+    /// Drains once, and returns the amounts taken from each of the two counters.
     fn drain(&self) -> [Amounts; 2] {
         let mut taken = [Amounts::default(); 2];
         self.dirty.0.take(|_| {

@@ -35,6 +35,8 @@ pub(crate) struct Fullness {
     pub(crate) decrements_full: bool,
 }
 
+/// The pending amounts of one counter in one lane. Each part is an amount plus the bits of
+/// [`CLOSED`].
 #[derive(Default)]
 pub(crate) struct Slot {
     pub(crate) increments: AtomicU64,
@@ -139,7 +141,7 @@ const SLOT_STRIDE: usize = 2;
 
 /// Counters that one pass places across the block. The next pass fills the slots right after
 /// theirs.
-const COUNTERS_A_PASS: usize = BLOCK_SLOTS / SLOT_STRIDE;
+const COUNTERS_PER_PASS: usize = BLOCK_SLOTS / SLOT_STRIDE;
 
 /// The index of a counter's slot in each lane. Counters with neighbouring numbers lie 128 bytes
 /// apart, so that threads that add to them do not slow each other down. They lie no further apart,
@@ -151,12 +153,12 @@ pub(crate) struct SlotIndex(u32);
 impl SlotIndex {
     pub(crate) fn of(at: usize) -> Self {
         debug_assert!(at < BLOCK_SLOTS, "a counter lies in its block");
-        Self(((at % COUNTERS_A_PASS) * SLOT_STRIDE + at / COUNTERS_A_PASS) as u32)
+        Self(((at % COUNTERS_PER_PASS) * SLOT_STRIDE + at / COUNTERS_PER_PASS) as u32)
     }
 
     /// Its number in the block.
     pub(crate) fn at(self) -> usize {
-        self.slot() / SLOT_STRIDE + (self.slot() % SLOT_STRIDE) * COUNTERS_A_PASS
+        self.slot() / SLOT_STRIDE + (self.slot() % SLOT_STRIDE) * COUNTERS_PER_PASS
     }
 
     #[inline]
