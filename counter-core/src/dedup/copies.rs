@@ -104,7 +104,7 @@ impl Replica {
 
     /// The amount of a copy that must still be taken back; None if a successor took it back, or if
     /// the amount is unknown. Call it for all copies in the order of writers. It sets `standing` to
-    /// the first writer whose copy stands.
+    /// the first writer whose copy stands and was not absorbed.
     ///
     /// A standing copy that was absorbed is taken back only in favour of another absorbed copy.
     /// That happens if two successors absorbed copies without knowing of each other's.
@@ -132,7 +132,7 @@ impl Replica {
         let loses = taken_back != 0
             || absorbed_elsewhere
             || standing.is_some()
-            || self.map().dedup().is_sure_beside(writer, id);
+            || self.map().dedup().is_sure_elsewhere(writer, id);
         if !loses {
             *standing = Some(writer);
         }

@@ -18,7 +18,7 @@ pub(crate) enum EntryKind {
     Forgotten = 3,
 }
 
-/// A dedup entry. Only its holder writes it; a greater version replaces the whole.
+/// A dedup entry. Only its holder writes it, and a greater version replaces the whole entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DedupEntry {
     /// Its version in the holder's sequence.

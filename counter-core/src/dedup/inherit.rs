@@ -81,8 +81,7 @@ impl Replica {
         bytes
     }
 
-    /// The verdict on a copy of a writer that ended: whether it stands, and how much of it must be
-    /// taken back if not.
+    /// The verdict on a copy of an ended writer.
     fn verdict(
         &self,
         text: &str,
@@ -163,9 +162,9 @@ impl Replica {
         }
     }
 
-    /// The successor's part of a fold of these incarnations, in the same step. Takes over the
-    /// amounts that they had taken back on behalf of others, and remembers the client numbers that
-    /// the fold drops. O(entries).
+    /// Handles the entries in a fold of these incarnations, in the same step as the fold. Takes
+    /// over the amounts that they had taken back on behalf of others, and remembers the client
+    /// numbers that the fold drops. O(entries).
     pub(crate) fn fold_entries(&mut self, incarnations: &[ReplicaId]) {
         let own = self.id();
         for incarnation in incarnations {

@@ -84,7 +84,7 @@ impl DedupBounds {
     }
 }
 
-/// The entries of one writer that has any.
+/// The dedup entries of one writer.
 ///
 /// Invariant: each name leads to the one entry of that name and kind, and the hash is the sum over
 /// all entries.
@@ -336,9 +336,9 @@ impl OwnEntries {
         }
     }
 
-    /// Removes the least fresh. O(log entries).
+    /// Removes the least fresh entry. O(log entries).
     fn pop_oldest(&mut self) -> Option<(DedupEntry, u128)> {
-        // An entry in `less_fresh` is older than all that come after its version.
+        // An entry in `less_fresh` is older than its version suggests, so compare by `fresh`.
         let first = self.by_version.first_key_value().map(|(version, _)| *version);
         match self
             .less_fresh

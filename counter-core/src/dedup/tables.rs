@@ -18,8 +18,7 @@ use crate::replica_id::ReplicaId;
 /// age, a chunk.
 const ABSORBED_ENTRY_BYTES_MAX: usize = 72;
 
-/// One copy of an add as it is known here: its writer, its amount, and whether it was taken back or
-/// absorbed.
+/// One known copy of an add: its writer, its amount, and whether it was taken back or absorbed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KnownCopy {
     pub(crate) writer: ReplicaId,
@@ -190,7 +189,7 @@ impl DedupTables {
     }
 
     /// True if a writer other than this one surely applied an add, though it forgot the entry.
-    pub(crate) fn is_sure_beside(&self, replica: ReplicaId, id: AddId<'_>) -> bool {
+    pub(crate) fn is_sure_elsewhere(&self, replica: ReplicaId, id: AddId<'_>) -> bool {
         let AddId::Numbered { client, sequence } = id else { return false };
         let is_sure = |table: &DedupTable| {
             let forgotten = table.forgotten(client.as_bytes());
