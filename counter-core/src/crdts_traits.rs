@@ -101,11 +101,11 @@ impl CmRDT for CounterMap {
         Ok(())
     }
 
-    /// Joins the delta. [`CounterMap::join_delta`] does the same and returns what became of it.
+    /// Joins the delta. [`CounterMap::join_delta`] does the same, and returns the result.
     ///
     /// # Panics
-    /// If [`validate_op`](Self::validate_op) fails. The trait has no room for an error, and a lost
-    /// operation would be a wrong total. The state is unchanged.
+    /// If [`validate_op`](Self::validate_op) fails. The trait cannot return an error, and ignoring
+    /// the operation would make totals wrong. The state is unchanged.
     fn apply(&mut self, op: Delta) {
         let applied = gap(self, &op).and_then(|()| Ok(self.join_delta(&op)?));
         if let Err(error) = applied {

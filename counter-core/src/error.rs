@@ -1,5 +1,5 @@
-//! The errors of this crate: adding, joining a delta, staging its pages, decoding bytes. Each says
-//! what became of the state.
+//! The errors of this crate: adding, joining a delta, staging its pages, decoding bytes. Each
+//! states its cause and its effect on the state.
 
 use std::fmt;
 
@@ -101,7 +101,7 @@ impl fmt::Display for JoinError {
 
 impl std::error::Error for JoinError {}
 
-/// Why a page could not be staged. The staged pages were dropped, and the map was not touched.
+/// Why a page could not be staged. All staged pages were dropped, and no map changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StagingError {

@@ -351,7 +351,7 @@ fn read_part(reader: &mut Reader<'_>, keys: usize) -> Result<DeltaPart, DecodeEr
     Ok(part)
 }
 
-/// The version at a distance from the first one of the span.
+/// The version at a distance from the first version of the span.
 fn read_version(span: Span, distance: u64) -> Result<u64, DecodeError> {
     match distance < span.upto - span.after {
         true => Ok(span.after + 1 + distance),

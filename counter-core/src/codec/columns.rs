@@ -1,9 +1,9 @@
 //! Columns of numbers in blocks of 128, each block in the shortest of four forms.
 //!
 //! The first byte of a block names its form. 0 to 64: each number's distance from the smallest, in
-//! that many bits (0: all numbers are equal). 65 to 129: each difference to the number before,
-//! minus the smallest difference, in (form - 65) bits (65: an even staircase). 131: runs of equal
-//! differences. 130: one varint each.
+//! that many bits (0: all numbers are equal). 65 to 129: each number's difference from the one
+//! before it, minus the smallest difference, in (form - 65) bits (65: all differences are equal).
+//! 131: runs of equal differences. 130: one varint each.
 
 use crate::codec::varint::{Reader, unzigzag, varint_bytes, write_varint, zigzag};
 use crate::error::DecodeError;
@@ -38,19 +38,19 @@ pub(crate) fn write_block(out: &mut Vec<u8>, values: &[u64]) {
         .zip(values)
         .zip(&values[1..])
         .for_each(|((step, &before), &value)| *step = value.wrapping_sub(before));
-    let facts = if set < NARROW {
-        BlockFacts::of_narrow(values, steps)
+    let stats = if set < NARROW {
+        BlockStats::of_narrow(values, steps)
     } else {
-        BlockFacts::of_wide(values, steps)
+        BlockStats::of_wide(values, steps)
     };
-    facts.write(out, values, steps);
+    stats.write(out, values, steps);
 }
 
 /// Numbers below this, and the steps between them, fit in 32 bits, so four are compared at once.
 const NARROW: u64 = 1 << 31;
 
-/// The facts that decide the form of a block.
-struct BlockFacts {
+/// The numbers that decide the form of a block.
+struct BlockStats {
     least: u64,
     greatest: u64,
     least_step: i64,
@@ -59,7 +59,7 @@ struct BlockFacts {
     step_changes: usize,
 }
 
-impl BlockFacts {
+impl BlockStats {
     fn of_wide(values: &[u64], steps: &[u64]) -> Self {
         let (least, greatest) = values.iter().fold((u64::MAX, 0), |(least, greatest), &value| {
             (least.min(value), greatest.max(value))

@@ -17,9 +17,9 @@ use crate::replica_id::ReplicaId;
 const KIND_CLIENT: u8 = 0;
 const KIND_SINGLE: u8 = 1;
 const KIND_TAKEN_BACK: u8 = 2;
-/// From here on, the kinds of format 2. This one is a chunk with numbers that its writer took back,
-/// and the next a single id that was taken back.
+/// A chunk with numbers that its writer took back. This kind and all below need format 2.
 const KIND_CLIENT_TAKEN: u8 = 3;
+/// A single id that was taken back.
 const KIND_SINGLE_TAKEN: u8 = 4;
 /// Entries that a successor absorbed, with bits for what was taken back.
 const KIND_ABSORBED_CLIENT: u8 = 5;

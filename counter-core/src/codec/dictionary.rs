@@ -9,17 +9,17 @@ use crate::error::DecodeError;
 use crate::lattice::keys::names::{NameSlice, READ_NAME_BYTES_MAX};
 use crate::lattice::keys::order::{sorted_by_name, sorted_by_number};
 
-/// Access to the names of a numbering of keys.
+/// A numbering of keys, and the names behind the numbers.
 pub(crate) trait KeyNames {
     /// The numbers of a key's counter and region.
     fn numbers(&self, key: u32) -> (u32, u32);
     fn counter_name(&self, counter: u32) -> &str;
     fn region_name(&self, region: u32) -> &str;
-    /// The numbers of counters and of regions are below these.
+    /// The number of counters and the number of regions.
     fn name_counts(&self) -> (usize, usize);
-    /// The numbers of keys are below this.
+    /// The number of keys.
     fn key_count(&self) -> usize;
-    /// True if numbers ascend as names do.
+    /// True if the keys are numbered in the order of their names.
     fn sorted(&self) -> bool;
 
     /// (counter, region) of a key.
@@ -245,7 +245,7 @@ fn ascending(
     (0..universe as u32).filter(|&number| seen[number as usize]).collect()
 }
 
-/// The map from the numbers of one numbering to the ranks in another.
+/// Maps the numbers of keys or names to their ranks in another numbering.
 pub(crate) enum KeyRanks {
     /// Every number is its rank.
     Same,

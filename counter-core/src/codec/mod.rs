@@ -68,8 +68,8 @@ impl Delta {
     /// Reads the bytes of [`encode`](Self::encode), from this or any release that keeps the format.
     ///
     /// # Errors
-    /// Any other bytes. Nothing is built from them, and at most [`DECODE_FACTOR`] times their
-    /// length is allocated.
+    /// [`DecodeError`] for any other bytes. Nothing is built from them, and at most
+    /// [`DECODE_FACTOR`] times their length is allocated.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let Envelope { format, body } =
             own_envelope(bytes).map_or_else(|| other_envelope(bytes), Ok)?;

@@ -55,7 +55,7 @@ impl AbsorbedTree {
     /// Absorbs a whole cell, and below it the cells that it had absorbed.
     ///
     /// Returns false, and absorbs nothing, if the sum would pass 2^62.
-    pub(crate) fn take(
+    pub(crate) fn absorb(
         &mut self,
         replica: ReplicaId,
         amounts: Amounts,
@@ -104,8 +104,8 @@ impl AbsorbedTree {
     }
 
     /// The sum of the baselines of the topmost cells. `baseline` computes the baseline of a cell
-    /// from the cell, its total, and the sum of the baselines directly below it. The result is cut
-    /// to the cell's total.
+    /// from the cell, its total, and the sum of the baselines directly below it. A baseline that
+    /// exceeds its cell's total is cut to it.
     pub(crate) fn baselines(
         &self,
         baseline: impl Fn(&AbsorbedCell, Amounts, Option<Amounts>) -> Amounts,
@@ -196,10 +196,10 @@ mod tests {
         let (mut leaf, mut middle, mut root) =
             (AbsorbedTree::default(), AbsorbedTree::default(), AbsorbedTree::default());
         let (nothing, never) = ((0, &AbsorbedTree::default()), Origin::default());
-        assert!(leaf.take(ReplicaId::new(1, 1), amounts(1), nothing, never));
-        assert!(middle.take(ReplicaId::new(2, 1), amounts(10), (1, &leaf), never));
-        assert!(root.take(ReplicaId::new(3, 1), amounts(100), (2, &middle), never));
-        assert!(root.take(ReplicaId::new(4, 1), amounts(1000), nothing, never));
+        assert!(leaf.absorb(ReplicaId::new(1, 1), amounts(1), nothing, never));
+        assert!(middle.absorb(ReplicaId::new(2, 1), amounts(10), (1, &leaf), never));
+        assert!(root.absorb(ReplicaId::new(3, 1), amounts(100), (2, &middle), never));
+        assert!(root.absorb(ReplicaId::new(4, 1), amounts(1000), nothing, never));
         root
     }
 
@@ -249,7 +249,7 @@ mod tests {
         }
         let mut full = tree();
         let nothing = (0, &AbsorbedTree::default());
-        assert!(!full.take(ReplicaId::new(9, 1), amounts(CELL_MAX), nothing, Origin::default()));
+        assert!(!full.absorb(ReplicaId::new(9, 1), amounts(CELL_MAX), nothing, Origin::default()));
         full.0[3].amounts = amounts(CELL_MAX);
         let mut bytes = Vec::new();
         full.write(&mut bytes);

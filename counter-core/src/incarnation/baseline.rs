@@ -156,7 +156,12 @@ mod tests {
     /// The successor's cell: 2 of its own, and 6 of the dead one that it absorbed at version 4.
     fn successor() -> CellExtra {
         let mut absorbed = AbsorbedTree::default();
-        assert!(absorbed.take(DEAD, amounts(6), (0, &AbsorbedTree::default()), Origin::default()));
+        assert!(absorbed.absorb(
+            DEAD,
+            amounts(6),
+            (0, &AbsorbedTree::default()),
+            Origin::default()
+        ));
         CellExtra { absorbed_at: 4, absorbed, ..CellExtra::default() }
     }
 

@@ -21,7 +21,7 @@ const FOLDED_BYTES: usize = 12;
 /// Bytes of one lower half, which earlier releases do not write.
 const LOWER_BYTES: usize = 4;
 
-/// A replica's statement about itself. It has a version in its writer's sequence, as a cell has.
+/// A replica's statement about itself. It has a version in its writer's sequence, like a cell.
 ///
 /// Only its own replica changes it, and it is replaced whole. Only a fault can give one version to
 /// two different records. Then the order of the fields decides which is greater.
@@ -145,7 +145,7 @@ impl Record {
         }
     }
 
-    /// Writes `to` wherever the last statement names `from`.
+    /// Replaces the id `from` by `to` in the last statement.
     pub(crate) fn rename(&mut self, from: ReplicaId, to: ReplicaId) {
         self.left.iter_mut().filter(|entry| entry.0 == from).for_each(|entry| entry.0 = to);
         self.left.sort_unstable();

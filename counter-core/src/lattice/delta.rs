@@ -25,9 +25,9 @@ pub struct Span {
     pub upto: Version,
 }
 
-/// Cells of some writers, each with the span that they complete. A delta may be joined in any
-/// order, twice or never, and no number becomes wrong: past a gap it has no effect, and cells that
-/// are not newer are skipped.
+/// Cells of some writers, and for each writer the span of versions that its cells complete. Deltas
+/// may be joined in any order, repeatedly or never, and every total stays right. A delta after a
+/// gap has no effect, and cells that are not newer are skipped.
 ///
 /// Delta-state CRDTs: Almeida, Shoker, Baquero 2018 (delta intervals, section 5). Here a delta
 /// names versions of *cells with running totals*, so a later cell stands for all earlier ones (as

@@ -115,8 +115,9 @@ pub fn check<L: Lattice>(samples: &[L]) {
 }
 
 /// Checks the laws of [`check`] and these: a joined delta is the change that it was cut from.
-/// Deltas may come in any order, twice or never, and one more delta heals every loss. Bytes read
-/// back. The hash identifies the content. O(samples cubed).
+/// Deltas may come in any order, twice or never, and one more delta heals every loss. Encoded
+/// deltas decode to equal deltas. Equal contents, and only these, have equal hashes. O(samples
+/// cubed).
 ///
 /// # Panics
 /// At the first law that is broken.

@@ -2,8 +2,8 @@
 
 use crate::replica_id::ReplicaId;
 
-/// A number in a writer's own sequence, strictly growing over its cells, its record and its dedup
-/// entries. 0 is before the first.
+/// The number of a change in its writer's own sequence. Each change to the writer's cells, record,
+/// dedup entries or tombstones takes the next one. 0 comes before the first.
 pub type Version = u64;
 
 /// For each writer, the version up to which everything is held, without gaps. Sorted by writer.

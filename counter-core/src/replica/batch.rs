@@ -63,7 +63,7 @@ impl std::error::Error for BatchRefused {}
 
 /// The verdict on an add that is not refused.
 #[derive(Clone, Copy)]
-enum JudgedAdd {
+enum AddVerdict {
     /// Its id is known, so nothing is added.
     Known(AddOutcome),
     /// There is room for it.
@@ -119,7 +119,7 @@ impl Replica {
             .iter()
             .enumerate()
             .map(|(at, add)| self.judge(at, add, &mut needs).map_err(|error| (at, error)))
-            .collect::<Result<Vec<JudgedAdd>, _>>()
+            .collect::<Result<Vec<AddVerdict>, _>>()
             .map_err(refused)?;
         let applied = adds
             .iter()
@@ -136,7 +136,7 @@ impl Replica {
         at: usize,
         add: &BatchAdd<'a>,
         needs: &mut BatchNeeds<'a>,
-    ) -> Result<JudgedAdd, WriteError> {
+    ) -> Result<AddVerdict, WriteError> {
         let BatchAdd { counter, amount, id } = *add;
         if at >= BATCH_ADDS_MAX {
             return Err(WriteError::TooManyAdds);
@@ -151,10 +151,10 @@ impl Replica {
         if let Some(text) = id {
             let known = self.known(AddId::read(text)?, text);
             if let Some(outcome) = known {
-                return Ok(JudgedAdd::Known(outcome));
+                return Ok(AddVerdict::Known(outcome));
             }
             if !needs.ids.insert(text) {
-                return Ok(JudgedAdd::Known(AddOutcome::Repeated));
+                return Ok(AddVerdict::Known(AddOutcome::Repeated));
             }
         }
         if self.has_left() {
@@ -166,7 +166,7 @@ impl Replica {
             (false, _) => drop(needs.counters.insert(counter)),
         }
         self.check_room_for(needs.counters.len())?;
-        Ok(JudgedAdd::Fits)
+        Ok(AddVerdict::Fits)
     }
 
     /// Checks that this many new counters may be created.
@@ -178,14 +178,14 @@ impl Replica {
         if counters > 0 && is_over { Err(WriteError::TooManyCounters) } else { Ok(()) }
     }
 
-    fn apply(&mut self, add: &BatchAdd<'_>, judged: JudgedAdd) -> Result<AddOutcome, WriteError> {
+    fn apply(&mut self, add: &BatchAdd<'_>, judged: AddVerdict) -> Result<AddOutcome, WriteError> {
         let BatchAdd { counter, amount, id } = *add;
         match (judged, id) {
-            (JudgedAdd::Known(outcome), _) => Ok(outcome),
-            (JudgedAdd::Fits, None) => {
+            (AddVerdict::Known(outcome), _) => Ok(outcome),
+            (AddVerdict::Fits, None) => {
                 self.put_by_name(counter, amount).map(|()| AddOutcome::Applied)
             }
-            (JudgedAdd::Fits, Some(text)) => {
+            (AddVerdict::Fits, Some(text)) => {
                 let id = AddId::read(text)?;
                 // Entries of this batch may have displaced the ones around this number.
                 if let Some(outcome) = self.known(id, text) {

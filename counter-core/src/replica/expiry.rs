@@ -269,7 +269,8 @@ mod tests {
         let flushed = ord.flush();
         assert_eq!(flushed.changed.len(), 1);
         exchange(&mut ord, &mut fra);
-        // It learns of the expiry, and its own cell takes it, so that it needs no other to end.
+        // It learns of the expiry and copies it to its own cell, which then expires without the
+        // other.
         assert!(fra.next_expiry(START).is_some_and(|at| at <= START));
         assert_eq!(fra.expire(START, 100).len(), 1);
         let own = fra.map().pn_counter("sale", "fra");

@@ -55,7 +55,7 @@ pub struct Replica {
     dead_kept: usize,
     /// Changes that were written at once, such as adds with an id.
     unflushed: Unflushed,
-    /// The clients whose adds with an id came here.
+    /// The clients that sent adds with an id to this replica.
     clients: Clients,
     /// The name of the bucket that was added to last.
     bucket_name: BucketName,
@@ -64,9 +64,10 @@ pub struct Replica {
 /// The result of a flush.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flushed {
-    /// The own versions that it took; None if nothing was pending.
+    /// The span of this replica's versions that it reports; None if nothing changed.
     pub span: Option<Span>,
-    /// The keys that it changed, in the order of their versions.
+    /// The changed keys: first those written at once, then those written by this flush in version
+    /// order.
     pub changed: Vec<KeyId>,
 }
 
@@ -108,7 +109,7 @@ impl Replica {
         self.id
     }
 
-    /// The region: adds go to it.
+    /// The region that adds go to.
     pub fn region(&self) -> &str {
         &self.region
     }
@@ -143,7 +144,7 @@ impl Replica {
     /// find it again.
     ///
     /// # Complexity
-    /// One hash. 8 bytes a counter besides the map's own, and 80 KiB for each 4,096 counters.
+    /// One hash. 8 bytes per counter besides the map's own, and 80 KiB for each 4,096 counters.
     ///
     /// # Errors
     /// `NameOutOfRange` or `TooManyCounters`. No handle was made.
@@ -240,7 +241,7 @@ impl Replica {
         self.handles.make(key, self.map.counter_of(key), full)
     }
 
-    /// True if a handle takes adds by name: its counter lives, and it has room for them.
+    /// True if a handle accepts adds by name: its counter is not dead, and it has room for them.
     #[inline]
     fn is_ready(&self, at: usize) -> bool {
         !self.is_dead(at) && self.handles.is_covered(at)
@@ -278,7 +279,7 @@ impl Replica {
         self.handles.raise(at, Side::Increments, amount)
     }
 
-    /// Makes a bucket's handle, or room for adds by name at it.
+    /// The handle of a bucket, made now if there is none, with room for adds by name.
     #[cold]
     fn new_bucket(
         &mut self,
@@ -307,7 +308,7 @@ impl Replica {
     /// handles. Every [`KeyId`] changes. Existing handles keep working.
     ///
     /// # Complexity
-    /// O(cells): about 0.4 s for 1,000,000 with as many dead keys. Amortized O(1) a removed
+    /// O(cells): about 0.4 s for 1,000,000 with as many dead keys. Amortized O(1) per removed
     /// counter, if it is called where [`has_garbage`](Self::has_garbage) returns true.
     pub fn give_back(&mut self) {
         let mut used = vec![false; self.map.key_count()];

@@ -14,9 +14,9 @@ pub(crate) const NEARLY_FULL: u64 = CELL_MAX - (1 << 60);
 /// The two running totals of a PN-counter's writer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Amounts {
-    /// The sum of additions, less those that its writer shed after a reset.
+    /// The sum of additions, without those that its writer subtracted after a reset.
     pub increments: u64,
-    /// The sum of subtractions, less those that its writer shed after a reset.
+    /// The sum of subtractions, without those that its writer subtracted after a reset.
     pub decrements: u64,
 }
 
@@ -61,7 +61,7 @@ impl Amounts {
         self.increments <= bound && self.decrements <= bound
     }
 
-    /// The rest above `baseline`, each part at least 0.
+    /// The excess over `baseline`, each part at least 0.
     pub fn above(self, baseline: Self) -> Self {
         Self {
             increments: self.increments.saturating_sub(baseline.increments),

@@ -1,4 +1,4 @@
-//! One region of one counter on its own: a PN-counter with one cell a replica.
+//! One region of one counter on its own: a PN-counter with one cell per replica.
 
 use std::collections::BTreeMap;
 

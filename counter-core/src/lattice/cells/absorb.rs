@@ -180,7 +180,7 @@ impl Cells {
                 .is_within(NEARLY_FULL);
             if full
                 || !fits
-                || !extra.absorbed.take(
+                || !extra.absorbed.absorb(
                     held.replica,
                     held.amounts,
                     (theirs.absorbed_at, &theirs.absorbed),

@@ -1,8 +1,9 @@
 //! Removal: a writer drops its own cells, and then the traces of the removal.
 //!
-//! Only its writer changes a cell, so a removal is a request. Each writer sheds the amounts that
-//! resets have cleared, drops its empty cells, and forgets the tombstones once all hold them. Each
-//! step here depends on the versions that every enrolled replica has proved it holds.
+//! Only its writer changes a cell, so a removal is a request. Each writer subtracts the amounts
+//! that resets have cleared, drops its empty cells, and forgets the tombstones once all replicas
+//! hold them. Each step here depends on the versions that every enrolled replica has proved it
+//! holds.
 
 use std::collections::BTreeSet;
 
@@ -26,8 +27,8 @@ const NEXT: Version = Version::MAX;
 
 impl Cells {
     /// Asks for the removal of one region of a counter as `replica`: a reset, after which each
-    /// writer drops its cell. Adds that are concurrent stay, and the counter with them. Returns the
-    /// version of the change; None if no cell is held.
+    /// writer drops its cell. Concurrent adds stay, and the counter with them. Returns the version
+    /// of the change; None if no cell is held.
     pub(crate) fn request_removal(&mut self, replica: ReplicaId, key: u32) -> Option<Version> {
         self.held(key).next()?;
         Some(self.clear(replica, key, true))
@@ -45,7 +46,7 @@ impl Cells {
         self.drop_older(at, version, key, joined);
     }
 
-    /// Drops the cell of a key, unless it is newer than this.
+    /// Drops the cell of a key, unless it is newer than `version`.
     pub(crate) fn drop_older(
         &mut self,
         at: usize,
@@ -197,7 +198,7 @@ impl Cells {
         if is_empty && removes && next.removal == 0 && has_room {
             return Some(CleanupStep::Drop);
         }
-        // A request alone is dropped with its cell, or as soon as its cell has amounts to keep.
+        // A cell without amounts keeps its request until the cell itself can be dropped.
         if is_over && amounts == Amounts::default() {
             next.removal = extra.removal;
         }

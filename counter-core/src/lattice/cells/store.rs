@@ -163,7 +163,7 @@ impl Cells {
         Ok(key)
     }
 
-    /// Makes a key that was looked for and not found. The caller checks the bounds.
+    /// Makes a key that does not exist yet. The caller checks the bounds.
     pub(crate) fn make_key(&mut self, counter: &str, region: &str) -> u32 {
         let key = self.keys.push(counter, region);
         self.values.cover(key, self.keys.counter_of(key));
@@ -351,8 +351,8 @@ impl Cells {
         Intake::begin(writers.at_mut(at), keys, (values, expiries), joined, (cells, in_order))
     }
 
-    /// Takes one newer cell, and everything of its writer up to `upto` is then held. Neither the
-    /// cell nor any other of its writer may have an extra part, and the key must have no traces.
+    /// Takes one newer cell, and sets the version of its writer to `upto`. Neither the cell nor any
+    /// other of its writer may have an extra part, and the key must have no traces.
     #[inline(always)]
     pub(crate) fn take_plain(&mut self, at: usize, key: u32, plain: PlainCell, upto: Version) {
         let writer = self.writers.at_mut(at);

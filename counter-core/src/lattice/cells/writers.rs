@@ -1,4 +1,4 @@
-//! Every writer that is held.
+//! The writers that a map holds.
 
 use crate::incarnation::index::Incarnations;
 use crate::incarnation::record::Record;
@@ -9,8 +9,7 @@ use crate::replica_id::ReplicaId;
 
 /// The snapshots of all writers in the order of ids, and the index of the incarnations that ended.
 ///
-/// Invariant, between joins: the index says what the writers' records say, and no folded writer is
-/// held.
+/// Invariant, between joins: the index matches the writers' records, and no folded writer is held.
 #[derive(Clone, Default)]
 pub(crate) struct Writers {
     /// Sorted by id.
@@ -33,7 +32,7 @@ impl Writers {
         self.find(replica).ok().map(|at| &self.all[at])
     }
 
-    /// The place of a writer, or the place where it would be. O(log writers).
+    /// The place of a writer. The error is the place where it would be inserted. O(log writers).
     #[inline]
     pub(crate) fn find(&self, replica: ReplicaId) -> Result<usize, usize> {
         self.all.binary_search_by_key(&replica, |writer| writer.id())

@@ -12,7 +12,7 @@ use crate::lattice::versions::Version;
 
 /// A join accepts this many times `counters_max`: both sides of a partition may have reached the
 /// bound.
-const COUNTERS_JOINED_TIMES: usize = 2;
+const JOIN_COUNTERS_FACTOR: usize = 2;
 
 /// For each key of a delta, the key of this map.
 pub(super) enum DeltaKeys {
@@ -88,7 +88,7 @@ fn check_room(
     new: usize,
     new_keys: impl Iterator<Item = u32>,
 ) -> Result<(), JoinError> {
-    let counters_max = map.counters_max().saturating_mul(COUNTERS_JOINED_TIMES);
+    let counters_max = map.counters_max().saturating_mul(JOIN_COUNTERS_FACTOR);
     let counters = map.keys().counter_count();
     let is_near = counters + new > counters_max;
     let is_over = is_near && {

@@ -36,7 +36,7 @@ impl CounterMap {
         self.replicas().filter(|&replica| !self.is_ended(replica))
     }
 
-    /// The successor of an incarnation that ended; None if some replica has to claim it anew.
+    /// The successor of an incarnation that ended; None if some replica has to claim it again.
     /// O(claims).
     ///
     /// - A replica that has begun to absorb it is the successor. If that replica has ended too,
@@ -45,8 +45,8 @@ impl CounterMap {
     /// - If no replica has begun, the successor is the lowest claimant that has not ended. If all
     ///   claimants have ended, it is the successor of the latest one on the same node.
     ///
-    /// Other claims are not passed on: two replicas that claimed each other would give two
-    /// successors.
+    /// The claims of other ended replicas do not pass to their successors. Otherwise, two replicas
+    /// that claimed each other could give two successors.
     pub fn successor_of(&self, ended: ReplicaId) -> Option<ReplicaId> {
         self.writers().ended().successor_of(ended)
     }
@@ -83,9 +83,9 @@ impl CounterMap {
         self.cells().absorbable_by(successor)
     }
 
-    /// True if everything that a leaver held at its end is held here or was folded. Also true for
-    /// an incarnation that did not leave. A replica that covers a leaver's last statement knows
-    /// every replica that the leaver served. O(writers log writers).
+    /// True if everything in an incarnation's last statement is held here or was folded. Also true
+    /// for an incarnation that did not leave. A replica that covers a last statement knows every
+    /// replica that the incarnation served. O(writers log writers).
     pub fn covers_final_of(&self, incarnation: ReplicaId) -> bool {
         let is_here = |&(writer, version): &(ReplicaId, Version)| {
             self.seen_of(writer) >= version || self.is_folded(writer)
@@ -142,8 +142,8 @@ impl CounterMap {
                 .all(|(writer, version)| self.seen_of(writer) >= version || self.is_folded(writer))
     }
 
-    /// The latest known incarnation of a replica's node besides the replica itself: held, claimed
-    /// or folded. O(writers + claims).
+    /// The latest known incarnation of a replica's node, other than the replica itself: held,
+    /// claimed or folded. O(writers + claims).
     pub fn latest_beside(&self, replica: ReplicaId) -> Option<ReplicaId> {
         let known = self
             .replicas()

@@ -25,7 +25,7 @@ impl CounterMap {
     /// small steps before.
     ///
     /// # Complexity
-    /// O(max log counters): about 1 µs a name in random order among 1,000,000. The order takes no
+    /// O(max log counters): about 1 µs per name in random order among 1,000,000. The order takes no
     /// memory until the first call.
     pub fn sort_names(&self, max: usize) -> bool {
         self.keys().sort_counters(max)

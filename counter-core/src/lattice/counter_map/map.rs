@@ -107,7 +107,7 @@ impl CounterMap {
         counters_max.saturating_mul(KEYS_PER_COUNTER).max(KEYS_MIN)
     }
 
-    /// The same map with `dedup_max` entries a writer instead of
+    /// The same map with `dedup_max` entries per writer instead of
     /// [`DEDUP_ENTRIES_MAX`](crate::DEDUP_ENTRIES_MAX), and all other bounds of dedup entries in
     /// proportion. For tests of evictions. If replicas differ in it, equal version vectors are not
     /// equal states.

@@ -50,7 +50,7 @@ impl Cursor {
     /// source where to continue.
     ///
     /// # Errors
-    /// Any other bytes.
+    /// [`DecodeError`] for any other bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let (replica, version) = (reader.replica()?, reader.varint()?);
@@ -122,8 +122,8 @@ impl CounterMap {
     /// page. Continue with `next` at the *same* source; at another source start again without it.
     ///
     /// # Complexity
-    /// O(writers log writers + cells of the page). If the cursor's cell has moved, once O(cells
-    /// after it).
+    /// O(writers log writers + cells of the page). If the cursor's cell has changed since, also
+    /// O(cells after it).
     pub fn page_since(
         &self,
         have: &VersionVector,

@@ -29,7 +29,7 @@ impl CounterMap {
         self.keys().find(counter, region).map_or(0, |key| self.cells().value(key))
     }
 
-    /// The value of a key of this map; 0 for numbers that it does not have. O(1).
+    /// The value of a key of this map; 0 for a key that it does not have. O(1).
     pub fn value_of(&self, key: KeyId) -> i128 {
         self.cells().value(key.0)
     }

@@ -28,7 +28,7 @@ pub(crate) struct NameSlice<'a> {
     pub(crate) ends: &'a [u32],
 }
 
-/// An append-only set of strings; the n-th distinct string has number n. About 9 bytes a name
+/// An append-only set of strings; the n-th distinct string has number n. About 9 bytes per name
 /// besides its own.
 ///
 /// The hash is seeded at random, against crafted names. No order and no output depends on it.

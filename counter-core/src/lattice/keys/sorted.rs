@@ -14,16 +14,16 @@ const RUN_MAX: usize = 256;
 /// more.
 const RUN_FILL: usize = RUN_MAX * 3 / 4;
 
-/// The numbers of a [`NameSet`] in the order of its names: 4 bytes a name that came in order, and
+/// The numbers of a [`NameSet`] in the order of its names: 4 bytes per name that came in order, and
 /// about 6 in random order.
 ///
 /// A new name costs nothing until the order is needed: names numbered `upto` or above are not
 /// sorted yet. [`catch_up`](Self::catch_up) sorts some of them through a shared reference. An empty
 /// value is always valid, because it can catch up with all names.
 ///
-/// A `BTreeMap` of names takes 54 bytes a name. One sorted list takes 4, but a new name in its
-/// middle moves megabytes. A read that first sorted all 1,000,000 names would hold its lock for
-/// 40 ms.
+/// A `BTreeMap` of names takes 54 bytes per name. One sorted list takes 4, but a new name in its
+/// middle moves megabytes. A read that first sorted all 1,000,000 names would hold its lock for 40
+/// ms.
 #[derive(Default)]
 pub(crate) struct SortedNames {
     /// Boxed, because interior mutability inside the map makes the compiler reload the map's other

@@ -16,7 +16,7 @@ struct Neighbours {
 /// The link of a cell that has no version yet.
 const UNLINKED: Neighbours = Neighbours { prev: NO_SLOT, next: NO_SLOT };
 
-/// Slots in version order. 8 bytes a cell.
+/// Slots in version order. 8 bytes per cell.
 #[derive(Clone)]
 pub(crate) struct Ring {
     links: Vec<Neighbours>,

@@ -2,16 +2,16 @@
 
 use hashbrown::HashTable;
 
-/// The key of each slot, and an index from keys to slots. 4 bytes a slot, and about 6 of index from
-/// the first slot on whose number is not its key.
+/// The key of each slot, and an index from keys to slots. 4 bytes per slot, and about 6 of index
+/// from the first slot on whose number is not its key.
 ///
 /// A map's keys and a writer's cells are mostly made in the same order. Then a cell's slot has the
 /// number of its key, and needs no index.
 #[derive(Clone)]
 pub(crate) struct CellSlots {
     keys: Vec<u32>,
-    /// The slots below this one have the numbers of their keys. They are not in the index.
-    straight: u32,
+    /// The slots below this one have the numbers of their keys, and are not in the index.
+    unindexed: u32,
     /// Key -> slot.
     index: HashTable<u32>,
     /// True if keys ascend with slots.
@@ -20,7 +20,7 @@ pub(crate) struct CellSlots {
 
 impl Default for CellSlots {
     fn default() -> Self {
-        Self { keys: Vec::new(), straight: 0, index: HashTable::new(), ascending: true }
+        Self { keys: Vec::new(), unindexed: 0, index: HashTable::new(), ascending: true }
     }
 }
 
@@ -55,7 +55,7 @@ impl CellSlots {
     /// The slot of `key`, without a guess first.
     #[inline]
     pub(crate) fn find(&self, key: u32) -> Option<u32> {
-        if key < self.straight {
+        if key < self.unindexed {
             return Some(key);
         }
         self.index.find(hash_key(key), |&slot| self.keys[slot as usize] == key).copied()
@@ -66,8 +66,8 @@ impl CellSlots {
         let slot = self.keys.len() as u32;
         self.ascending &= self.keys.last().is_none_or(|&last| last < key);
         self.keys.push(key);
-        if slot == key && slot == self.straight {
-            self.straight += 1;
+        if slot == key && slot == self.unindexed {
+            self.unindexed += 1;
         } else {
             self.insert(slot);
         }
@@ -76,10 +76,10 @@ impl CellSlots {
 
     /// Removes a slot. The last slot takes its number. Amortized O(1).
     pub(crate) fn swap_remove(&mut self, slot: u32) {
-        for straight in slot..self.straight {
-            self.insert(straight);
+        for at in slot..self.unindexed {
+            self.insert(at);
         }
-        self.straight = self.straight.min(slot);
+        self.unindexed = self.unindexed.min(slot);
         let last = self.keys.len() as u32 - 1;
         self.remove(slot);
         if slot != last {
@@ -105,10 +105,10 @@ impl CellSlots {
         self.keys.shrink_to_fit();
         self.keys.iter_mut().for_each(|key| *key = rank(*key));
         self.ascending = self.keys.is_sorted();
-        let straight = (0..).zip(&self.keys).take_while(|(slot, key)| slot == *key).count();
-        self.straight = straight as u32;
-        self.index = HashTable::with_capacity(self.keys.len() - straight);
-        (self.straight..self.keys.len() as u32).for_each(|slot| self.insert(slot));
+        let unindexed = (0..).zip(&self.keys).take_while(|(slot, key)| slot == *key).count();
+        self.unindexed = unindexed as u32;
+        self.index = HashTable::with_capacity(self.keys.len() - unindexed);
+        (self.unindexed..self.keys.len() as u32).for_each(|slot| self.insert(slot));
     }
 
     fn insert(&mut self, slot: u32) {
@@ -148,7 +148,7 @@ mod tests {
         for round in 0..300 {
             let (mut slots, mut plain): (CellSlots, Vec<u32>) = Default::default();
             for _ in 0..200 {
-                // Mostly the next key, so that long runs are straight.
+                // Mostly the next key, so that long runs need no index.
                 let next = plain.len() as u32;
                 let key = if random.u8(..) < 200 { next } else { random.u32(..300) };
                 if random.u8(..) < 40 && !plain.is_empty() {

@@ -20,7 +20,7 @@ const ROOM_KEPT: usize = 64;
 /// One writer's snapshot: exactly its cells, its record and its tombstones as of version `seen`.
 /// Its dedup entries are held beside it, as of the same version.
 ///
-/// 36 bytes a cell, and about 6 of index if its slot differs from its key. A walk back from the
+/// 36 bytes per cell, and about 6 of index if its slot differs from its key. A walk back from the
 /// newest cell finds the changes since a version in O(changed).
 ///
 /// The hash covers the cells, the record and the tombstones, or is absent. Each change keeps it up
@@ -28,7 +28,7 @@ const ROOM_KEPT: usize = 64;
 #[derive(Clone)]
 pub(crate) struct Writer {
     id: ReplicaId,
-    /// Every change of this writer up to here is held, none after it.
+    /// Every change of this writer up to this version is held, and none after it.
     seen: Version,
     record: Option<Record>,
     /// The cells that it dropped, except for drops that its record marks as forgotten.
@@ -267,12 +267,12 @@ impl Writer {
         self.ring.swap_remove(slot);
         self.slots.swap_remove(slot);
         let amounts = self.plain.swap_remove(slot as usize).amounts;
-        self.give_back_room();
+        self.shrink_room();
         amounts
     }
 
-    /// Frees room once three quarters of it are empty. Amortized O(1) a drop.
-    fn give_back_room(&mut self) {
+    /// Frees room once three quarters of it are empty. Amortized O(1) per drop.
+    fn shrink_room(&mut self) {
         let (cells, room) = (self.plain.len(), self.plain.capacity());
         if room > ROOM_KEPT && cells < room / 4 {
             self.plain.shrink_to(cells * 2);
