@@ -1,5 +1,5 @@
-//! Sorted names on the wire. For each name: how many bytes it shares with the name before, and how
-//! many bytes are its own. Then the own bytes of all names.
+//! Sorted names on the wire. Each name has two numbers: the bytes that it shares with the name
+//! before, and the bytes that follow these. The following bytes of all names come last.
 
 use crate::codec::columns::{BLOCK, read_block, write_block};
 use crate::codec::dictionary::NameList;

@@ -162,7 +162,7 @@ impl Cells {
             true => extra.origin.cleared(&seen) != Amounts::default(),
             false => !self.is_done(writer, seen, &held, key, stable),
         });
-        // Subtracts the own amounts that resets cleared. Then no reset has to cover them.
+        // If resets cleared own amounts, subtract these. Then no reset has to cover them.
         let sheds = baseline != Amounts::default() && extra.origin.version == 0;
         let amounts = if sheds { mine.amounts.above(baseline) } else { mine.amounts };
         if sheds {

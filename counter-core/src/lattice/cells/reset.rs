@@ -42,8 +42,8 @@ impl Cells {
         let version = writer.next_version();
         for (id, mut cleared, origin) in seen {
             if id == replica {
-                // This write moves the own cell to `version`, so the reset of itself must carry
-                // that version.
+                // This write moves the resetter's cell to `version`, so its reset of itself must
+                // carry that version.
                 cleared.version = version;
             }
             extra.resets.clear(id, cleared, origin);

@@ -301,7 +301,7 @@ impl Cells {
         version
     }
 
-    /// Drops the own cell of `replica` at a key, and leaves a tombstone.
+    /// Drops the cell of `replica` at a key as its writer, and leaves a tombstone.
     pub(super) fn drop_own(&mut self, replica: ReplicaId, key: u32) {
         let Ok(at) = self.writers.find(replica) else { return };
         let Some(slot) = self.writers.at(at).slot(key, key) else { return };
