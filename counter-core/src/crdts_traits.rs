@@ -1,4 +1,4 @@
-//! The traits of the `crdts` crate for the lattices here.
+//! Implements the traits of the `crdts` crate for the lattices of this crate.
 //!
 //! States merge by [`CvRDT`], and deltas are the operations of [`CmRDT`]. Both can be validated
 //! first; the error names the cause.
@@ -87,8 +87,8 @@ impl CvRDT for CounterMap {
     }
 }
 
-/// Deltas are the operations. A delta may be applied again without effect. Deltas of different
-/// writers need no order; those of one writer are applied in the order of their spans.
+/// Deltas are the operations. Applying a delta twice has no further effect. Deltas of different
+/// writers may come in any order. Those of one writer are applied in the order of their spans.
 impl CmRDT for CounterMap {
     type Op = Delta;
     type Validation = ApplyError;
@@ -101,11 +101,11 @@ impl CmRDT for CounterMap {
         Ok(())
     }
 
-    /// Joins the delta. [`CounterMap::join_delta`] does the same and returns what became of it.
+    /// Joins the delta. [`CounterMap::join_delta`] does the same, and returns the result.
     ///
     /// # Panics
-    /// Where [`validate_op`](Self::validate_op) fails. The trait has no room for an error, and a
-    /// lost operation would be a wrong total. The state is unchanged.
+    /// If [`validate_op`](Self::validate_op) fails. The trait cannot return an error, and ignoring
+    /// the operation would make totals wrong. The state is unchanged.
     fn apply(&mut self, op: Delta) {
         let applied = gap(self, &op).and_then(|()| Ok(self.join_delta(&op)?));
         if let Err(error) = applied {
@@ -114,7 +114,7 @@ impl CmRDT for CounterMap {
     }
 }
 
-/// Fails where part of the delta would have no effect.
+/// Fails if part of the delta would have no effect.
 fn gap(map: &CounterMap, delta: &Delta) -> Result<(), ApplyError> {
     let is_gap = |span: &Span| span.after > map.seen_of(span.replica);
     match delta.spans().find(|span| is_gap(span) && !map.is_folded(span.replica)) {

@@ -1,5 +1,5 @@
-//! The errors of this crate: adding, joining a delta, staging its pages, decoding bytes. Each says
-//! what became of the state.
+//! The errors of this crate: adding, joining a delta, staging its pages, decoding bytes. Each
+//! states its cause and its effect on the state.
 
 use std::fmt;
 
@@ -18,16 +18,17 @@ pub enum WriteError {
     /// The name of a new counter or region must have 1 to
     /// [`NAME_BYTES_MAX`](crate::NAME_BYTES_MAX) bytes and no control character.
     NameOutOfRange,
-    /// `counters_max` is reached: no new counter is made. Existing ones still take adds.
+    /// `counters_max` is reached: no new counter can be created. Existing ones still accept adds.
     TooManyCounters,
     /// An add's id must have 1 to [`ID_BYTES_MAX`](crate::ID_BYTES_MAX) bytes.
     IdOutOfRange,
     /// A batch has at most [`BATCH_ADDS_MAX`](crate::BATCH_ADDS_MAX) adds.
     TooManyAdds,
-    /// The counter has expired, and not all of its cells are gone. Once they are, an add makes it
-    /// anew.
+    /// The counter has expired and is still being removed. Once its last cell is gone, an add
+    /// creates it again.
     Expired,
-    /// This replica has left: its record states all that it held at its end. It writes no more.
+    /// This replica has left: its record lists everything that it held at its end. It writes
+    /// nothing more.
     Left,
 }
 
@@ -62,7 +63,7 @@ impl fmt::Display for WriteError {
 
 impl std::error::Error for WriteError {}
 
-/// Why a whole delta was refused. The state is unchanged and no span was taken.
+/// Why a whole delta was refused. The state is unchanged and no span took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JoinError {
@@ -100,7 +101,7 @@ impl fmt::Display for JoinError {
 
 impl std::error::Error for JoinError {}
 
-/// Why a page could not be staged. The staged pages were dropped, and the map was not touched.
+/// Why a page could not be staged. All staged pages were dropped, and no map changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StagingError {

@@ -35,7 +35,7 @@
 //!
 //! [`Replica::add`] adds by name, and a [`CounterHandle`] from any thread with one atomic addition.
 //! Both are pending until [`Replica::flush`]. [`Replica::add_once`] takes an id with the add and
-//! applies it at most once, also if the client sends it again to another replica.
+//! applies it at most once, even if the client sends it again to another replica.
 //! [`Replica::add_many`] judges a batch of both kinds first, and adds all of it or nothing.
 //! [`Replica::reset`] clears what this replica has seen; concurrent adds stay.
 //!
@@ -43,15 +43,16 @@
 //!
 //! Ask with [`CounterMap::version_vector`], answer with [`CounterMap::delta_since`], and take the
 //! answer with [`Replica::join_delta`]. A delta after a gap has no effect, and [`Joined::gaps`]
-//! names the missing part. A large answer goes in pages ([`CounterMap::page_since`]), which
-//! [`Staging`] gathers. [`CounterMap::state_hash`] tells whether two replicas with equal version
-//! vectors hold equal states.
+//! names the missing part. A large answer is sent in pages ([`CounterMap::page_since`]), which
+//! [`Staging`] gathers. Two replicas with equal version vectors compare [`CounterMap::state_hash`]
+//! to check that their states are equal.
 //!
 //! # Restart and retire
 //!
 //! A process that starts again takes a new [`ReplicaId`] and continues from its old map with
 //! [`Replica::with_map`]. It claims its earlier incarnation, absorbs the amounts and folds it, in
-//! the steps of an [`AbsorbRound`]; then the old incarnation leaves no trace on any replica.
+//! the steps of an [`AbsorbRound`]. After that the old incarnation has left no trace on any
+//! replica.
 //!
 //! # Features
 //!

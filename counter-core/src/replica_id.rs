@@ -75,7 +75,7 @@ impl FromStr for ReplicaId {
     }
 }
 
-/// A text is not a [`ReplicaId`]: 16 hexadecimal digits, a hyphen, 16 more.
+/// The text is not a [`ReplicaId`], which has 16 hexadecimal digits, a hyphen, and 16 more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParseReplicaIdError(());
 

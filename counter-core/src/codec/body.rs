@@ -1,4 +1,4 @@
-//! The body inside the envelope: one click in a short form, everything else as dictionaries and
+//! The body inside the envelope: a single add in a short form, everything else as dictionaries and
 //! columns.
 
 use smallvec::smallvec;
@@ -268,8 +268,8 @@ const RANGE: DecodeError = DecodeError::Invalid("an index must lie in its dictio
 /// `flags replica after upto-after-1 [record] count (key-gap-block version-block increments-block
 /// decrements-block)* [extras] [entries] [tombstones]`.
 ///
-/// The `count` cells come from `cell`, with ascending keys, so that a whole state is written
-/// without a copy of it.
+/// The function `cell` returns each of the `count` cells, with ascending keys. So a whole state is
+/// written without a copy of it.
 pub(crate) fn write_part(
     out: &mut Vec<u8>,
     part: &DeltaPart,
@@ -351,7 +351,7 @@ fn read_part(reader: &mut Reader<'_>, keys: usize) -> Result<DeltaPart, DecodeEr
     Ok(part)
 }
 
-/// The version at a distance from the first one of the span.
+/// The version at a distance from the first version of the span.
 fn read_version(span: Span, distance: u64) -> Result<u64, DecodeError> {
     match distance < span.upto - span.after {
         true => Ok(span.after + 1 + distance),
@@ -396,7 +396,7 @@ fn read_cells(
     Ok(cells)
 }
 
-/// True if versions lie in their span and amounts within their bound.
+/// Checks that versions lie in their span and amounts within their bound.
 fn check_block(
     span: Span,
     increments: &[u64],

@@ -1,14 +1,14 @@
 //! Columns of numbers in blocks of 128, each block in the shortest of four forms.
 //!
 //! The first byte of a block names its form. 0 to 64: each number's distance from the smallest, in
-//! that many bits (0: all numbers are equal). 65 to 129: each difference to the number before,
-//! minus the smallest difference, in (form - 65) bits (65: an even staircase). 131: runs of equal
-//! differences. 130: one varint each.
+//! that many bits (0: all numbers are equal). 65 to 129: each number's difference from the one
+//! before it, minus the smallest difference, in (form - 65) bits (65: all differences are equal).
+//! 131: runs of equal differences. 130: one varint each.
 
 use crate::codec::varint::{Reader, unzigzag, varint_bytes, write_varint, zigzag};
 use crate::error::DecodeError;
 
-/// Numbers in a block.
+/// The most numbers in a block.
 pub(crate) const BLOCK: usize = 128;
 
 /// The fewest bytes that a block takes: its form and one varint.
@@ -18,8 +18,8 @@ const DIFFERENCES: u8 = 65;
 const VARINTS: u8 = 130;
 const RUNS: u8 = 131;
 
-/// Appends 1 to 128 numbers in the form that takes the fewest bytes. If several do, the first in
-/// the module's list.
+/// Appends 1 to 128 numbers in the form that takes the fewest bytes. Among equals it takes the
+/// first form in the list above.
 pub(crate) fn write_block(out: &mut Vec<u8>, values: &[u64]) {
     debug_assert!(!values.is_empty() && values.len() <= BLOCK, "a block holds 1 to 128 numbers");
     let first = values[0];
@@ -38,19 +38,19 @@ pub(crate) fn write_block(out: &mut Vec<u8>, values: &[u64]) {
         .zip(values)
         .zip(&values[1..])
         .for_each(|((step, &before), &value)| *step = value.wrapping_sub(before));
-    let facts = if set < NARROW {
-        BlockFacts::of_narrow(values, steps)
+    let stats = if set < NARROW {
+        BlockStats::of_narrow(values, steps)
     } else {
-        BlockFacts::of_wide(values, steps)
+        BlockStats::of_wide(values, steps)
     };
-    facts.write(out, values, steps);
+    stats.write(out, values, steps);
 }
 
-/// Below this the steps between numbers fit in 32 bits too, and four are compared at once.
+/// Numbers below this, and the steps between them, fit in 32 bits, so four are compared at once.
 const NARROW: u64 = 1 << 31;
 
-/// The facts that decide the form of a block.
-struct BlockFacts {
+/// The numbers that decide the form of a block.
+struct BlockStats {
     least: u64,
     greatest: u64,
     least_step: i64,
@@ -59,7 +59,7 @@ struct BlockFacts {
     step_changes: usize,
 }
 
-impl BlockFacts {
+impl BlockStats {
     fn of_wide(values: &[u64], steps: &[u64]) -> Self {
         let (least, greatest) = values.iter().fold((u64::MAX, 0), |(least, greatest), &value| {
             (least.min(value), greatest.max(value))
@@ -95,8 +95,8 @@ impl BlockFacts {
         let steps_bytes =
             first_bytes + varint_bytes(zigzag(least_step)) + packed_bytes(steps.len(), step_width);
         let best = plain_bytes.min(steps_bytes);
-        // A run takes at least two bytes and a varint at least one. These bounds mostly rule both
-        // out.
+        // A run takes at least two bytes, and a varint at least one. These bounds usually rule both
+        // forms out cheaply.
         let mut starts = [0u8; BLOCK];
         let runs = if first_bytes + 2 * (step_changes + 1) < best {
             run_starts(&mut starts, steps)
@@ -196,7 +196,8 @@ fn pack(out: &mut Vec<u8>, values: &[u64], least: u64, width: u8) {
     }
 }
 
-/// `N` numbers are combined first, independently of those before. They fit in 64 bits.
+/// Combines `N` numbers, which fit in 64 bits, before it appends them. So groups do not wait for
+/// each other.
 fn pack_by<const N: usize>(out: &mut Vec<u8>, values: &[u64], least: u64, width: u8) {
     let (width, bytes) = (u32::from(width), packed_bytes(values.len(), width));
     let mut packed = [0u8; 8 * BLOCK + 8];

@@ -1,4 +1,4 @@
-//! The bytes of dedup entries, in a part of a table or beside one click.
+//! The bytes of dedup entries, in a part of a table or beside a single add.
 
 use smallvec::{SmallVec, smallvec};
 
@@ -17,9 +17,9 @@ use crate::replica_id::ReplicaId;
 const KIND_CLIENT: u8 = 0;
 const KIND_SINGLE: u8 = 1;
 const KIND_TAKEN_BACK: u8 = 2;
-/// Format 2 from here on: a chunk with numbers that its writer took back, and a single id that was
-/// taken back.
+/// A chunk with numbers that its writer took back. This kind and all below need format 2.
 const KIND_CLIENT_TAKEN: u8 = 3;
+/// A single id that was taken back.
 const KIND_SINGLE_TAKEN: u8 = 4;
 /// Entries that a successor absorbed, with bits for what was taken back.
 const KIND_ABSORBED_CLIENT: u8 = 5;
@@ -98,8 +98,8 @@ fn write_name(out: &mut Vec<u8>, entry: &DedupEntry) {
     ids::write(out, id);
 }
 
-/// In absorbed entries and in chunks the bits of taken-back adds come last. In the holder's own
-/// entry the number of versions since its latest add follows them.
+/// In absorbed entries and in chunks, the bits of taken-back adds come last. In the holder's own
+/// entries with such adds, the number of versions since the latest add follows.
 fn write_entry_body(out: &mut Vec<u8>, entry: &DedupEntry, with_keys: bool) {
     match (&entry.body, entry.source) {
         (EntryBody::Client(chunk), Some(_)) => {
@@ -131,14 +131,14 @@ fn write_entry_body(out: &mut Vec<u8>, entry: &DedupEntry, with_keys: bool) {
     }
 }
 
-/// `name body` of the entry beside one click. All its adds have the key of the click.
+/// `name body` of the entry beside a single add. All adds in the entry have the key of that add.
 pub(super) fn write_of_one_key(out: &mut Vec<u8>, entry: &DedupEntry) {
     write_name(out, entry);
     write_entry_body(out, entry, false);
 }
 
-/// `last head (add | run*)`. The head has a flag and a bit for each number that was applied before
-/// the last one, the nearest lowest.
+/// `last head (add | run*)`. The head has a flag, and a bit for each of the seven numbers before
+/// the last one: set if it was applied, with the nearest number in the lowest bit.
 fn write_chunk(out: &mut Vec<u8>, chunk: &ClientChunk, with_keys: bool) {
     write_varint(out, chunk.last());
     let before = chunk.applied_bits() >> 1;
@@ -154,7 +154,8 @@ fn write_chunk(out: &mut Vec<u8>, chunk: &ClientChunk, with_keys: bool) {
     }
 }
 
-/// `(amount-and-flags [count] [key])*`, the flags lowest. No runs at all are a single unknown add.
+/// `(amount-and-flags [count] [key])*`, with the flags in the lowest bits. If there are no runs,
+/// one unknown add is written.
 fn write_runs(out: &mut Vec<u8>, runs: &[AddRun], with_keys: bool) {
     const ONE_UNKNOWN: &[AddRun] = &[AddRun { count: 1, add: Add { key: 0, amount: 0 } }];
     let runs = if runs.is_empty() { ONE_UNKNOWN } else { runs };
@@ -177,7 +178,7 @@ fn write_add(out: &mut Vec<u8>, add: Add, with_key: bool) {
     write_key(out, add, with_key);
 }
 
-/// No bytes if the amount is unknown or the key is given elsewhere.
+/// Writes nothing if the amount is unknown, or the key is given elsewhere.
 fn write_key(out: &mut Vec<u8>, add: Add, with_key: bool) {
     if with_key && add.amount != 0 {
         write_varint(out, u64::from(add.key));

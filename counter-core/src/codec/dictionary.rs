@@ -1,5 +1,5 @@
-//! The dictionary of a delta: the names that it uses, each once and sorted, and the numbers that
-//! its cells use for them.
+//! The dictionary of a delta: its names, each once and sorted, and the numbers that stand for them
+//! in its cells.
 
 use std::cmp::Ordering;
 
@@ -7,19 +7,19 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::error::DecodeError;
 use crate::lattice::keys::names::{NameSlice, READ_NAME_BYTES_MAX};
-use crate::lattice::keys::order::{in_name_order, in_order};
+use crate::lattice::keys::order::{sorted_by_name, sorted_by_number};
 
-/// Access to the names of a numbering of keys.
+/// A numbering of keys, and the names behind the numbers.
 pub(crate) trait KeyNames {
     /// The numbers of a key's counter and region.
     fn numbers(&self, key: u32) -> (u32, u32);
     fn counter_name(&self, counter: u32) -> &str;
     fn region_name(&self, region: u32) -> &str;
-    /// The numbers of counters and of regions are below these.
+    /// The number of counters and the number of regions.
     fn name_counts(&self) -> (usize, usize);
-    /// The numbers of keys are below this.
+    /// The number of keys.
     fn key_count(&self) -> usize;
-    /// True if numbers ascend as names do.
+    /// True if the keys are numbered in the order of their names.
     fn sorted(&self) -> bool;
 
     /// (counter, region) of a key.
@@ -171,15 +171,14 @@ impl Dictionary {
         (dictionary, numbering)
     }
 
-    /// For keys in any order: each name is sorted once, and then the keys by the ranks of their
-    /// names.
+    /// For keys in any order: sorts each name once, and then the keys by the ranks of their names.
     fn of_unsorted(source: &impl KeyNames, keys: &[u32]) -> (Self, KeyRanks) {
         let (counter_count, region_count) = source.name_counts();
         let pairs = keys.iter().map(|&key| source.numbers(key));
         let counters = ascending(std::iter::once(pairs.clone().map(|pair| pair.0)), counter_count);
         let regions = ascending(std::iter::once(pairs.clone().map(|pair| pair.1)), region_count);
-        let counters = in_name_order(counters, |counter| source.counter_name(counter));
-        let regions = in_name_order(regions, |region| source.region_name(region));
+        let counters = sorted_by_name(counters, |counter| source.counter_name(counter));
+        let regions = sorted_by_name(regions, |region| source.region_name(region));
         let (counter_rank, region_rank) =
             (KeyRanks::new(&counters, counter_count), KeyRanks::new(&regions, region_count));
         let ranks = |(counter, region)| (counter_rank.rank(counter), region_rank.rank(region));
@@ -188,7 +187,7 @@ impl Dictionary {
             let (counter, region) = ranks(pair);
             u64::from(counter) * width + u64::from(region)
         };
-        let keys = in_order(pairs.map(place).zip(keys.iter().copied()).collect());
+        let keys = sorted_by_number(pairs.map(place).zip(keys.iter().copied()).collect());
         let mut dictionary = Self {
             pairs: keys.iter().map(|&key| ranks(source.numbers(key))).collect(),
             ..Self::default()
@@ -217,7 +216,7 @@ impl Dictionary {
             if dictionary.counters.last() != Some(counter) {
                 dictionary.counters.push(counter);
             }
-            // Mostly it is the next one, or the same list again from its start.
+            // Usually the region is the next one in the list.
             near = match regions.get(near) {
                 Some(&next) if next == region => near,
                 _ => regions.binary_search(&region).unwrap_or_default(),
@@ -246,7 +245,7 @@ fn ascending(
     (0..universe as u32).filter(|&number| seen[number as usize]).collect()
 }
 
-/// The map from the numbers of one numbering to the ranks in another.
+/// Maps the numbers of keys or names to their ranks in another numbering.
 pub(crate) enum KeyRanks {
     /// Every number is its rank.
     Same,

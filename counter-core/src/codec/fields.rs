@@ -17,7 +17,8 @@ impl Fields {
         self.0.is_empty()
     }
 
-    /// Takes a field out. The fields left in the end are those that this release does not know.
+    /// Takes a field out. After all known fields are taken, the ones that this release does not
+    /// know are left.
     pub(crate) fn take(&mut self, number: u64) -> Option<Vec<u8>> {
         let at = self.0.binary_search_by_key(&number, |field| field.0).ok()?;
         Some(self.0.remove(at).1)

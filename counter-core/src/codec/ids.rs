@@ -1,8 +1,8 @@
-//! The bytes of an add's id or of a client: six bits a character for base64url text, 16 bytes for a
-//! UUID, else the text as it is.
+//! The bytes of an add's id or of a client: six bits per character for base64url text, 16 bytes for
+//! a UUID, else the text as it is.
 //!
-//! Every id comes back as it was given, so no id can be mistaken for another. A hash of the same
-//! length could collide.
+//! Every id is decoded exactly, so no id can be mistaken for another. A hash of the same length
+//! could collide.
 
 use crate::codec::varint::Reader;
 use crate::dedup::id::ID_BYTES_MAX;

@@ -32,15 +32,15 @@ use crate::lattice::delta::{Delta, DeltaCell, DeltaPart};
 /// up to which a writer has forgotten them, and cells that began anew.
 pub const FORMAT: u64 = 3;
 
-/// The format of deltas with such dedup entries and without removals.
+/// The format of deltas that have the dedup entries of version 2, but no removals.
 const FORMAT_ENTRIES: u64 = 2;
 
 /// The format of all other deltas.
 const FORMAT_PLAIN: u64 = 1;
 
-/// Decoding takes at most this many bytes of memory for each byte of input. A cell takes at least
-/// 1/16 byte on the wire (four columns of blocks of 128, two bytes each) and 32 in memory. Names
-/// and keys take less.
+/// The most bytes of memory that decoding takes for each byte of input. A cell takes at least 1/16
+/// byte on the wire: 128 cells share four column blocks of at least two bytes each. It takes 32
+/// bytes in memory. The factors of names and keys are smaller.
 pub const DECODE_FACTOR: usize = 1024;
 
 impl Delta {
@@ -68,8 +68,8 @@ impl Delta {
     /// Reads the bytes of [`encode`](Self::encode), from this or any release that keeps the format.
     ///
     /// # Errors
-    /// Any other bytes. Nothing is built from them, and at most [`DECODE_FACTOR`] times their
-    /// length is allocated.
+    /// [`DecodeError`] for any other bytes. Nothing is built from them, and at most
+    /// [`DECODE_FACTOR`] times their length is allocated.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let Envelope { format, body } =
             own_envelope(bytes).map_or_else(|| other_envelope(bytes), Ok)?;
@@ -106,7 +106,7 @@ impl Delta {
         let has_removals = |part: &DeltaPart| {
             !part.tombstones.is_empty()
                 || part.record.as_ref().is_some_and(|record| record.forgot() > 0)
-                || part.extras.iter().any(|(_, extra)| extra.is_unsettled())
+                || part.extras.iter().any(|(_, extra)| extra.has_removal_traces())
         };
         if self.parts.iter().any(has_removals) {
             return FORMAT;
@@ -153,8 +153,8 @@ impl Delta {
             extra.write(&mut bytes);
             bytes.len() + 5
         });
-        // Two lengths and two prefixes of names, two columns of pairs, and a form byte for each of
-        // eight columns, which at best 128 cells share.
+        // Room for two lengths and two prefixes of names, two columns of pairs, and a form byte for
+        // each of eight columns, which up to 128 cells share.
         plain + extra + names.0.len() + names.1.len() + 22
     }
 }
@@ -162,8 +162,8 @@ impl Delta {
 /// The head before a body of 24 to 255 bytes, with a 0 for the length. [`envelope`] begins with it.
 pub(crate) const SHORT_HEAD: [u8; 4] = [0x82, FORMAT_PLAIN as u8, 0x58, 0];
 
-/// `[format, body]` in CBOR with the shortest heads, from a body after a [`SHORT_HEAD`]. The body
-/// stays in place, or moves a few bytes.
+/// Makes `[format, body]` in CBOR, with the shortest heads, of a body that follows a
+/// [`SHORT_HEAD`]. The body stays in place, or moves a few bytes.
 pub(crate) fn envelope(mut out: Vec<u8>) -> Vec<u8> {
     let bytes = out.len() - SHORT_HEAD.len();
     let length = (bytes as u64).to_be_bytes();

@@ -1,5 +1,5 @@
-//! Sorted names on the wire. For each name: how many bytes it shares with the name before, and how
-//! many bytes are its own. Then the own bytes of all names.
+//! Sorted names on the wire. Each name has two numbers: the bytes that it shares with the name
+//! before, and the bytes that follow these. The following bytes of all names come last.
 
 use crate::codec::columns::{BLOCK, read_block, write_block};
 use crate::codec::dictionary::NameList;
@@ -79,7 +79,7 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Result<NameList, DecodeError> {
     build(&lengths, reader.take(bytes_total)?)
 }
 
-/// All short copies have this length, and the excess is overwritten afterwards.
+/// All short copies have this length. The excess is overwritten afterwards.
 const COPY: usize = 16;
 
 /// Copies `count` bytes from `from` to `to`, and perhaps some bytes after them.

@@ -28,7 +28,7 @@ pub(crate) const fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
-/// A reader at the front of hostile bytes.
+/// A reader of hostile bytes, from their front.
 #[derive(Clone, Debug)]
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
@@ -111,7 +111,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Increments or decrements of a cell with what it absorbed: at most twice a cell's bound.
+    /// Increments or decrements of a cell and everything that it absorbed: at most twice a cell's
+    /// bound.
     pub(crate) fn sum(&mut self) -> Result<u64, DecodeError> {
         let sum = self.varint()?;
         match sum <= 2 * CELL_MAX {

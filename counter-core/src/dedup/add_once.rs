@@ -14,10 +14,11 @@ use crate::replica::Replica;
 pub enum AddOutcome {
     /// It was added now.
     Applied,
-    /// It was added before, here or by a replica whose state is held here. Nothing was added now.
+    /// It was added before, by this replica or by one whose state is held here. Nothing was added
+    /// now.
     Repeated,
-    /// Nothing was added. The client numbers its adds, and its entries are forgotten up to this
-    /// number or beyond. The add was almost certainly applied: count it as done and do not send it
+    /// Nothing was added. The client numbers its adds, and its entries up to this number or beyond
+    /// are forgotten. The add was almost certainly applied: treat it as done and do not send it
     /// again.
     CannotTell,
 }
@@ -33,15 +34,15 @@ impl Replica {
     ///
     /// Each writer remembers the latest [`DEDUP_ENTRIES_MAX`](crate::DEDUP_ENTRIES_MAX) other ids,
     /// and as many entries of eight numbers of a client. For the first
-    /// [`CLIENTS_MAX`](crate::CLIENTS_MAX) clients it also remembers for good up to which number
-    /// entries were forgotten. So no repeat of theirs counts again: the answer is then `Repeated`
-    /// or [`CannotTell`](AddOutcome::CannotTell). Entries of later clients are forgotten like other
-    /// ids.
+    /// [`CLIENTS_MAX`](crate::CLIENTS_MAX) clients it also remembers for good the number up to
+    /// which entries were forgotten. So no repeat of theirs counts again: the result is then
+    /// `Repeated` or [`CannotTell`](AddOutcome::CannotTell). Entries of later clients are forgotten
+    /// like other ids.
     ///
-    /// Two replicas that did not know of each other may both apply an add. Once they have met, one
-    /// of the two copies is taken back, by the replica that applied it or by its successor when
-    /// that absorbs it. It is the copy of the greater [`ReplicaId`](crate::ReplicaId), unless a
-    /// successor absorbed that one before.
+    /// Two replicas that have not yet exchanged their states may both apply an add. Once they have,
+    /// one of the two copies is taken back, by the replica that applied it or by that replica's
+    /// successor. It is the copy of the greater [`ReplicaId`](crate::ReplicaId), unless a successor
+    /// has already absorbed that copy.
     ///
     /// # Errors
     /// `IdOutOfRange`, `Left`, or as for [`add`](Self::add). Nothing was added.
@@ -82,12 +83,12 @@ impl Replica {
 
     /// The result of an add whose id is known; None if the id is new.
     pub(crate) fn known(&self, id: AddId<'_>, text: &str) -> Option<AddOutcome> {
-        // This replica takes an add back for a copy that it holds, even if the entry of that copy
-        // is forgotten by now.
+        // This replica has an own entry for the add. Even if the add was taken back, that was for
+        // another copy, whose entry may be forgotten by now.
         if self.map().dedup().holds_own(self.id(), id) {
             return Some(AddOutcome::Repeated);
         }
-        match self.map().dedup().look(id, text) {
+        match self.map().dedup().status(id, text) {
             IdStatus::Applied => Some(AddOutcome::Repeated),
             IdStatus::CannotTell => Some(AddOutcome::CannotTell),
             IdStatus::New => None,
@@ -108,7 +109,7 @@ impl Replica {
         let own = self.id();
         let (entry, is_new) = self.map().dedup().applied(own, id, Add { key: key.0, amount });
         let forgotten = self.map_mut().write_entry(own, entry).forgotten;
-        if let (AddId::Of { client, .. }, true) = (id, is_new) {
+        if let (AddId::Numbered { client, .. }, true) = (id, is_new) {
             self.admit(client.as_bytes(), self.map().dedup().bounds().clients());
         }
         if let Some(entry) = forgotten {
@@ -125,7 +126,7 @@ impl Replica {
         }
     }
 
-    /// When an entry of an admitted client is dropped, remembers which numbers were in it.
+    /// Remembers the numbers of a dropped entry, if its client is admitted.
     pub(super) fn forget(&mut self, entry: &DedupEntry) {
         let EntryBody::Client(chunk) = &entry.body else { return };
         let (own, client) = (self.id(), client_of(&entry.name));
@@ -135,9 +136,9 @@ impl Replica {
         }
         let before = held.unwrap_or_default();
         let now = match entry.source {
-            None => before.with(chunk),
-            // Its writer's own entry may still be there, and must not lose to this one.
-            Some(_) => before.beyond(chunk),
+            None => before.with_own(chunk),
+            // Its writer's own entry may still exist, and must take precedence over this one.
+            Some(_) => before.with_absorbed(chunk),
         };
         if held != Some(now) {
             self.map_mut().write_entry(own, NewEntry::forgotten(client, now));

@@ -1,12 +1,12 @@
-//! Eight numbers of a client in one entry, and what is left of those that were forgotten.
+//! Eight numbers of a client in one entry, and the summary of a client's forgotten numbers.
 
 use smallvec::SmallVec;
 
 use crate::dedup::id::IdStatus;
 
-/// Sequence numbers of one client that share an entry; the first of them is a multiple of this.
-/// More would make every click longer, because it sends the whole entry again. Fewer would take
-/// more entries for each client.
+/// The number of sequence numbers of one client that share an entry. The first of them is a
+/// multiple of this. With more, each add would take more bytes, because it sends the whole entry
+/// again. With fewer, each client would need more entries.
 pub const ID_CHUNK: u64 = 8;
 
 /// One holder's copy of one add.
@@ -24,18 +24,18 @@ pub(crate) struct Add {
     pub(crate) amount: i64,
 }
 
-/// Equal adds of applied numbers that follow each other.
+/// Equal adds of consecutive applied numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AddRun {
     pub(crate) count: u8,
     pub(crate) add: Add,
 }
 
-/// The adds of eight sequence numbers of a client, the first a multiple of eight: which were
-/// applied, and what each added.
+/// The adds of eight sequence numbers of a client, the first a multiple of eight: which numbers
+/// were applied, and the add of each.
 ///
-/// Invariant: the last number was applied, only applied numbers were taken back, and the runs are
-/// the shortest that tell the known adds apart.
+/// Invariant: the last number was applied, only applied numbers were taken back, and there are as
+/// few runs as possible.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ClientChunk {
     /// The greatest number that was applied.
@@ -83,7 +83,8 @@ impl ClientChunk {
         self.taken_back != 0
     }
 
-    /// The same chunk with these numbers taken back, by their bits; None if one was not applied.
+    /// The same chunk with the numbers of these bits taken back; None if one of them was not
+    /// applied.
     pub(crate) fn with_taken_back(self, taken_back: u8) -> Option<Self> {
         (taken_back & !self.applied == 0).then_some(Self { taken_back, ..self })
     }
@@ -135,8 +136,8 @@ impl ClientChunk {
         self.taken_back |= self.bit(sequence).unwrap_or(0) & self.applied;
     }
 
-    /// Every number that one of the two applied. If both applied a number, the first one's add
-    /// counts.
+    /// A chunk with every number that one of the two applied. If both applied a number, the add of
+    /// `self` counts.
     pub(crate) fn joined(&self, other: &Self) -> Self {
         let mut all = self.clone();
         for sequence in other.sequences().filter(|sequence| !self.applied(*sequence)) {
@@ -148,7 +149,7 @@ impl ClientChunk {
         all
     }
 
-    /// The part of it for some of its numbers; None if that is empty.
+    /// The chunk reduced to the numbers that `keeps` accepts; None if none is left.
     pub(crate) fn only(&self, keeps: impl Fn(u64) -> bool) -> Option<Self> {
         let mut only: Option<Self> = None;
         for sequence in self.sequences().filter(|sequence| keeps(*sequence)) {
@@ -172,8 +173,9 @@ impl ClientChunk {
         self.applied(sequence).then(|| AddCopy { add: add(), taken_back: !self.stands(sequence) })
     }
 
-    /// Notes an add of this chunk; an amount of 0 stands for an unknown add. A number that was
-    /// applied before is applied anew: its copy was taken back for another that is not held here.
+    /// Notes an add of this chunk. An amount of 0 stands for an unknown add. A number that was
+    /// applied before is applied again: it was taken back in favour of a copy that is not held
+    /// here.
     pub(crate) fn apply(&mut self, sequence: u64, add: Add) {
         let mut adds: SmallVec<[Add; ID_CHUNK as usize]> = SmallVec::new();
         self.runs
@@ -232,11 +234,11 @@ fn compressed(adds: &[Add]) -> SmallVec<[AddRun; 1]> {
 /// The forgotten numbers of a client that numbers its adds from 1 without gaps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Forgotten {
-    /// The greatest number whose entry was forgotten. Above `sure` and up to here, nobody can tell
-    /// which numbers were applied.
+    /// The greatest number whose entry was forgotten. Nobody can tell which numbers above `sure`
+    /// and up to this one were applied.
     upto: u64,
-    /// The writer applied every number from 1 to this one and took none of them back. That is known
-    /// without their entries.
+    /// The writer applied every number from 1 to this one, and took none of them back. Their
+    /// entries are not needed to know that.
     sure: u64,
 }
 
@@ -251,18 +253,19 @@ impl Forgotten {
         self.upto
     }
 
-    /// Every number up to this one is known to be applied.
+    /// The writer is known to have applied every number up to this one.
     pub(crate) fn sure(self) -> u64 {
         self.sure
     }
 
-    /// Forgets the entry of a chunk without a word about its numbers.
-    pub(crate) fn beyond(self, chunk: &ClientChunk) -> Self {
+    /// Forgets an absorbed chunk. Its numbers do not become sure.
+    pub(crate) fn with_absorbed(self, chunk: &ClientChunk) -> Self {
         Self { upto: self.upto.max(chunk.last), ..self }
     }
 
-    /// Forgets one of the writer's own chunks.
-    pub(crate) fn with(mut self, chunk: &ClientChunk) -> Self {
+    /// Forgets one of the writer's own chunks. Its numbers become sure if they continue the sure
+    /// ones without a gap.
+    pub(crate) fn with_own(mut self, chunk: &ClientChunk) -> Self {
         self.upto = self.upto.max(chunk.last);
         while self.sure < chunk.last && chunk.stands(self.sure + 1) {
             self.sure += 1;
@@ -274,7 +277,7 @@ impl Forgotten {
         Self { upto: self.upto.max(other.upto), sure: self.sure.max(other.sure) }
     }
 
-    pub(crate) fn look(&self, sequence: u64) -> IdStatus {
+    pub(crate) fn status(&self, sequence: u64) -> IdStatus {
         match sequence {
             _ if (1..=self.sure).contains(&sequence) => IdStatus::Applied,
             _ if sequence <= self.upto => IdStatus::CannotTell,

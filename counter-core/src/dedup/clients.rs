@@ -1,16 +1,17 @@
-//! The clients that number their adds and send them to this replica.
+//! The clients whose forgotten numbers this replica will remember.
 
 use std::collections::HashSet;
 
 use foldhash::fast::RandomState;
 
-/// The clients that send adds here and have no forgotten entry yet. When one of their entries is
-/// dropped, its numbers are remembered.
+/// The clients that number their adds, send them to this replica, and have no forgotten entry yet.
+/// When one of their entries is dropped, its numbers are remembered.
 #[derive(Debug, Default)]
 pub(crate) struct Clients(HashSet<Box<[u8]>, RandomState>);
 
 impl Clients {
-    /// Admits a client while there is room beside `others`.
+    /// Admits a client if there is room. `others` clients are remembered elsewhere, and `max` is
+    /// the bound on all.
     pub(crate) fn admit(&mut self, client: &[u8], others: usize, max: usize) {
         if self.0.len() + others < max && !self.0.contains(client) {
             self.0.insert(client.into());

@@ -14,12 +14,12 @@ use crate::lattice::keys::KeyId;
 use crate::replica::Replica;
 use crate::replica_id::ReplicaId;
 
-/// Chunks rechecked when a writer's gap-free prefix arrives: 10,000 numbers of one client.
+/// The most chunks checked when another writer's sure numbers of a client arrive: 10,000 numbers.
 const SURE_CHUNKS_MAX: u64 = 1_250;
 
 impl Replica {
-    /// After a join: looks at each add that may have got another copy, and takes back the copies
-    /// that do not stand and that this replica answers for. Returns the keys that changed.
+    /// Runs after a join. Looks at each add that may have got another copy, and takes back the
+    /// copies that do not stand, if this replica answers for them. Returns the keys that changed.
     ///
     /// The held state alone decides which copy stands, and only one replica may take a copy back:
     /// its writer, or that writer's successor. So replicas need not agree on it.
@@ -57,15 +57,15 @@ impl Replica {
         for sequence in self.map().dedup().doubtful(EntryKind::Client, name) {
             self.settle_id(
                 &format!("{client}:{sequence}"),
-                AddId::Of { client, sequence },
+                AddId::Numbered { client, sequence },
                 None,
                 changed,
             );
         }
     }
 
-    /// Another writer is sure of a client's numbers, though it forgot their entries. Copies of them
-    /// that are known here do not stand.
+    /// Another writer has surely applied a client's numbers, though it forgot their entries. So
+    /// copies of these numbers by other writers do not stand.
     fn settle_sure(&mut self, client: &[u8], changed: &mut Vec<KeyId>) {
         let last = self.map().dedup().sure(client) / ID_CHUNK;
         for chunk in (last.saturating_sub(SURE_CHUNKS_MAX)..=last).rev() {
@@ -81,9 +81,11 @@ impl Replica {
         changed: &mut Vec<KeyId>,
     ) {
         let known_copies = self.map().dedup().known_copies(id, text, also);
-        let mut first = None;
+        let mut standing = None;
         for known in &known_copies {
-            let Some(excess) = self.excess(&known_copies, known, id, &mut first) else { continue };
+            let Some(excess) = self.excess(&known_copies, known, id, &mut standing) else {
+                continue;
+            };
             if excess != 0
                 && self.answers_for(known.writer, id)
                 && self.take_back(text, id, known, excess)
@@ -101,17 +103,17 @@ impl Replica {
     }
 
     /// The amount of a copy that must still be taken back; None if a successor took it back, or if
-    /// the amount is unknown. Call it in the order of writers. `first` is the writer whose copy
-    /// stands so far.
+    /// the amount is unknown. Call it for all copies in the order of writers. It sets `standing` to
+    /// the first writer whose copy stands and was not absorbed.
     ///
-    /// A copy that was absorbed and stands is taken back only for another such copy, one absorbed
-    /// where nobody knew of this one.
+    /// A standing copy that was absorbed is taken back only in favour of another absorbed copy.
+    /// That happens if two successors absorbed copies without knowing of each other's.
     pub(super) fn excess(
         &self,
         known_copies: &[KnownCopy],
         known: &KnownCopy,
         id: AddId<'_>,
-        first: &mut Option<ReplicaId>,
+        standing: &mut Option<ReplicaId>,
     ) -> Option<i64> {
         let KnownCopy { writer, add, taken_back, absorbed } = *known;
         if absorbed == Some(false) || add.amount == 0 {
@@ -129,10 +131,10 @@ impl Replica {
         let absorbed_elsewhere = absorbed_others().next().is_some();
         let loses = taken_back != 0
             || absorbed_elsewhere
-            || first.is_some()
-            || self.map().dedup().is_sure_beside(writer, id);
+            || standing.is_some()
+            || self.map().dedup().is_sure_elsewhere(writer, id);
         if !loses {
-            *first = Some(writer);
+            *standing = Some(writer);
         }
         Some(if loses { add.amount - taken_back } else { 0 })
     }
@@ -153,7 +155,7 @@ impl Replica {
         let mine = took.iter().find(|(by, _)| *by == own).map(|(_, add)| add.amount);
         let now = mine.unwrap_or(0) + excess;
         let has_room = by_bit || mine.is_some() || self.map().dedup().may_take_back(own);
-        // A cell without room keeps the amount. There is nothing else to do.
+        // If the cell has no room, the amount stays in it. Nothing better is possible.
         if !has_room
             || now.unsigned_abs() > AMOUNT_MAX
             || self.write_now(KeyId(add.key), -excess).is_err()

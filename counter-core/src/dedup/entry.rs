@@ -18,17 +18,17 @@ pub(crate) enum EntryKind {
     Forgotten = 3,
 }
 
-/// A dedup entry. Only its holder writes it; a greater version replaces the whole.
+/// A dedup entry. Only its holder writes it, and a greater version replaces the whole entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DedupEntry {
     /// Its version in the holder's sequence.
     pub(crate) version: Version,
-    /// The version of its latest add. Taking an add back does not change it. The least fresh entry
-    /// is forgotten first.
+    /// The version of its latest add. Taking an add back does not change this. The least fresh
+    /// entry is forgotten first.
     pub(crate) fresh: Version,
-    /// Its bytes depend on the kind. A chunk: the client, then the chunk's number in 8 bytes. A
-    /// single id: the id. Taken back: the writer's replica id in 16 bytes, then the add's id.
-    /// Forgotten: the client.
+    /// The bytes that identify it among entries of its kind. For a chunk: the client, then the
+    /// chunk's number in 8 bytes. For a single id: the id. For an add taken back: the writer's
+    /// replica id in 16 bytes, then the add's id. For forgotten numbers: the client.
     pub(crate) name: Arc<[u8]>,
     /// The writer of an absorbed entry; None for the holder's own. Only chunks and single ids are
     /// absorbed.
@@ -41,8 +41,8 @@ pub(crate) struct DedupEntry {
 pub(crate) struct EntrySource {
     /// The writer that applied the adds.
     pub(crate) replica: ReplicaId,
-    /// The number of changes that its holders had made after it by the time it was absorbed. The
-    /// oldest entry is forgotten first.
+    /// The number of changes that its holders had made between it and its absorption. The oldest
+    /// entry is forgotten first.
     pub(crate) age: u64,
 }
 
@@ -53,8 +53,8 @@ pub(crate) enum EntryBody {
     /// The add that the writer applied for an id.
     Single(Single),
     /// The amount that the holder took back on behalf of an ended writer, whose own entry it cannot
-    /// change. It is 0 or has the other sign if others took it back too. It is dropped with that
-    /// writer's entries.
+    /// change. If others took the add back too, it may be 0 or have the opposite sign. It is
+    /// dropped with that writer's entries.
     TakenBack(Add),
     /// The numbers of a client that are no longer remembered.
     Forgotten(Forgotten),
@@ -78,11 +78,11 @@ impl EntryBody {
         }
     }
 
-    /// Its copy of an add; None if the add was not applied. The entry must be the one of the id's
-    /// place.
+    /// Its copy of an add; None if the add was not applied. The entry must be the one that
+    /// [`AddId::place`] names.
     pub(crate) fn copy(&self, id: AddId<'_>) -> Option<AddCopy> {
         match (self, id) {
-            (Self::Client(chunk), AddId::Of { sequence, .. }) => chunk.copy(sequence),
+            (Self::Client(chunk), AddId::Numbered { sequence, .. }) => chunk.copy(sequence),
             (Self::Single(Single { add, taken_back }), AddId::Single(_)) => {
                 Some(AddCopy { add: *add, taken_back: *taken_back })
             }
@@ -93,7 +93,7 @@ impl EntryBody {
     /// True if the add was applied and its writer did not take it back.
     pub(crate) fn stands(&self, id: AddId<'_>) -> bool {
         match (self, id) {
-            (Self::Client(chunk), AddId::Of { sequence, .. }) => chunk.stands(sequence),
+            (Self::Client(chunk), AddId::Numbered { sequence, .. }) => chunk.stands(sequence),
             (Self::Single(single), AddId::Single(_)) => !single.taken_back,
             _ => false,
         }
@@ -102,7 +102,7 @@ impl EntryBody {
     /// Marks an add as taken back.
     pub(crate) fn take_back(&mut self, id: AddId<'_>) {
         match (self, id) {
-            (Self::Client(chunk), AddId::Of { sequence, .. }) => chunk.take_back(sequence),
+            (Self::Client(chunk), AddId::Numbered { sequence, .. }) => chunk.take_back(sequence),
             (Self::Single(single), _) => single.taken_back = true,
             _ => {}
         }
@@ -155,18 +155,18 @@ impl DedupEntry {
         }
     }
 
-    /// The name of the entry that takes back what `replica` applied for `id`.
+    /// The name of the entry that takes back the add of `replica` for `id`.
     pub(crate) fn taken_back_name(replica: ReplicaId, id: &str) -> Arc<[u8]> {
         [&replica.to_bytes()[..], id.as_bytes()].concat().into()
     }
 
-    /// The replica in the name of such an entry.
+    /// The replica in the name of an [`EntryBody::TakenBack`].
     pub(crate) fn taken_back_from(name: &[u8]) -> Option<ReplicaId> {
         Some(ReplicaId::from_bytes(*name.first_chunk()?))
     }
 
-    /// True if releases before format 2 can read it. Their entries have no taken-back bits, no
-    /// sources and no forgotten numbers.
+    /// True if releases before format 2 can read it. Their entries have no taken-back bits, sources
+    /// or forgotten numbers.
     pub(crate) fn is_of_format_1(&self) -> bool {
         self.source.is_none()
             && match &self.body {

@@ -9,7 +9,7 @@ use crate::error::WriteError;
 /// The longest id of an add, in bytes.
 pub const ID_BYTES_MAX: usize = 64;
 
-/// Whether an id was applied, as far as is known.
+/// What is known of an id: whether its add was applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IdStatus {
     New,
@@ -18,7 +18,7 @@ pub(crate) enum IdStatus {
     CannotTell,
 }
 
-/// The owned name of an entry. At most an id and the 16 bytes before it or the 8 after it.
+/// The owned name of an entry. It has at most an id, plus 16 bytes before it or 8 after it.
 pub(crate) type EntryName = SmallVec<[u8; 96]>;
 
 /// The name of the entry for one chunk of a client's sequence.
@@ -36,7 +36,7 @@ pub(crate) fn client_of(name: &[u8]) -> &[u8] {
 /// The parsed id of an add.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AddId<'a> {
-    Of { client: &'a str, sequence: u64 },
+    Numbered { client: &'a str, sequence: u64 },
     Single(&'a str),
 }
 
@@ -51,15 +51,16 @@ impl<'a> AddId<'a> {
             let shortest = digits.len() == 1 || !digits.starts_with('0');
             !client.is_empty() && shortest && digits.bytes().all(|byte| byte.is_ascii_digit())
         });
-        let numbered = parts
-            .and_then(|(client, digits)| Some(Self::Of { client, sequence: digits.parse().ok()? }));
+        let numbered = parts.and_then(|(client, digits)| {
+            Some(Self::Numbered { client, sequence: digits.parse().ok()? })
+        });
         Ok(numbered.unwrap_or(Self::Single(id)))
     }
 
     /// The kind and the name of its entry at any writer.
     pub(crate) fn place(&self) -> (EntryKind, EntryName) {
         match self {
-            Self::Of { client, sequence } => {
+            Self::Numbered { client, sequence } => {
                 (EntryKind::Client, chunk_name(client.as_bytes(), *sequence))
             }
             Self::Single(id) => (EntryKind::Single, EntryName::from_slice(id.as_bytes())),
@@ -73,8 +74,8 @@ mod tests {
 
     #[test]
     fn ids_ending_in_a_number_belong_to_clients() {
-        assert_eq!(AddId::read("c:7"), Ok(AddId::Of { client: "c", sequence: 7 }));
-        assert_eq!(AddId::read("a:b:0"), Ok(AddId::Of { client: "a:b", sequence: 0 }));
+        assert_eq!(AddId::read("c:7"), Ok(AddId::Numbered { client: "c", sequence: 7 }));
+        assert_eq!(AddId::read("a:b:0"), Ok(AddId::Numbered { client: "a:b", sequence: 0 }));
         for single in ["c", "c:", ":7", "c:07", "c:-7", "c:+7", "c:18446744073709551616"] {
             assert_eq!(AddId::read(single), Ok(AddId::Single(single)));
         }

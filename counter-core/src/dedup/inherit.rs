@@ -1,4 +1,4 @@
-//! The dedup entries of a writer that ended: its successor absorbs them, and decides which copies
+//! The dedup entries of an ended writer: its successor absorbs them, and decides which copies
 //! stand.
 
 use crate::dedup::chunk::Add;
@@ -21,10 +21,9 @@ enum CopyVerdict {
 
 impl Replica {
     /// Absorbs an entry of an ended writer as its successor, and decides for each of its copies
-    /// whether it stands. From then on no other copy stands, except one that another successor
-    /// absorbed. `written` is the number of changes that the writer's node had made in the end,
-    /// counted like that writer's versions. Returns about how many bytes the change costs each
-    /// peer.
+    /// whether it stands. If it does, no other copy of the add stands from then on, except one that
+    /// another successor absorbed. `written` is the number of changes of this writer and the later
+    /// incarnations of its node. Returns about how many bytes the change costs each peer.
     pub(crate) fn absorb_entry(
         &mut self,
         ended: ReplicaId,
@@ -32,8 +31,8 @@ impl Replica {
         entry: DedupEntry,
     ) -> usize {
         let DedupEntry { fresh, name, source, body, .. } = entry;
-        // Everything that an earlier incarnation of the node wrote is older than the first change
-        // of the one that ended, whenever it was absorbed.
+        // Whenever it was absorbed, a change of an earlier incarnation of the node is older than
+        // the first change of this one.
         let since =
             if source.is_some_and(|source| source.replica.node == ended.node) { 0 } else { fresh };
         let age =
@@ -45,7 +44,7 @@ impl Replica {
                 let Ok(client) = std::str::from_utf8(client_of(&name)) else { return 0 };
                 let mut absorbed = chunk.clone().without_taken_back();
                 for sequence in chunk.sequences() {
-                    let id = AddId::Of { client, sequence };
+                    let id = AddId::Numbered { client, sequence };
                     if !self.decide(
                         &format!("{client}:{sequence}"),
                         id,
@@ -73,7 +72,7 @@ impl Replica {
                 self.map_mut().write_entry(own, NewEntry::forgotten(&name, now));
                 return name.len() + 2 * size_of::<Version>();
             }
-            // Passed on with the fold, in one step.
+            // The fold passes these on, in one step.
             EntryBody::TakenBack(_) => return 0,
         };
         let Some(entry) = self.map().dedup().absorbed(own, name, source, body) else { return 0 };
@@ -82,8 +81,7 @@ impl Replica {
         bytes
     }
 
-    /// The verdict on a copy of a writer that ended: whether it stands, and how much of it must be
-    /// taken back if not.
+    /// The verdict on a copy of an ended writer.
     fn verdict(
         &self,
         text: &str,
@@ -92,9 +90,9 @@ impl Replica {
         was_taken_back: bool,
     ) -> CopyVerdict {
         let known_copies = self.map().dedup().known_copies(id, text, None);
-        let mut first = None;
+        let mut standing = None;
         for known in &known_copies {
-            let excess = self.excess(&known_copies, known, id, &mut first);
+            let excess = self.excess(&known_copies, known, id, &mut standing);
             if known.writer == writer {
                 return match excess {
                     None => {
@@ -108,7 +106,7 @@ impl Replica {
         CopyVerdict::Settled { stands: !was_taken_back }
     }
 
-    /// True if a copy of a writer that ended stands. If not, takes it back now, unless that was
+    /// Returns true if a copy of an ended writer stands. If not, takes it back now, unless that was
     /// done before.
     fn decide(
         &mut self,
@@ -123,8 +121,8 @@ impl Replica {
         }
     }
 
-    /// The part of a writer's entry that can be absorbed without taking an add back, if any; and
-    /// whether that is less than the whole entry.
+    /// The part of a writer's entry that can be absorbed without taking an add back, if any. Also
+    /// returns true if that is less than the whole entry.
     pub(crate) fn settled_part(
         &self,
         ended: ReplicaId,
@@ -142,7 +140,7 @@ impl Replica {
                 let settled = chunk.only(|sequence| {
                     !falls(
                         &format!("{client}:{sequence}"),
-                        AddId::Of { client, sequence },
+                        AddId::Numbered { client, sequence },
                         !chunk.stands(sequence),
                     )
                 });
@@ -164,9 +162,9 @@ impl Replica {
         }
     }
 
-    /// The successor's part of a fold of these incarnations, in the same step. Takes over the
-    /// amounts that they had taken back on behalf of others, and remembers the client numbers that
-    /// the fold drops. O(entries).
+    /// Handles the entries in a fold of these incarnations, in the same step as the fold. Takes
+    /// over the amounts that they had taken back on behalf of others, and remembers the client
+    /// numbers that the fold drops. O(entries).
     pub(crate) fn fold_entries(&mut self, incarnations: &[ReplicaId]) {
         let own = self.id();
         for incarnation in incarnations {

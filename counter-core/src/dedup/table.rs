@@ -1,11 +1,10 @@
 //! The dedup entries of one writer.
 //!
-//! A dedup entry is a small cell of its own: it has a version in its holder's sequence, and a
-//! greater version replaces the whole. The entries alone decide which of them are kept. Of the
-//! holder's own entries of a kind, those with the latest adds are kept, so taking old adds back
-//! displaces no newer ones. Of the entries that it absorbed, the youngest are kept. So all replicas
-//! that hold a writer as of a version hold the same entries, and absorbed entries never displace
-//! the holder's own.
+//! A dedup entry works like a small cell: it has a version in its holder's sequence, and a greater
+//! version replaces the whole. A table keeps those of the holder's own entries whose adds are the
+//! latest, so taking old adds back displaces no newer entries. Of the absorbed entries it keeps the
+//! youngest, and these never displace the holder's own. The choice depends on the entries alone. So
+//! all replicas that hold a writer as of one version hold the same entries.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -20,22 +19,22 @@ use crate::dedup::entry::{DedupEntry, EntryBody, EntryKind, KINDS};
 use crate::lattice::versions::Version;
 use crate::replica_id::ReplicaId;
 
-/// Chunks of clients, and as many single ids, that are kept of one writer. The oldest goes first.
-/// With names of 16 bytes an entry takes about 200 bytes, so both come to at most 4 MB, and those
-/// absorbed from folded writers to as much. The other kinds have bounds of their own: clients whose
-/// numbers were forgotten, up to twice [`CLIENTS_MAX`], and, while a writer absorbs others, nine
-/// times this many adds taken back for them and ten times this many entries of a kind.
+/// The most chunks of clients, and the most single ids, that are kept of one writer. The oldest
+/// goes first. With names of 16 bytes an entry takes about 200 bytes. So both kinds take at most 4
+/// MB, and those absorbed from folded writers as much again. Other entries have bounds of their
+/// own. Clients with forgotten numbers: twice [`CLIENTS_MAX`]. While a writer absorbs others: nine
+/// times this many adds taken back for them, and ten times this many absorbed entries of a kind.
 pub const DEDUP_ENTRIES_MAX: usize = 10_000;
 
-/// Clients whose forgotten numbers are remembered for good, over all writers. Entries of later
-/// clients are forgotten like single ids. No client displaces another, so invented clients take
-/// room from new ones only.
+/// The most clients, over all writers, whose forgotten numbers are remembered for good. Entries of
+/// later clients are forgotten like single ids. No client displaces another, so an attacker who
+/// invents clients takes room only from new ones.
 pub const CLIENTS_MAX: usize = 100_000;
 
 /// The most entries of all kinds that one writer can have.
 pub(crate) const ENTRIES_MAX: usize = DedupBounds(DEDUP_ENTRIES_MAX).all();
 
-/// How many entries of each kind are kept of one writer. All numbers follow from one, which is
+/// The bounds on one writer's entries of each kind. All follow from one number, which is
 /// [`DEDUP_ENTRIES_MAX`] except in tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DedupBounds(usize);
@@ -51,14 +50,14 @@ impl DedupBounds {
         Self(dedup_entries_max)
     }
 
-    /// A writer's own chunks of clients, or its own single ids. It may hold as many again, absorbed
+    /// A writer's own chunks, or its own single ids. It may hold as many again that it absorbed
     /// from folded writers.
     const fn entries(self) -> usize {
         self.0
     }
 
-    /// Adds that a writer takes back on behalf of writers that ended, before those are folded: as
-    /// many as one of them can name. More wait for the fold.
+    /// Adds that a writer takes back on behalf of ended writers before it folds them: as many as
+    /// the entries of one of them can hold. Further adds wait for the fold.
     pub(crate) const fn taken_back(self) -> usize {
         self.0 * (ID_CHUNK as usize + 1)
     }
@@ -68,8 +67,8 @@ impl DedupBounds {
         self.0 * (CLIENTS_MAX / DEDUP_ENTRIES_MAX)
     }
 
-    /// Clients in one writer's table. Absorbed clients may exceed [`clients`](Self::clients), since
-    /// nodes that had not met may each have come near it.
+    /// Clients in one writer's table. With absorbed clients they may exceed
+    /// [`clients`](Self::clients), because nodes that had not met may each have come near it.
     pub(crate) const fn forgotten(self) -> usize {
         2 * self.clients()
     }
@@ -85,7 +84,7 @@ impl DedupBounds {
     }
 }
 
-/// The entries of one writer that has any.
+/// The dedup entries of one writer.
 ///
 /// Invariant: each name leads to the one entry of that name and kind, and the hash is the sum over
 /// all entries.
@@ -99,15 +98,15 @@ pub(crate) struct DedupTable {
 }
 
 /// Entries with their hashes, the oldest first.
-type InOrder = BTreeMap<Version, (DedupEntry, u128)>;
+type EntriesByVersion = BTreeMap<Version, (DedupEntry, u128)>;
 
 /// The holder's own entries of one kind.
 #[derive(Clone, Debug, Default)]
 struct OwnEntries {
     versions: HashMap<Arc<[u8]>, Version, RandomState>,
-    in_order: InOrder,
-    /// The entries whose latest add came before their version, because an add was taken back since.
-    /// Their versions, by `fresh`.
+    by_version: EntriesByVersion,
+    /// The versions, by `fresh`, of entries whose latest add is older than their version: an add
+    /// was taken back since.
     less_fresh: BTreeMap<Version, Version>,
 }
 
@@ -118,13 +117,13 @@ type Sources = SmallVec<[(ReplicaId, Version); 1]>;
 #[derive(Clone, Debug, Default)]
 struct AbsorbedEntries {
     versions: HashMap<Arc<[u8]>, Sources, RandomState>,
-    in_order: InOrder,
+    by_version: EntriesByVersion,
 }
 
 /// The result of putting an entry into a table.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct PutOutcome {
-    /// True if it was taken: no entry of its name that is as new was held.
+    /// True if it was taken: no held entry of its name was as new.
     pub(crate) taken: bool,
     /// The oldest entry of its kind, dropped to make room.
     pub(crate) forgotten: Option<DedupEntry>,
@@ -132,12 +131,12 @@ pub(crate) struct PutOutcome {
 
 impl DedupTable {
     pub(crate) fn len(&self) -> usize {
-        self.in_order().map(|in_order| in_order.len()).sum()
+        self.by_version().map(|by_version| by_version.len()).sum()
     }
 
     /// The number of the holder's own entries of a kind.
     pub(crate) fn len_of(&self, kind: EntryKind) -> usize {
-        self.own[kind as usize].in_order.len()
+        self.own[kind as usize].by_version.len()
     }
 
     /// The sum of the hashes of all entries.
@@ -149,7 +148,7 @@ impl DedupTable {
     #[inline]
     pub(crate) fn own(&self, kind: EntryKind, name: &[u8]) -> Option<&DedupEntry> {
         let of_kind = &self.own[kind as usize];
-        of_kind.in_order.get(of_kind.versions.get(name)?).map(|(entry, _)| entry)
+        of_kind.by_version.get(of_kind.versions.get(name)?).map(|(entry, _)| entry)
     }
 
     /// The content of the holder's own entry of a name.
@@ -174,12 +173,12 @@ impl DedupTable {
         name: &[u8],
     ) -> impl Iterator<Item = (ReplicaId, &DedupEntry)> {
         let of_kind =
-            self.absorbed.get(kind as usize).filter(|of_kind| !of_kind.in_order.is_empty());
+            self.absorbed.get(kind as usize).filter(|of_kind| !of_kind.by_version.is_empty());
         let sources =
             of_kind.and_then(|of_kind| Some((of_kind, of_kind.versions.get(name)?))).into_iter();
         sources.flat_map(|(of_kind, sources)| {
             sources.iter().filter_map(|(replica, version)| {
-                Some((*replica, &of_kind.in_order.get(version)?.0))
+                Some((*replica, &of_kind.by_version.get(version)?.0))
             })
         })
     }
@@ -188,27 +187,29 @@ impl DedupTable {
     /// kind makes room. Absorbed entries are dropped only by [`trim`](Self::trim). O(log entries).
     pub(crate) fn put(&mut self, entry: DedupEntry, hash: u128, bounds: DedupBounds) -> PutOutcome {
         let kind = entry.body.kind();
-        let (replaced, in_order) = match entry.source {
+        let (replaced, by_version) = match entry.source {
             None => self.own[kind as usize].note(&entry),
             Some(source) => self.absorbed[kind as usize % 2].note(&entry, source.replica),
         };
         let Ok(replaced) = replaced else { return PutOutcome::default() };
         let (is_own, version, fresh) = (entry.source.is_none(), entry.version, entry.fresh);
-        let stood = replaced.and_then(|replaced| in_order.remove(&replaced));
-        self.hash =
-            self.hash.wrapping_sub(stood.as_ref().map_or(0, |stood| stood.1)).wrapping_add(hash);
-        let same_version = in_order.insert(version, (entry, hash));
+        let previous = replaced.and_then(|replaced| by_version.remove(&replaced));
+        self.hash = self
+            .hash
+            .wrapping_sub(previous.as_ref().map_or(0, |previous| previous.1))
+            .wrapping_add(hash);
+        let same_version = by_version.insert(version, (entry, hash));
         if is_own {
             self.own[kind as usize].record_freshness(
-                stood.map(|stood| stood.0.fresh),
+                previous.map(|previous| previous.0.fresh),
                 version,
                 fresh,
             );
         }
-        if let Some((stood, stood_hash)) = same_version {
+        if let Some((previous, previous_hash)) = same_version {
             // Only a writer that breaks the rules gives one version to two entries.
-            self.hash = self.hash.wrapping_sub(stood_hash);
-            self.forget_name(&stood);
+            self.hash = self.hash.wrapping_sub(previous_hash);
+            self.forget_name(&previous);
         }
         let max = match kind {
             EntryKind::Client | EntryKind::Single => bounds.entries(),
@@ -216,7 +217,7 @@ impl DedupTable {
             EntryKind::Forgotten => bounds.forgotten(),
         };
         let own = &mut self.own[kind as usize];
-        let forgotten = if is_own && own.in_order.len() > max { own.pop_oldest() } else { None };
+        let forgotten = if is_own && own.by_version.len() > max { own.pop_oldest() } else { None };
         let forgotten = forgotten.map(|(oldest, hash)| {
             self.hash = self.hash.wrapping_sub(hash);
             self.forget_name(&oldest);
@@ -225,9 +226,9 @@ impl DedupTable {
         PutOutcome { taken: true, forgotten }
     }
 
-    /// Drops the entries about adds that were taken back on behalf of folded writers. Of the
-    /// entries absorbed from them it keeps the youngest [`DEDUP_ENTRIES_MAX`] of each kind. O(1) if
-    /// there is nothing to drop, else O(entries).
+    /// Drops the entries that are no longer needed once writers are folded: those for adds taken
+    /// back on their behalf, and all but the youngest [`DEDUP_ENTRIES_MAX`] absorbed from them of
+    /// each kind. O(1) if there is nothing to drop, else O(entries).
     pub(crate) fn trim(&mut self, bounds: DedupBounds, is_folded: impl Fn(ReplicaId) -> bool) {
         let mut gone: Vec<DedupEntry> = self.surplus(bounds, &is_folded).cloned().collect();
         let settled = |entry: &&(DedupEntry, u128)| {
@@ -235,52 +236,52 @@ impl DedupTable {
         };
         gone.extend(
             self.own[EntryKind::TakenBack as usize]
-                .in_order
+                .by_version
                 .values()
                 .filter(settled)
                 .map(|(entry, _)| entry.clone()),
         );
         for entry in gone {
             let kind = entry.body.kind() as usize;
-            let in_order = if entry.source.is_some() {
-                &mut self.absorbed[kind].in_order
+            let by_version = if entry.source.is_some() {
+                &mut self.absorbed[kind].by_version
             } else {
-                &mut self.own[kind].in_order
+                &mut self.own[kind].by_version
             };
-            if let Some((_, hash)) = in_order.remove(&entry.version) {
+            if let Some((_, hash)) = by_version.remove(&entry.version) {
                 self.hash = self.hash.wrapping_sub(hash);
             }
             self.forget_name(&entry);
         }
     }
 
-    fn in_order(&self) -> impl Iterator<Item = &InOrder> + Clone {
-        let own = self.own.iter().map(|of_kind| &of_kind.in_order);
-        own.chain(self.absorbed.iter().map(|of_kind| &of_kind.in_order))
+    fn by_version(&self) -> impl Iterator<Item = &EntriesByVersion> + Clone {
+        let own = self.own.iter().map(|of_kind| &of_kind.by_version);
+        own.chain(self.absorbed.iter().map(|of_kind| &of_kind.by_version))
     }
 
     /// Renumbers the keys of all entries.
     pub(crate) fn renumber(&mut self, rank: impl Fn(u32) -> u32) {
-        let own = self.own.iter_mut().map(|of_kind| &mut of_kind.in_order);
-        let absorbed = self.absorbed.iter_mut().map(|of_kind| &mut of_kind.in_order);
-        for (entry, _) in own.chain(absorbed).flat_map(|in_order| in_order.values_mut()) {
+        let own = self.own.iter_mut().map(|of_kind| &mut of_kind.by_version);
+        let absorbed = self.absorbed.iter_mut().map(|of_kind| &mut of_kind.by_version);
+        for (entry, _) in own.chain(absorbed).flat_map(|by_version| by_version.values_mut()) {
             entry.renumber(&rank);
         }
     }
 
     /// The oldest entry above a version. O(log entries).
     pub(crate) fn next_after(&self, after: Version) -> Option<&DedupEntry> {
-        let next = |in_order: &'_ InOrder| {
-            in_order
+        let next = |by_version: &'_ EntriesByVersion| {
+            by_version
                 .range((Bound::Excluded(after), Bound::Unbounded))
                 .next()
                 .map(|(version, _)| *version)
         };
-        let (in_order, version) = self
-            .in_order()
-            .filter_map(|in_order| Some((in_order, next(in_order)?)))
+        let (by_version, version) = self
+            .by_version()
+            .filter_map(|by_version| Some((by_version, next(by_version)?)))
             .min_by_key(|found| found.1)?;
-        in_order.get(&version).map(|(entry, _)| entry)
+        by_version.get(&version).map(|(entry, _)| entry)
     }
 
     /// The entries above a version, oldest first. O(changed log entries).
@@ -305,11 +306,11 @@ impl DedupTable {
     ) -> impl Iterator<Item = &DedupEntry> {
         self.absorbed
             .iter()
-            .filter(move |of_kind| of_kind.in_order.len() > bounds.entries())
+            .filter(move |of_kind| of_kind.by_version.len() > bounds.entries())
             .flat_map(move |of_kind| {
                 let age = |entry: &DedupEntry| entry.source.map_or(0, |source| source.age);
                 let mut all: Vec<&DedupEntry> =
-                    of_kind.in_order.values().map(|(entry, _)| entry).collect();
+                    of_kind.by_version.values().map(|(entry, _)| entry).collect();
                 all.sort_unstable_by_key(|entry| (age(entry), std::cmp::Reverse(entry.version)));
                 let (mut folded, mut every) = (0, 0);
                 all.retain(|entry| {
@@ -322,23 +323,23 @@ impl DedupTable {
     }
 }
 
-/// The version of the entry that a new one replaces, if any. An error if the held entry is at least
+/// The version of the entry that a new one replaces, if any; an error if the held entry is at least
 /// as new.
 type Replaced = Result<Option<Version>, ()>;
 
 impl OwnEntries {
     /// Records how fresh a new entry is, in place of the entry that it replaces.
-    fn record_freshness(&mut self, stood: Option<Version>, version: Version, fresh: Version) {
-        stood.and_then(|stood| self.less_fresh.remove(&stood));
+    fn record_freshness(&mut self, previous: Option<Version>, version: Version, fresh: Version) {
+        previous.and_then(|previous| self.less_fresh.remove(&previous));
         if fresh < version {
             self.less_fresh.insert(fresh, version);
         }
     }
 
-    /// Removes the least fresh. O(log entries).
+    /// Removes the least fresh entry. O(log entries).
     fn pop_oldest(&mut self) -> Option<(DedupEntry, u128)> {
-        // An entry in `less_fresh` is older than all that come after its version.
-        let first = self.in_order.first_key_value().map(|(version, _)| *version);
+        // An entry in `less_fresh` is older than its version suggests, so compare by `fresh`.
+        let first = self.by_version.first_key_value().map(|(version, _)| *version);
         match self
             .less_fresh
             .first_key_value()
@@ -347,13 +348,13 @@ impl OwnEntries {
         {
             Some(fresh) => {
                 let version = self.less_fresh.remove(&fresh)?;
-                self.in_order.remove(&version)
+                self.by_version.remove(&version)
             }
-            None => self.in_order.pop_first().map(|(_, oldest)| oldest),
+            None => self.by_version.pop_first().map(|(_, oldest)| oldest),
         }
     }
 
-    fn note(&mut self, entry: &DedupEntry) -> (Replaced, &mut InOrder) {
+    fn note(&mut self, entry: &DedupEntry) -> (Replaced, &mut EntriesByVersion) {
         let replaced = match self.versions.get_mut(&*entry.name) {
             Some(held) if *held >= entry.version => Err(()),
             Some(held) => Ok(Some(std::mem::replace(held, entry.version))),
@@ -362,12 +363,12 @@ impl OwnEntries {
                 Ok(None)
             }
         };
-        (replaced, &mut self.in_order)
+        (replaced, &mut self.by_version)
     }
 }
 
 impl AbsorbedEntries {
-    fn note(&mut self, entry: &DedupEntry, source: ReplicaId) -> (Replaced, &mut InOrder) {
+    fn note(&mut self, entry: &DedupEntry, source: ReplicaId) -> (Replaced, &mut EntriesByVersion) {
         let sources = self.versions.entry(entry.name.clone()).or_default();
         let replaced = match sources.iter_mut().find(|(replica, _)| *replica == source) {
             Some((_, held)) if *held >= entry.version => Err(()),
@@ -377,7 +378,7 @@ impl AbsorbedEntries {
                 Ok(None)
             }
         };
-        (replaced, &mut self.in_order)
+        (replaced, &mut self.by_version)
     }
 
     fn forget_name(&mut self, name: &[u8], source: ReplicaId) {

@@ -1,4 +1,4 @@
-//! The dedup entries of all writers: what is known of an id, and the entries that a replica writes.
+//! The dedup entries of all writers: looks ids up, and builds the entries that a replica writes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,14 +18,13 @@ use crate::replica_id::ReplicaId;
 /// age, a chunk.
 const ABSORBED_ENTRY_BYTES_MAX: usize = 72;
 
-/// One copy of an add as it is known here: its writer, its amount, and whether it was taken back or
-/// absorbed.
+/// One known copy of an add: its writer, its amount, and whether it was taken back or absorbed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KnownCopy {
     pub(crate) writer: ReplicaId,
     /// The add; unknown if the amount is 0.
     pub(crate) add: Add,
-    /// The amount that was taken back of it, by its writer and by others on its behalf.
+    /// The amount of it that was taken back, by its writer and by others on the writer's behalf.
     pub(crate) taken_back: i64,
     /// Some if a successor absorbed it: true if the successor let it stand.
     pub(crate) absorbed: Option<bool>,
@@ -88,7 +87,7 @@ impl DedupTables {
         self.tables.values().flat_map(|table| table.since(0)).flat_map(DedupEntry::keys)
     }
 
-    /// Takes the new numbers of keys. All keys of entries are kept.
+    /// Renumbers the keys. All keys of entries are kept.
     pub(crate) fn renumber(&mut self, renumbering: &Renumbering) {
         let rank = |key| renumbering.key(key).unwrap_or(key);
         self.tables.values_mut().for_each(|table| table.renumber(rank));
@@ -112,14 +111,15 @@ impl DedupTables {
         self.put(holder, DedupEntry { version, fresh, name, source, body }, keys)
     }
 
-    /// Drops the entries of a writer that go with folded writers, see [`DedupTable::trim`].
+    /// Drops the entries of a writer that are no longer needed once writers are folded, see
+    /// [`DedupTable::trim`].
     pub(crate) fn trim(&mut self, writer: ReplicaId, is_folded: impl Fn(ReplicaId) -> bool) {
         if let Some(table) = self.tables.get_mut(&writer) {
             table.trim(self.bounds, is_folded);
         }
     }
 
-    /// As [`trim`](Self::trim), of all writers.
+    /// Like [`trim`](Self::trim), for all writers.
     pub(crate) fn trim_all(&mut self, is_folded: impl Fn(ReplicaId) -> bool) {
         self.tables.values_mut().for_each(|table| table.trim(self.bounds, &is_folded));
     }
@@ -129,7 +129,7 @@ impl DedupTables {
         self.tables.retain(|writer, _| is_held(*writer));
     }
 
-    /// Makes the entries of `from` those of `to`, also where they name it.
+    /// Makes the entries of `from` those of `to`, including mentions of `from` in them.
     pub(crate) fn rename(&mut self, from: ReplicaId, to: ReplicaId, keys: &Keys) {
         if let Some(table) = self.tables.remove(&from) {
             for entry in table.since(0).cloned() {
@@ -139,18 +139,17 @@ impl DedupTables {
     }
 }
 
-/// What is known of ids.
+/// Looking ids up.
 impl DedupTables {
-    /// The number of clients with a forgotten entry. One that two writers know counts twice.
-    /// O(writers with entries).
+    /// The number of clients with forgotten numbers. A client that two writers remember counts
+    /// twice. O(writers with entries).
     pub(crate) fn forgotten_count(&self) -> usize {
         self.tables.values().map(|table| table.len_of(EntryKind::Forgotten)).sum()
     }
 
-    /// The status of an add: applied if a held writer applied it and nobody took it back. A copy of
-    /// a writer that is not held does not count, even if it is known that it was taken back.
-    /// O(writers that hold entries).
-    pub(crate) fn look(&self, id: AddId<'_>, text: &str) -> IdStatus {
+    /// The status of an add: applied if a held writer applied it and nobody took it back. Copies by
+    /// writers that are not held do not count. O(writers that hold entries).
+    pub(crate) fn status(&self, id: AddId<'_>, text: &str) -> IdStatus {
         let (kind, name) = id.place();
         let mut has_forgotten = false;
         for (&writer, table) in &self.tables {
@@ -165,17 +164,17 @@ impl DedupTables {
             has_forgotten |= table.len_of(EntryKind::Forgotten) > 0;
         }
         match id {
-            AddId::Of { client, sequence } if has_forgotten => {
-                self.look_at_forgotten(client, sequence)
+            AddId::Numbered { client, sequence } if has_forgotten => {
+                self.forgotten_status(client, sequence)
             }
             _ => IdStatus::New,
         }
     }
 
-    fn look_at_forgotten(&self, client: &str, sequence: u64) -> IdStatus {
+    fn forgotten_status(&self, client: &str, sequence: u64) -> IdStatus {
         let looks = self.tables.values().filter_map(|table| {
             let forgotten = table.forgotten(client.as_bytes())?;
-            Some(forgotten.look(sequence))
+            Some(forgotten.status(sequence))
         });
         looks.fold(IdStatus::New, |all, one| match (all, one) {
             (IdStatus::Applied, _) | (_, IdStatus::Applied) => IdStatus::Applied,
@@ -190,23 +189,23 @@ impl DedupTables {
     }
 
     /// True if a writer other than this one surely applied an add, though it forgot the entry.
-    pub(crate) fn is_sure_beside(&self, replica: ReplicaId, id: AddId<'_>) -> bool {
-        let AddId::Of { client, sequence } = id else { return false };
+    pub(crate) fn is_sure_elsewhere(&self, replica: ReplicaId, id: AddId<'_>) -> bool {
+        let AddId::Numbered { client, sequence } = id else { return false };
         let is_sure = |table: &DedupTable| {
             let forgotten = table.forgotten(client.as_bytes());
-            forgotten.is_some_and(|known| known.look(sequence) == IdStatus::Applied)
+            forgotten.is_some_and(|known| known.status(sequence) == IdStatus::Applied)
         };
         self.tables.iter().any(|(writer, table)| *writer != replica && is_sure(table))
     }
 
-    /// The most numbers of a client that some writer is sure of.
+    /// The greatest number up to which some writer has surely applied all adds of a client.
     pub(crate) fn sure(&self, client: &[u8]) -> u64 {
         let known = self.tables.values().filter_map(|table| table.forgotten(client));
         known.map(Forgotten::sure).max().unwrap_or(0)
     }
 
-    /// All known copies of an add, in the order of their writers. `also` is included even if
-    /// nothing is known of its copy except that it was taken back.
+    /// All known copies of an add, in the order of their writers. Includes the copy of `also`, of
+    /// which perhaps only the taking back is known.
     pub(crate) fn known_copies(
         &self,
         id: AddId<'_>,
@@ -239,7 +238,7 @@ impl DedupTables {
             if is_same {
                 kept.add = if kept.add.amount == 0 { next.add } else { kept.add };
                 kept.taken_back += next.taken_back;
-                // A copy that one successor took back stays so.
+                // If one successor took it back, it stays taken back.
                 kept.absorbed = match (kept.absorbed, next.absorbed) {
                     (Some(one), Some(other)) => Some(one && other),
                     (one, other) => one.or(other),
@@ -256,8 +255,8 @@ impl DedupTables {
         known_copies
     }
 
-    /// The replicas that took back what `writer` had added for an id, on its behalf, in the order
-    /// of ids. A negative amount gives something back.
+    /// The replicas that took back the add of `writer` for an id, on its behalf, in the order of
+    /// ids. Adds of the opposite sign restore part of it.
     pub(crate) fn taken_back(
         &self,
         writer: ReplicaId,
@@ -281,9 +280,9 @@ impl DedupTables {
         self.taken_back(writer, id).iter().any(|(_, add)| add.amount != 0)
     }
 
-    /// The sequence numbers in a client's chunk that may have two copies, or that another replica
-    /// took back. Empty if only one writer knows the chunk and nobody forgot or took back anything.
-    /// No number comes twice. O(writers that hold entries).
+    /// The sequence numbers of an entry that may have two copies, or that another replica took
+    /// back; 0 stands for a single id. Empty if only one writer has the entry, and no writer has
+    /// forgotten or taken back anything. O(writers that hold entries).
     pub(crate) fn doubtful(&self, kind: EntryKind, name: &[u8]) -> SmallVec<[u64; 8]> {
         let (mut applied, mut holders, mut any) = (SmallVec::new(), 0, false);
         for table in self.tables.values() {
@@ -343,7 +342,7 @@ impl DedupTables {
         self.of(replica)?.next_after(after).cloned()
     }
 
-    /// The adds that a writer that ended took back on behalf of writers that stay.
+    /// The adds that an ended writer took back on behalf of writers that stay.
     pub(crate) fn took_back_for_others(
         &self,
         ended: ReplicaId,
@@ -376,26 +375,28 @@ impl DedupTables {
     }
 }
 
-/// What a replica's next change makes of its own entries.
+/// Building the entries that a replica writes.
 impl DedupTables {
-    /// The entry of an add that `replica` applies. Also returns whether it is a new one.
+    /// The entry for an add that `replica` applies. Also returns true if the entry is new.
     pub(crate) fn applied(&self, replica: ReplicaId, id: AddId<'_>, add: Add) -> (NewEntry, bool) {
         let (kind, name) = id.place();
         let held = self.of(replica).and_then(|table| table.body(kind, &name));
         let is_new = held.is_none();
         let body = match (held, id) {
-            (Some(EntryBody::Client(chunk)), AddId::Of { sequence, .. }) => {
+            (Some(EntryBody::Client(chunk)), AddId::Numbered { sequence, .. }) => {
                 let mut chunk = chunk.clone();
                 chunk.apply(sequence, add);
                 EntryBody::Client(chunk)
             }
-            (_, AddId::Of { sequence, .. }) => EntryBody::Client(ClientChunk::new(sequence, add)),
+            (_, AddId::Numbered { sequence, .. }) => {
+                EntryBody::Client(ClientChunk::new(sequence, add))
+            }
             (_, AddId::Single(_)) => EntryBody::Single(Single { add, taken_back: false }),
         };
         (NewEntry { name: name.as_slice().into(), source: None, fresh: None, body }, is_new)
     }
 
-    /// The entry of an own add that `replica` takes back.
+    /// The entry after `replica` takes back an add of its own.
     pub(crate) fn own_taken_back(&self, replica: ReplicaId, id: AddId<'_>) -> Option<NewEntry> {
         let (kind, name) = id.place();
         let DedupEntry { fresh, mut body, .. } = self.of(replica)?.own(kind, &name)?.clone();
@@ -404,7 +405,7 @@ impl DedupTables {
         Some(NewEntry { name, source: None, fresh: Some(fresh), body })
     }
 
-    /// The entry of an absorbed add of `writer` that `replica` takes back.
+    /// The entry after `replica` takes back an add that it absorbed from `writer`.
     pub(crate) fn absorbed_taken_back(
         &self,
         replica: ReplicaId,
@@ -417,9 +418,9 @@ impl DedupTables {
         Some(NewEntry { name, source, fresh: None, body })
     }
 
-    /// The entry that a successor absorbs of a writer that ended: a chunk or a single id, with the
-    /// decision about each copy. Anything that the successor absorbed before stays. None if nothing
-    /// new is in it. O(log entries).
+    /// The entry that a successor absorbs from an ended writer: a chunk or a single id, with the
+    /// decision about each copy. Keeps everything that the successor absorbed before. None if there
+    /// is nothing new in it. O(log entries).
     ///
     /// The writer's own entry stays beside it until the fold, so the id is known at every moment.
     pub(crate) fn absorbed(
@@ -449,8 +450,8 @@ impl DedupTables {
 }
 
 impl NewEntry {
-    /// The whole amount that its holder took back of what `writer` had added for an id. 0 undoes
-    /// it.
+    /// The amount that its holder took back, in total, of the add of `writer` for an id. An amount
+    /// of 0 undoes the taking back.
     pub(crate) fn taken_back(writer: ReplicaId, id: &str, add: Add) -> Self {
         let name = DedupEntry::taken_back_name(writer, id);
         Self { name, source: None, fresh: None, body: EntryBody::TakenBack(add) }

@@ -1,5 +1,5 @@
-//! The amounts that a cell has absorbed from incarnations that ended: a tree of frozen cells,
-//! stored flat.
+//! The amounts that a cell has absorbed from ended incarnations: a tree of frozen cells, stored
+//! flat.
 
 use crate::codec::varint::{Reader, write_varint};
 use crate::error::DecodeError;
@@ -12,12 +12,12 @@ use crate::replica_id::ReplicaId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct AbsorbedCell {
     pub(crate) replica: ReplicaId,
-    /// The version at which this cell absorbed those below it; 0 if there are none.
+    /// The version at which this cell absorbed the cells below it; 0 if there are none.
     pub(crate) absorbed_at: Version,
-    /// Its own amounts, without those below it.
+    /// Its own amounts, without those of the cells below it.
     amounts: Amounts,
     pub(crate) origin: Origin,
-    /// The number of cells right after it that lie below it, because it had absorbed them.
+    /// The number of cells below it, which it had absorbed. They come right after it.
     below: u32,
 }
 
@@ -55,7 +55,7 @@ impl AbsorbedTree {
     /// Absorbs a whole cell, and below it the cells that it had absorbed.
     ///
     /// Returns false, and absorbs nothing, if the sum would pass 2^62.
-    pub(crate) fn take(
+    pub(crate) fn absorb(
         &mut self,
         replica: ReplicaId,
         amounts: Amounts,
@@ -103,9 +103,9 @@ impl AbsorbedTree {
         Ok(())
     }
 
-    /// The sum of the baselines of the topmost cells, none of which exceeds its cell's total.
-    /// `baseline` computes one from the cell, its total, and the sum of the baselines directly
-    /// below it.
+    /// The sum of the baselines of the topmost cells. `baseline` computes the baseline of a cell
+    /// from the cell, its total, and the sum of the baselines directly below it. A baseline that
+    /// exceeds its cell's total is cut to it.
     pub(crate) fn baselines(
         &self,
         baseline: impl Fn(&AbsorbedCell, Amounts, Option<Amounts>) -> Amounts,
@@ -149,7 +149,7 @@ impl AbsorbedTree {
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let count = reader.count(ABSORBED_BYTES_MIN)?;
         let mut items: Vec<AbsorbedCell> = Vec::with_capacity(count);
-        // The ends of the subtrees that are not over yet.
+        // The ends of the open subtrees.
         let mut ends = vec![count];
         let mut total = Amounts::default();
         for at in 0..count {
@@ -196,10 +196,10 @@ mod tests {
         let (mut leaf, mut middle, mut root) =
             (AbsorbedTree::default(), AbsorbedTree::default(), AbsorbedTree::default());
         let (nothing, never) = ((0, &AbsorbedTree::default()), Origin::default());
-        assert!(leaf.take(ReplicaId::new(1, 1), amounts(1), nothing, never));
-        assert!(middle.take(ReplicaId::new(2, 1), amounts(10), (1, &leaf), never));
-        assert!(root.take(ReplicaId::new(3, 1), amounts(100), (2, &middle), never));
-        assert!(root.take(ReplicaId::new(4, 1), amounts(1000), nothing, never));
+        assert!(leaf.absorb(ReplicaId::new(1, 1), amounts(1), nothing, never));
+        assert!(middle.absorb(ReplicaId::new(2, 1), amounts(10), (1, &leaf), never));
+        assert!(root.absorb(ReplicaId::new(3, 1), amounts(100), (2, &middle), never));
+        assert!(root.absorb(ReplicaId::new(4, 1), amounts(1000), nothing, never));
         root
     }
 
@@ -249,7 +249,7 @@ mod tests {
         }
         let mut full = tree();
         let nothing = (0, &AbsorbedTree::default());
-        assert!(!full.take(ReplicaId::new(9, 1), amounts(CELL_MAX), nothing, Origin::default()));
+        assert!(!full.absorb(ReplicaId::new(9, 1), amounts(CELL_MAX), nothing, Origin::default()));
         full.0[3].amounts = amounts(CELL_MAX);
         let mut bytes = Vec::new();
         full.write(&mut bytes);

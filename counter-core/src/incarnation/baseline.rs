@@ -1,11 +1,11 @@
 //! The value of one key: each writer's total minus the largest reset of it, skipping absorbed
 //! writers.
 //!
-//! A cell that absorbed others counts their amounts too. A replica that holds it no longer counts
-//! the others on their own. A reset names the version of each cell that it saw, and that version
-//! tells what the cleared amount covers. If the cell absorbed others only later, the amount covers
-//! the writer's own amounts, and the resets of the others are added. If it had absorbed them
-//! already, the amount covers the sum.
+//! A cell that absorbed others includes their amounts. A replica that holds it stops counting the
+//! others separately. A reset records the version of each cell that it saw, which tells what the
+//! cleared amount covers. If the cell absorbed others only after that version, the cleared amount
+//! covers the writer's own amounts, and the resets of the others are added. If it had absorbed them
+//! already, the cleared amount covers the sum.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -67,13 +67,13 @@ impl Baselines {
         self.origins.get(&replica).copied()
     }
 
-    /// The greatest version of a writer that some reset saw, if it is above `version`.
+    /// The greatest version of a writer's cell that some reset saw, if it is above `version`.
     pub(crate) fn seen_after(&self, replica: ReplicaId, version: Version) -> Option<Version> {
         let seen = self.cleared.get(&replica)?.iter().map(|seen| seen.version).max();
         seen.filter(|seen| *seen > version)
     }
 
-    /// The reset baseline of a cell, as a part of its total.
+    /// The reset baseline of a cell, at most its total.
     pub(crate) fn of_cell(&self, held: &HeldCell<'_>) -> Amounts {
         let total = held.total();
         let absorbed = held.extra.filter(|extra| !extra.absorbed.is_empty());
@@ -84,7 +84,7 @@ impl Baselines {
 
     fn of_absorbed(&self, extra: &CellExtra) -> Amounts {
         extra.absorbed.baselines(|item, total, below| {
-            // An absorbed cell is its writer's last state: nobody has seen a later one.
+            // An absorbed cell is its writer's last state, so no reset can have seen a later one.
             self.baseline(
                 item.replica,
                 Version::MAX,
@@ -100,8 +100,8 @@ impl Baselines {
         (!self.is_absorbed(held.replica)).then(|| held.total().above(self.of_cell(held)))
     }
 
-    /// The baseline of a cell that is held at `version`. `below` is the version at which it
-    /// absorbed others, and the sum of their baselines.
+    /// The baseline of a cell that is held at `version`. If it has absorbed others, `below` holds
+    /// the version at which it did, and the sum of their baselines.
     fn baseline(
         &self,
         replica: ReplicaId,
@@ -112,7 +112,7 @@ impl Baselines {
     ) -> Amounts {
         let cleared = self.cleared.get(&replica).map_or(&[][..], Vec::as_slice);
         if cleared.iter().any(|seen| seen.version > version) {
-            // That reset saw a later state, so everything held here lies before it.
+            // That reset saw a later state, so it covers everything that is held here.
             return total;
         }
         let most = |seen: &mut dyn Iterator<Item = &Cleared>| {
@@ -125,9 +125,9 @@ impl Baselines {
     }
 }
 
-/// The amounts that a reset clears if it sees these cells: the total of each cell that counts, and
-/// of each absorbed cell, since other replicas may still count that on its own.
-pub(crate) fn seen<'a>(
+/// The amounts that a reset of these cells clears: the total of each cell that counts, and of each
+/// absorbed cell. Other replicas may still count absorbed cells separately.
+pub(crate) fn cleared_by_reset<'a>(
     cells: impl Iterator<Item = HeldCell<'a>> + Clone,
 ) -> Vec<(ReplicaId, Cleared)> {
     let baselines = Baselines::of(cells.clone());
@@ -156,7 +156,12 @@ mod tests {
     /// The successor's cell: 2 of its own, and 6 of the dead one that it absorbed at version 4.
     fn successor() -> CellExtra {
         let mut absorbed = AbsorbedTree::default();
-        assert!(absorbed.take(DEAD, amounts(6), (0, &AbsorbedTree::default()), Origin::default()));
+        assert!(absorbed.absorb(
+            DEAD,
+            amounts(6),
+            (0, &AbsorbedTree::default()),
+            Origin::default()
+        ));
         CellExtra { absorbed_at: 4, absorbed, ..CellExtra::default() }
     }
 
@@ -230,7 +235,7 @@ mod tests {
                 extra: Some(&absorbed),
             },
         ];
-        let names: Vec<_> = seen(cells.iter().copied())
+        let names: Vec<_> = cleared_by_reset(cells.iter().copied())
             .into_iter()
             .map(|(id, said)| (id, said.version, said.amounts.increments))
             .collect();

@@ -1,5 +1,5 @@
-//! The index of ended incarnations: who claims them, who absorbs them, and which are folded. Read
-//! from the records of all replicas.
+//! The index of ended incarnations, built from the records of all replicas: who claims them, who
+//! absorbs them, and which are folded.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,15 +8,14 @@ use crate::replica_id::ReplicaId;
 
 type ByEnded = BTreeMap<ReplicaId, Vec<ReplicaId>>;
 
-/// All claims, absorptions and folds of the records that are held. Read anew from the records
-/// whenever one changes.
+/// All claims, absorptions and folds in the held records. It is rebuilt whenever a record changes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Incarnations {
     /// By ended incarnation, the replicas that claim it, ascending. Empty if the claim was lost
     /// with its writer and another replica has begun to absorb the incarnation.
     claimants: ByEnded,
-    /// By ended incarnation, the replicas that have begun to absorb it, ascending: a successor, and
-    /// those whose successor it is.
+    /// By ended incarnation, the replicas that have begun to absorb it, ascending. There is more
+    /// than one if a successor ended and its own successor absorbs both.
     absorbers: ByEnded,
     /// By node, the latest incarnation that was folded.
     folded: BTreeMap<u64, u64>,
@@ -41,7 +40,7 @@ impl Incarnations {
         incarnations
     }
 
-    /// The latest incarnation of a node that is covered by a fold.
+    /// The latest incarnation of a node that a fold covers.
     pub(crate) fn last_folded(&self, node: u64) -> Option<ReplicaId> {
         self.folded.get(&node).map(|upto| ReplicaId::new(node, *upto))
     }

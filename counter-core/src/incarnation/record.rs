@@ -21,10 +21,10 @@ const FOLDED_BYTES: usize = 12;
 /// Bytes of one lower half, which earlier releases do not write.
 const LOWER_BYTES: usize = 4;
 
-/// A replica's statement about itself. It has a version in its writer's sequence, as a cell has.
+/// A replica's statement about itself. It has a version in its writer's sequence, like a cell.
 ///
-/// Only its own replica changes it, and it is replaced whole. If two records have one version,
-/// which only a fault brings, the order of the fields decides which is the greater.
+/// Only its own replica changes it, and it is replaced whole. Only a fault can give one version to
+/// two different records. Then the order of the fields decides which is greater.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Record {
     /// The writer's version of this record.
@@ -33,17 +33,17 @@ pub struct Record {
     pub region: String,
     /// The ended incarnations whose successor this replica is or offers to be, in the order of ids.
     claims: Vec<ReplicaId>,
-    /// By node, ascending: the incarnations that this replica has folded, and those that its own
-    /// predecessors had.
+    /// By node, ascending: the incarnations that this replica has folded, and those that the
+    /// incarnations it absorbed had folded.
     folded: Vec<Folded>,
-    /// True while some of its cells still hold absorbed amounts of folded incarnations. Until it is
-    /// false, resets of these incarnations still count.
+    /// True while some of its cells still hold absorbed amounts of folded incarnations. Resets of
+    /// these incarnations still count until it is false.
     rebasing: bool,
-    /// The incarnations that it has begun to absorb, in the order of ids. While it runs, nobody
-    /// else answers for them.
+    /// The incarnations that it has begun to absorb, in the order of ids. Until it ends, no other
+    /// replica becomes their successor.
     absorbing: Vec<ReplicaId>,
-    /// The replica's last statement: all that it held at its end, itself included. It writes
-    /// nothing after this record. Ascending; empty while it has not left.
+    /// The replica's last statement: the versions that it held when it left, its own included. It
+    /// writes nothing after this record. Ascending; empty if it has not left.
     left: Vec<(ReplicaId, Version)>,
     /// All enrolled replicas hold the drops up to this version, so their tombstones are gone. 0 if
     /// there were none.
@@ -52,12 +52,12 @@ pub struct Record {
     unknown: Fields,
 }
 
-/// A fold of all incarnations of one node, up to the latest that it names. A replica that still
-/// holds their cells forgets them.
+/// A fold of one node's incarnations up to `upto`. A replica that still holds their cells forgets
+/// them.
 ///
 /// Earlier releases keep only the upper half of the incarnation, so a node's next incarnation must
-/// differ in it, as [`ReplicaId::follows`] makes sure. Two processes of one node, such as from a
-/// disk and its clone, may share that half.
+/// differ in that half. [`ReplicaId::follows`] ensures it. Two processes of one node, such as from
+/// a disk and its clone, may share that half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Folded {
     pub(crate) node: u64,
@@ -81,8 +81,7 @@ impl Record {
         &self.claims
     }
 
-    /// The incarnations that it claims, and those that it has begun to absorb because one of these
-    /// claimed them.
+    /// The incarnations that it claims, and those that it has begun to absorb.
     pub(crate) fn claims_and_absorbs(&self) -> impl Iterator<Item = ReplicaId> {
         self.claims.iter().chain(&self.absorbing).copied()
     }
@@ -92,7 +91,7 @@ impl Record {
         !self.left.is_empty()
     }
 
-    /// The versions that a replica that left held at its end; empty if it has not left.
+    /// The versions that the replica held when it left; empty if it has not left.
     pub fn final_versions(&self) -> &[(ReplicaId, Version)] {
         &self.left
     }
@@ -108,7 +107,7 @@ impl Record {
         self.forgot
     }
 
-    /// Forgets the tombstones up to a version, which every replica was shown to hold.
+    /// Forgets the tombstones up to a version. Every replica has proved that it holds that version.
     pub(crate) fn forget(&mut self, upto: Version) {
         self.forgot = self.forgot.max(upto);
     }
@@ -118,8 +117,8 @@ impl Record {
         self.folded.len()
     }
 
-    /// True if it claims, absorbs, has folded or is rebasing.
-    pub(crate) fn speaks_of_incarnations(&self) -> bool {
+    /// True if it has claims or folds, or the replica is absorbing or rebasing.
+    pub(crate) fn mentions_incarnations(&self) -> bool {
         !self.claims.is_empty()
             || !self.folded.is_empty()
             || self.rebasing
@@ -146,13 +145,13 @@ impl Record {
         }
     }
 
-    /// Writes `to` wherever the last statement names `from`.
+    /// Replaces the id `from` by `to` in the last statement.
     pub(crate) fn rename(&mut self, from: ReplicaId, to: ReplicaId) {
         self.left.iter_mut().filter(|entry| entry.0 == from).for_each(|entry| entry.0 = to);
         self.left.sort_unstable();
     }
 
-    /// Begins to absorb `incarnations`, which had folded others themselves.
+    /// Begins to absorb `incarnations`, and takes over the folds that they had made.
     pub(crate) fn begin_absorbing(
         &mut self,
         incarnations: Vec<ReplicaId>,
@@ -221,7 +220,7 @@ impl Record {
             write_varint(&mut bytes, self.forgot);
             fields.set(FIELD_FORGOT, bytes);
         }
-        // A record that an earlier release wrote stays as it is.
+        // A record from an earlier release is written back unchanged.
         if self.folded.iter().any(|folded| folded.halves().1 < u32::MAX) {
             fields.set(
                 FIELD_FOLDED_LOWER,
@@ -286,7 +285,7 @@ impl Record {
     }
 }
 
-/// Ids that ascend. A field that is present is not empty.
+/// Reads ascending ids. The field must not be empty.
 fn read_incarnations(bytes: &[u8]) -> Result<Vec<ReplicaId>, DecodeError> {
     let mut reader = Reader::new(bytes);
     let mut incarnations = Vec::with_capacity(bytes.len() / ReplicaId::BYTES);
@@ -301,7 +300,7 @@ fn read_incarnations(bytes: &[u8]) -> Result<Vec<ReplicaId>, DecodeError> {
     }
 }
 
-/// A version vector: writers ascend, no version is 0, and there is at least one.
+/// Reads a version vector: writers ascend, no version is 0, and there is at least one.
 fn read_versions(bytes: &[u8]) -> Result<Vec<(ReplicaId, Version)>, DecodeError> {
     let mut reader = Reader::new(bytes);
     let mut versions = Vec::with_capacity(bytes.len() / (ReplicaId::BYTES + 1));
@@ -317,7 +316,7 @@ fn read_versions(bytes: &[u8]) -> Result<Vec<(ReplicaId, Version)>, DecodeError>
     }
 }
 
-/// A version from 1 on, below that of the record which says that it is forgotten.
+/// Reads a version above 0 and below the record's own.
 fn read_forgot(bytes: &[u8], record: Version) -> Result<Version, DecodeError> {
     let mut reader = Reader::new(bytes);
     let forgot = reader.varint()?;
@@ -336,7 +335,7 @@ fn read_folded(bytes: &[u8]) -> Result<Vec<Folded>, DecodeError> {
     while reader.left() > 0 {
         let entry = reader.take(FOLDED_BYTES)?;
         let number = entry.iter().fold(0u128, |number, byte| number << 8 | u128::from(*byte));
-        // Every incarnation with this upper half, unless the lower half follows.
+        // Covers every incarnation with this upper half, unless another field holds the lower half.
         folded.push(Folded {
             node: (number >> 32) as u64,
             upto: (number as u64) << 32 | u64::from(u32::MAX),
@@ -383,7 +382,7 @@ mod tests {
         let mut bytes = Vec::new();
         record.write(&mut bytes);
         assert_eq!(read(&bytes), Ok(record.clone()));
-        assert!(record.has_left() && !record.speaks_of_incarnations());
+        assert!(record.has_left() && !record.mentions_incarnations());
         for left in [
             vec![(ReplicaId::new(1, 5), 0)],
             vec![(ReplicaId::new(2, 6), 1), (ReplicaId::new(1, 5), 3)],

@@ -1,4 +1,4 @@
-//! A successor's work on ended incarnations: absorb, fold, rebase. Each step takes about as many
+//! A successor's work on ended incarnations: absorb, fold, rebase. Each step writes about as many
 //! bytes as the caller allows.
 
 use crate::error::WriteError;
@@ -8,13 +8,14 @@ use crate::replica_id::ReplicaId;
 
 /// One round of a successor: the incarnations that it absorbs together, and its progress.
 ///
-/// 1. [`Replica::absorb`] once every enrolled replica knows all claims, and everything they hold of
-///    these incarnations is held here: then the incarnations are final. Cell by cell, their amounts
-///    become part of the successor's cell. A replica that holds that cell stops counting theirs.
-/// 2. [`Replica::fold`] once every enrolled replica holds all of the absorption: the incarnations
-///    are forgotten everywhere.
-/// 3. [`Replica::rebase`] right after it: the absorbed amounts become the successor's own, and its
-///    cells are as small as any.
+/// 1. [`Replica::absorb`] once every enrolled replica knows all claims, and everything that they
+///    hold of these incarnations is held here. The incarnations are then final. Cell by cell, their
+///    amounts become part of the successor's cell. A replica that holds that cell stops counting
+///    theirs.
+/// 2. [`Replica::fold`] once every enrolled replica holds the whole absorption. All replicas forget
+///    the incarnations.
+/// 3. [`Replica::rebase`] right after the fold. The absorbed amounts become the successor's own,
+///    and its cells are plain again.
 ///
 /// # Examples
 /// A replica alone needs no agreement. With others, the caller waits for their digests before each
@@ -43,12 +44,12 @@ pub struct AbsorbRound {
     next_entry: (usize, Version),
     /// The next cell: an index into `incarnations`, and its slot.
     next_cell: (usize, u32),
-    /// Entries with an add that must be taken back, by incarnation and version. They come after the
-    /// cells, the last entry first.
+    /// Entries with an add that must be taken back, by incarnation and version. They are absorbed
+    /// after the cells, in reverse order.
     to_take_back: Vec<(ReplicaId, Version)>,
-    /// The own version after which the round absorbed its first cell; None before.
+    /// The successor's version just before the round absorbed its first cell; None until then.
     begun: Option<Version>,
-    /// The own version that completes the absorption; None before.
+    /// The successor's version that completes the absorption; None until then.
     absorbed: Option<Version>,
     folded: bool,
 }
@@ -59,13 +60,13 @@ impl AbsorbRound {
         &self.incarnations
     }
 
-    /// True once the record says that these incarnations are being absorbed. From then on no other
-    /// replica may absorb them.
+    /// True once the successor's record lists these incarnations as being absorbed. From then on no
+    /// other replica may absorb them.
     pub fn has_begun(&self) -> bool {
         self.begun.is_some()
     }
 
-    /// The successor's version that completes the absorption; None before.
+    /// The successor's version that completes the absorption; None until then.
     pub fn absorbed(&self) -> Option<Version> {
         self.absorbed
     }
@@ -77,11 +78,11 @@ impl AbsorbRound {
 }
 
 impl Replica {
-    /// Claims an incarnation that ended: this replica offers to be its successor, and a replica
-    /// that knows of the claim takes nothing more from that incarnation itself.
+    /// Claims an ended incarnation: this replica offers to be its successor. A replica that knows
+    /// of the claim accepts nothing more from that incarnation directly.
     ///
-    /// Returns the version of the change. None if the incarnation is this one, is claimed by this
-    /// one, is folded or has a successor, or if this replica has left.
+    /// Returns the version of the change. None if the incarnation is this replica itself, if this
+    /// replica claims it already, if it is folded or has a successor, or if this replica has left.
     ///
     /// # Complexity
     /// O(writers + claims and folds of all records).
@@ -98,12 +99,12 @@ impl Replica {
         }
     }
 
-    /// Writes the last statement: all that is held now, this very change included. After that this
+    /// Writes the last statement: the versions held now, this change included. After that this
     /// replica writes nothing: no flush, reset or claim, and it takes no add back. Returns the
     /// version of the change; None if it has left before.
     ///
     /// # Complexity
-    /// O(writers), and as many bytes in the record.
+    /// O(writers) time, and as much space in the record.
     pub fn leave(&mut self) -> Option<Version> {
         if self.has_left() {
             return None;
@@ -118,10 +119,10 @@ impl Replica {
         self.map().has_left(self.id())
     }
 
-    /// The next work: the round under way if it has begun to absorb. Otherwise a new round for the
-    /// incarnations whose successor this replica is *now*, because another claim may have arrived.
-    /// None if there is nothing to do. Call it before each step. A round that was begun under
-    /// another id is dropped.
+    /// The round to work on next. It is the round under way if that has begun to absorb. Otherwise
+    /// it is a new round for the incarnations whose successor this replica is *now*, because other
+    /// claims may have arrived. None if there is nothing to do. Call it before each step. A round
+    /// that was begun under another id is dropped.
     pub fn absorb_round(&self, under_way: Option<AbsorbRound>) -> Option<AbsorbRound> {
         let successor = self.id();
         under_way.filter(|work| work.begun.is_some() && work.successor == successor).or_else(|| {
@@ -140,17 +141,18 @@ impl Replica {
     }
 
     /// Absorbs cells and dedup entries of the incarnations: about `bytes_max` bytes, and at least
-    /// one of them. Returns how many bytes they cost each peer. Call it until
+    /// one cell or entry. Returns how many bytes they cost each peer. Call it until
     /// [`AbsorbRound::absorbed`] is set. Incarnations whose amounts would leave less than half of a
-    /// cell's room are left out of the round, and go on counting on their own.
+    /// cell's room are left out of the round, and keep counting separately.
     ///
     /// # Complexity
-    /// O(writers) a cell, and a look-up in each writer that holds entries for an entry. The first
-    /// call of a round also looks at all cells of the incarnations.
+    /// O(writers) per cell. Each entry takes a look-up in every writer that holds entries. The
+    /// first call of a round also visits all cells of the incarnations.
     ///
     /// # Errors
-    /// `CellFull` if no incarnation is left in the round, or if the successor's own amounts have
-    /// come near 2^62 since it began. Everything before the amount that does not fit was absorbed.
+    /// `CellFull` if no incarnation fits in the round, or if the successor's own amounts have come
+    /// near 2^62 since the round began. Everything before the amount that does not fit was
+    /// absorbed.
     pub fn absorb(
         &mut self,
         work: &mut AbsorbRound,
@@ -226,9 +228,10 @@ impl Replica {
         Ok(bytes)
     }
 
-    /// Records, before the first cell, that these incarnations are being absorbed, so that later
-    /// claimants leave them alone. Also takes over their folds, because a late copy could bring a
-    /// folded incarnation back. Returns the version after which the round writes cells.
+    /// Lists these incarnations in the record as being absorbed, before the first cell. Later
+    /// claimants then leave them alone. Also takes over their folds, because without these a late
+    /// copy could bring a folded incarnation back. Returns the version after which the round writes
+    /// cells.
     fn begin(&mut self, work: &mut AbsorbRound) -> Result<Version, WriteError> {
         let id = self.id();
         let fitting = self.map().cells().fitting(id, &work.incarnations);
@@ -243,9 +246,9 @@ impl Replica {
         Ok(self.version())
     }
 
-    /// Folds the incarnations once their absorption is complete: they are forgotten, here and
-    /// wherever this replica's record arrives. Returns the version of the change; None, and nothing
-    /// changes, while the absorption is incomplete.
+    /// Folds the incarnations once their absorption is complete. They are forgotten, here and
+    /// wherever this replica's record arrives. Returns the version of the change. While the
+    /// absorption is incomplete, returns None and changes nothing.
     ///
     /// # Complexity
     /// O(cells of the incarnations * writers), and O(dedup entries of this replica).
@@ -258,11 +261,11 @@ impl Replica {
     }
 
     /// Turns absorbed amounts of folded incarnations into own amounts: about `bytes_max` bytes of
-    /// cells, and at least one. Returns how many bytes they cost each peer. 0 if nothing is left;
-    /// the record then says that rebasing is over.
+    /// cells, and at least one cell. Returns how many bytes they cost each peer; 0 if nothing is
+    /// left. The record then marks rebasing as complete.
     ///
     /// # Complexity
-    /// O(writers) a cell that it rebases, and O(own cells with more than amounts + handles).
+    /// O(writers) per rebased cell, and O(own cells with more than amounts + handles).
     pub fn rebase(&mut self, bytes_max: usize) -> usize {
         let id = self.id();
         let (mut bytes, mut next) = (0, 0);
@@ -283,9 +286,9 @@ impl Replica {
         bytes
     }
 
-    /// True if an own cell holds the reset of a folded incarnation, or the own record claims one:
-    /// then [`forget_cleared`](Self::forget_cleared) has work, now or later. O(own claims + resets
-    /// in own cells).
+    /// True if one of this replica's cells holds the reset of a folded incarnation, or its record
+    /// claims one. Then [`forget_cleared`](Self::forget_cleared) has work, now or later. O(own
+    /// claims + resets in own cells).
     pub fn names_folded(&self) -> bool {
         let map = self.map();
         !self.folded_claims().is_empty()
@@ -297,20 +300,20 @@ impl Replica {
                 .is_some()
     }
 
-    /// The folded incarnations that the own record still claims, because another replica folded
-    /// them. Ascending.
+    /// The folded incarnations that this replica's record still claims, because another replica
+    /// folded them. Ascending.
     fn folded_claims(&self) -> Vec<ReplicaId> {
         let claims = self.map().record(self.id()).map_or(&[][..], |record| record.claims());
         claims.iter().copied().filter(|claimed| self.map().is_folded(*claimed)).collect()
     }
 
-    /// Drops from the own cells the resets of folded incarnations, and from the own record the
-    /// claims of them. Does nothing while any replica is rebasing. Call it once every enrolled
-    /// replica holds the fold. Writes about `bytes_max` bytes of cells, and at least one. Returns
-    /// how many bytes they cost each peer; 0 if nothing is left.
+    /// Drops the resets of folded incarnations from this replica's cells, and their claims from its
+    /// record. Does nothing while any replica is rebasing. Call it once every enrolled replica
+    /// holds the fold. Writes about `bytes_max` bytes of cells, and at least one cell. Returns how
+    /// many bytes they cost each peer; 0 if nothing is left.
     ///
     /// # Complexity
-    /// O(writers) a cell that it writes, and O(resets in own cells).
+    /// O(writers) per written cell, and O(resets in own cells).
     pub fn forget_cleared(&mut self, bytes_max: usize) -> usize {
         let id = self.id();
         if self.map().is_rebasing() {

@@ -8,7 +8,7 @@ use crate::incarnation::record::Record;
 use crate::lattice::cell::CellExtra;
 use crate::lattice::cell::amounts::Amounts;
 use crate::lattice::keys::Keys;
-use crate::lattice::keys::order::in_order;
+use crate::lattice::keys::order::sorted_by_number;
 use crate::lattice::versions::Version;
 use crate::lattice::writer::tombstones::KeyBytes;
 use crate::replica_id::ReplicaId;
@@ -25,9 +25,9 @@ pub struct Span {
     pub upto: Version,
 }
 
-/// Cells of some writers, each with the span that they complete. A delta may be joined in any
-/// order, twice or never, and no number becomes wrong: past a gap it has no effect, and cells that
-/// are not newer are skipped.
+/// Cells of some writers, and for each writer the span of versions that its cells complete. Deltas
+/// may be joined in any order, repeatedly or never, and every total stays right. A delta after a
+/// gap has no effect, and cells that are not newer are skipped.
 ///
 /// Delta-state CRDTs: Almeida, Shoker, Baquero 2018 (delta intervals, section 5). Here a delta
 /// names versions of *cells with running totals*, so a later cell stands for all earlier ones (as
@@ -62,9 +62,9 @@ pub struct Delta {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct DeltaPart {
     pub(crate) span: Span,
-    /// True if the span counts. That of a page counts only on the writer's last page.
+    /// True if the span takes effect. In a pull, that is only on the writer's last page.
     pub(crate) closed: bool,
-    /// The writer's record, where its version lies in the span.
+    /// The writer's record, if its version lies in the span.
     pub(crate) record: Option<Box<Record>>,
     /// Sorted by key, none twice; versions lie in the span.
     pub(crate) cells: SmallVec<[DeltaCell; 1]>,
@@ -95,11 +95,11 @@ pub(crate) struct DeltaCell {
 }
 
 impl Delta {
-    /// Puts parts with another numbering of keys into canonical form: only the names that are used,
-    /// everything sorted. O(cells) where keys came in order, else O(cells log cells).
+    /// Makes a canonical delta of parts whose keys are numbered by `names`. It keeps only the names
+    /// in use, and sorts everything. O(cells) if keys came in order, else O(cells log cells).
     #[inline]
     pub(crate) fn from_parts(mut parts: SmallVec<[DeltaPart; 1]>, names: &impl KeyNames) -> Self {
-        // One change is sent most often.
+        // Fast path: most deltas carry one change.
         if let [part] = parts.as_mut_slice()
             && let [cell] = part.cells.as_mut_slice()
             && part.extras.is_empty()
@@ -179,8 +179,8 @@ impl Delta {
     /// bytes, or to one cell. A delta with dedup entries or tombstones stays whole: no replica may
     /// hold an amount without its entry.
     ///
-    /// Only for a delta of one snapshot in which no key moved twice, as that of a flush. Then each
-    /// cut is a state that the writer was in. O(cells log cells).
+    /// The delta must come from one snapshot, and no key may have moved twice in it. The delta of a
+    /// flush is one. Each cut is then a state that the writer was in. O(cells log cells).
     pub fn split(self, bytes_max: usize) -> Vec<Self> {
         if self.encoded_bytes_max() <= bytes_max
             || self.parts.iter().any(|part| !part.dedup.is_empty() || !part.tombstones.is_empty())
@@ -208,8 +208,9 @@ impl DeltaPart {
         }
     }
 
-    /// True if the part replaces all that a replica holds of the writer up to `seen`. Tombstones
-    /// are missing there that the writer has forgotten since, so the part holds everything.
+    /// True if the part replaces everything that a replica holds of the writer up to `seen`. The
+    /// writer has forgotten tombstones that such a replica lacks, so the part is its whole
+    /// snapshot.
     pub(crate) fn replaces(&self, seen: Version) -> bool {
         let forgot = self.record.as_ref().map_or(0, |record| record.forgot());
         self.span.after == 0 && seen > 0 && seen < forgot
@@ -220,8 +221,9 @@ impl DeltaPart {
             self.cells.iter_mut().for_each(|cell| cell.key = numbering.rank(cell.key));
         }
         if !self.cells.is_sorted_by_key(|cell| cell.key) {
-            let order =
-                in_order(self.cells.iter().map(|cell| u64::from(cell.key)).zip(0..).collect());
+            let order = sorted_by_number(
+                self.cells.iter().map(|cell| u64::from(cell.key)).zip(0..).collect(),
+            );
             self.cells = order.into_iter().map(|at| self.cells[at as usize]).collect();
         }
         self.extras.iter_mut().for_each(|extra| extra.0 = numbering.rank(extra.0));
@@ -247,7 +249,7 @@ impl DeltaPart {
         let mut record = self.record.as_ref();
         for cell in cells {
             let extra = self.extra(cell.key);
-            // The record goes with the first cell after it.
+            // The record's bytes count with the first cell after it.
             let record_bytes = record
                 .take_if(|record| record.version < cell.version)
                 .map_or(0, |record| record.bytes_max());

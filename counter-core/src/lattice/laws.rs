@@ -1,4 +1,4 @@
-//! The laws kit: checks the laws of a lattice, and of a lattice with deltas, on samples. One line
+//! Checks the laws of a lattice, and of a lattice with deltas, on samples. A test takes one line
 //! for each lattice.
 //!
 //! The samples are states that one history could have reached: if each cell has one writer, two
@@ -60,13 +60,13 @@ pub trait DeltaLattice: Lattice {
     /// The part of this state that a holder of `held` lacks.
     fn delta_since(&self, held: &Self) -> Self::Delta;
 
-    /// Joins a delta. One that does not fit on the held state has no effect.
+    /// Joins a delta. It has no effect if it does not follow the held state.
     fn join_delta(&mut self, delta: &Self::Delta);
 
     /// The bytes of a delta. Equal deltas have equal bytes.
     fn encode(delta: &Self::Delta) -> Vec<u8>;
 
-    /// Reads such bytes; None for any others.
+    /// Reads the bytes of [`encode`](Self::encode); None for any others.
     fn decode(bytes: &[u8]) -> Option<Self::Delta>;
 
     /// A hash of the content, as the lattice maintains it while it changes.
@@ -115,8 +115,9 @@ pub fn check<L: Lattice>(samples: &[L]) {
 }
 
 /// Checks the laws of [`check`] and these: a joined delta is the change that it was cut from.
-/// Deltas may come in any order, twice or never, and one more delta heals every loss. Bytes read
-/// back. The hash identifies the content. O(samples cubed).
+/// Deltas may come in any order, twice or never, and one more delta heals every loss. Encoded
+/// deltas decode to equal deltas. Equal contents, and only these, have equal hashes. O(samples
+/// cubed).
 ///
 /// # Panics
 /// At the first law that is broken.
@@ -195,9 +196,9 @@ fn whole_deltas_in_any_order<L: DeltaLattice>(samples: &[L]) {
     }
 }
 
-/// Deltas of a growing state, each since the one before, in any order and some lost. They never
-/// take anything away and never bring more than the whole, and one delta since the held state heals
-/// everything.
+/// Joins the deltas of a growing state in any order, with some lost. Each delta starts where the
+/// one before it ends. They never take anything away and never bring more than the whole, and one
+/// delta since the held state heals everything.
 fn interval_deltas_in_any_order<L: DeltaLattice>(samples: &[L]) {
     let (mut top, mut intervals) = (L::default(), Vec::new());
     for sample in samples {

@@ -2,11 +2,11 @@
 
 use crate::replica_id::ReplicaId;
 
-/// A number in a writer's own sequence, strictly growing over its cells, its record and its dedup
-/// entries. 0 is before the first.
+/// The number of a change in its writer's own sequence. Each change to the writer's cells, record,
+/// dedup entries or tombstones takes the next one. 0 comes before the first.
 pub type Version = u64;
 
-/// For each writer the gap-free prefix of its versions that is held, sorted by writer.
+/// For each writer, the version up to which everything is held, without gaps. Sorted by writer.
 ///
 /// A replica's state *is* a vector of per-writer snapshots, so two replicas with equal version
 /// vectors hold equal states. (Parker et al. 1983; as the causal context of deltas: Almeida,

@@ -1,12 +1,12 @@
 //! A bitmap with a summary: any thread sets bits, and one thread takes them all.
 //!
-//! A setter sets the bit in its word first and the word's bit in the summary second. The taker goes
-//! the other way and then looks at every word. So a bit is either taken now, or the next taker
-//! meets it through the summary.
+//! A setter first sets the bit in its word, then the word's bit in the summary. A taker clears the
+//! summary first, and then looks at every word. So it either takes a bit now, or leaves it in the
+//! summary for the next one.
 
 use crate::pending::sync::{AtomicU64, Ordering};
 
-/// Words of a bitmap.
+/// The number of words in a bitmap.
 #[cfg(not(loom))]
 pub(crate) const WORDS: usize = 64;
 #[cfg(loom)]
@@ -42,14 +42,14 @@ impl Bitmap {
 
     /// Sets a bit even if another thread is in the middle of setting it: the next taker finds it.
     /// Returns true if the bitmap was empty.
-    pub(crate) fn set_through(&self, at: usize) -> bool {
+    pub(crate) fn force_set(&self, at: usize) -> bool {
         self.words[at / BITS].fetch_or(1 << (at % BITS), Ordering::AcqRel);
         self.summary.fetch_or(1 << (at / BITS), Ordering::AcqRel) == 0
     }
 
     /// Takes every bit that is set, in order.
     pub(crate) fn take(&self, mut each: impl FnMut(usize)) {
-        // A load is cheaper than a swap, and mostly there is nothing.
+        // Usually there is nothing, and a load is cheaper than a swap.
         if !self.any() {
             return;
         }

@@ -1,26 +1,24 @@
-//! The pending amounts of 4,096 counters, in lanes, and the bitmap by which a flush finds the
-//! counters that have any.
+//! The pending amounts of 4,096 counters, in lanes. A bitmap shows a flush which counters have any.
 //!
-//! The add that finds 0 is the first since the last flush. It sets the counter's bit in the block.
-//! If the block had no bit, it sets the block's bit in the dirty set. If that was empty too, it
+//! An add that finds 0 is the first since the last flush. It sets the counter's bit in the block.
+//! If no bit was set there, it sets the block's bit in the dirty set. If that was empty too, it
 //! calls [`Wake`]. A flush goes the other way: dirty set, blocks, amounts. So each amount is taken
 //! by this flush or by the next.
 //!
-//! All threads add to the base, lane 0. Threads that often meet at one counter move to lanes, which
-//! have slots of their own for every counter of the block, and no longer wait for each other's
-//! cache lines. A million counters that are added to now and then have the base alone.
+//! All threads start in the base, lane 0. Threads that often contend for one counter move to other
+//! lanes. Each lane has its own slot for every counter of the block, so these threads no longer
+//! wait for each other's cache lines. Counters that are added to rarely need only the base.
 
 use crate::error::WriteError;
 use crate::lattice::cell::amounts::{AMOUNT_MAX, Amounts};
 use crate::pending::bitmap::Bitmap;
 use crate::pending::lane::{LANES, lane};
 use crate::pending::slot::{
-    AMOUNT, BLOCK_SLOTS, Fullness, PENDING_MAX, Slot, SlotIndex, refuse_beyond,
+    AMOUNT, BLOCK_SLOTS, Fullness, PENDING_MAX, Slot, SlotIndex, check_open,
 };
 use crate::pending::sync::{Arc, AtomicU32, AtomicU64, OnceLock, Ordering};
 
-/// An add checks for contention if the pending amount is a multiple of this: is another thread
-/// adding right now?
+/// An add checks for contention whenever the pending amount is a multiple of this.
 const SAMPLE_EVERY: u64 = 1 << 10;
 
 /// Contended samples between two flushes that trigger a new lane.
@@ -33,28 +31,29 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 /// The slots of one lane in a block: 64 KiB.
 type Lane = Arc<[Slot; BLOCK_SLOTS]>;
 
-/// The gate of a block without lanes and with room in every cell: adds check nothing.
+/// The gate of a block without lanes and with room in every cell. Adds check nothing.
 const OPEN: u64 = 0;
 
 /// Gate bit: a lane exists, so threads look up theirs.
 const LANED: u64 = 1;
 
-/// Gate bit: some counter was full, or too much was pending, so adds check before they add. An add
-/// that passes a bound sets it, so no thread passes twice.
+/// Gate bit: a counter is full or has expired, or too much was pending. Adds then check before they
+/// add. An add that passes a bound sets the bit, so no thread passes a bound twice.
 const GUARDED: u64 = 2;
 
-/// Pending amounts of [`BLOCK_SLOTS`] counters: 64 KiB a lane, and 16 KiB for the numbers of
+/// Pending amounts of [`BLOCK_SLOTS`] counters: 64 KiB per lane, and 16 KiB for the numbers of
 /// handles.
 pub(crate) struct Block {
     /// [`OPEN`], or the bits [`LANED`] and [`GUARDED`].
     gate: OwnCacheLines<AtomicU64>,
-    /// Lane 0. Threads whose lane is not made add here too. It is not behind a pointer, because an
-    /// atomic addition waits until its address is known.
+    /// Lane 0. Threads whose lane does not exist add here too. It is stored inline, because an
+    /// atomic addition must wait for a pointer to be loaded.
     base: OwnCacheLines<[Slot; BLOCK_SLOTS]>,
     /// The other lanes, made on demand: lane n is at n - 1.
     lanes: [OnceLock<Lane>; LANES - 1],
     activity: OwnCacheLines<BlockActivity>,
-    /// By counter: how many handles there are. A place without handles may go to another counter.
+    /// The number of handles of each counter. A place without handles may be given to another
+    /// counter.
     handles: [AtomicU32; BLOCK_SLOTS],
     /// The blocks that have something pending, and the number of this one.
     dirty: Arc<DirtySet>,
@@ -65,8 +64,8 @@ pub(crate) struct Block {
 /// The blocks that have something pending, numbered modulo [`BLOCK_SLOTS`].
 pub(crate) type DirtySet = OwnCacheLines<Bitmap>;
 
-/// A value in cache lines of its own, so that reads of its neighbours and writes here do not slow
-/// each other.
+/// A value in cache lines of its own, so that writes to it do not slow down reads of its
+/// neighbours.
 #[derive(Default)]
 #[repr(align(128))]
 pub(crate) struct OwnCacheLines<T>(pub(crate) T);
@@ -89,7 +88,7 @@ impl Block {
             contended_samples: AtomicU64::new(0),
         };
         let lanes: [OnceLock<Lane>; LANES - 1] = std::array::from_fn(|_| OnceLock::new());
-        // loom cannot follow a thread that makes a lane.
+        // loom cannot model the making of a lane, so all lanes exist from the start.
         if cfg!(loom) {
             lanes.iter().for_each(|lane| drop(lane.set(slots())));
         }
@@ -156,8 +155,8 @@ impl Block {
         });
     }
 
-    /// Refuses adds to the parts that are full. A lane that is being made meanwhile is closed at
-    /// the next flush, which still has room.
+    /// Refuses adds to the parts that are full. A lane that another thread is making right now is
+    /// closed by the next flush, which still has room.
     pub(crate) fn close(&self, at: usize, full: Fullness) {
         if full.increments_full || full.decrements_full {
             self.gate.0.fetch_or(GUARDED, Ordering::AcqRel);
@@ -165,8 +164,8 @@ impl Block {
         self.slots(SlotIndex::of(at)).for_each(|slot| slot.close(full));
     }
 
-    /// Refuses all adds to a counter because it has expired, or takes them again. A lane that is
-    /// being made meanwhile is closed at the next call.
+    /// Refuses all adds to a counter because it has expired, or accepts them again. A lane that
+    /// another thread is making right now is closed by the next call.
     pub(crate) fn set_ended(&self, place: SlotIndex, is_ended: bool) {
         if is_ended {
             self.gate.0.fetch_or(GUARDED, Ordering::AcqRel);
@@ -174,11 +173,11 @@ impl Block {
         self.slots(place).for_each(|slot| slot.set_ended(is_ended));
     }
 
-    /// Adds with one `fetch_add`. `lane` returns the thread's lane, where that matters.
+    /// Adds with one `fetch_add`. `lane` returns the thread's lane, and is called only if there are
+    /// lanes or bounds to check.
     ///
     /// # Errors
-    /// `AmountOutOfRange`; `CellFull` or `NotFlushed` where it does not fit; `Expired`. Nothing was
-    /// added then.
+    /// `AmountOutOfRange`, `CellFull`, `NotFlushed` or `Expired`. Nothing was added.
     #[inline]
     pub(crate) fn raise(
         &self,
@@ -197,7 +196,7 @@ impl Block {
         Ok(())
     }
 
-    /// [`raise`](Self::raise) where there are lanes, or adds look before they add.
+    /// The slow path of [`raise`](Self::raise): there are lanes, or adds check before they add.
     #[inline(never)]
     fn raise_in(
         &self,
@@ -208,7 +207,7 @@ impl Block {
     ) -> Result<(), WriteError> {
         let slot = self.slot(lane, place);
         if self.gate.0.load(Ordering::Relaxed) & GUARDED != 0 {
-            refuse_beyond(part(slot))?;
+            check_open(part(slot))?;
         }
         self.add(place, slot, part, amount);
         Ok(())
@@ -224,7 +223,7 @@ impl Block {
         }
     }
 
-    /// The slot at a place in a lane, or in the base where that lane is not made.
+    /// The slot at a place in a lane, or in the base if that lane does not exist.
     #[inline]
     fn slot(&self, lane: usize, place: SlotIndex) -> &Slot {
         let made = self.lanes.get(lane.wrapping_sub(1)).and_then(OnceLock::get);
@@ -243,7 +242,8 @@ impl Block {
         }
     }
 
-    /// Gives the calling thread a lane, and makes that lane here if threads meet often.
+    /// Gives the calling thread a lane. After enough contended samples, makes that lane in this
+    /// block.
     #[cold]
     fn note_contention(&self) {
         let lane = lane();
@@ -256,7 +256,7 @@ impl Block {
         }
     }
 
-    /// Makes a lane other than the base, unless another thread does. Waits for nobody.
+    /// Makes a lane other than the base, unless another thread is making it. Never blocks.
     #[cold]
     fn make_lane(&self, lane: usize) {
         if self.activity.0.claimed.fetch_or(1 << lane, Ordering::AcqRel) & (1 << lane) != 0 {
@@ -276,10 +276,11 @@ impl Block {
         }
     }
 
-    /// As [`report`](Self::report), even if the thread that added first has not reported yet.
-    pub(crate) fn report_through(&self, place: SlotIndex) {
-        self.activity.0.pending.set_through(place.at());
-        if self.dirty.0.set_through(self.number % BLOCK_SLOTS) {
+    /// Like [`report`](Self::report), but also works if the thread that added first has not
+    /// reported yet.
+    pub(crate) fn force_report(&self, place: SlotIndex) {
+        self.activity.0.pending.force_set(place.at());
+        if self.dirty.0.force_set(self.number % BLOCK_SLOTS) {
             (self.wake)();
         }
     }

@@ -3,17 +3,16 @@
 
 use crate::error::WriteError;
 use crate::lattice::cell::amounts::{AMOUNT_MAX, Amounts};
-use crate::pending::slot::{AMOUNT, CLOSED, FULL, Fullness, PENDING_MAX, ended, refusal};
+use crate::pending::slot::{AMOUNT, CLOSED, FULL, Fullness, PENDING_MAX, refusal, with_ended};
 
-/// Capacity of the dirty list that is kept after a flush.
+/// The capacity that the dirty list keeps after a flush.
 const DIRTY_KEPT: usize = 64;
 
 /// Pending amounts by the number of the handle. Adds to one counter before a flush become one
 /// version.
 #[derive(Debug, Default)]
 pub(crate) struct LocalAdds {
-    /// A part has [`FULL`] set if its cell has no room for another flush, and another bit of
-    /// [`CLOSED`] if its counter has expired.
+    /// Each part is an amount plus the bits of [`CLOSED`], which refuse adds.
     pending: Vec<Amounts>,
     /// Handles with something pending. A handle with both parts pending is listed twice.
     dirty: Vec<u32>,
@@ -49,7 +48,7 @@ impl LocalAdds {
         self.dirty.is_empty()
     }
 
-    /// The most handles that can have something pending.
+    /// An upper bound on the handles with something pending.
     pub(crate) fn dirty_count(&self) -> usize {
         self.dirty.len()
     }
@@ -60,12 +59,12 @@ impl LocalAdds {
     }
 
     #[inline]
-    pub(crate) fn raise(&mut self, at: usize, part: Side, amount: u64) -> Result<(), WriteError> {
+    pub(crate) fn raise(&mut self, at: usize, side: Side, amount: u64) -> Result<(), WriteError> {
         if amount.wrapping_sub(1) >= AMOUNT_MAX {
             return Err(WriteError::AmountOutOfRange);
         }
         let amounts = &mut self.pending[at];
-        let pending = match part {
+        let pending = match side {
             Side::Increments => &mut amounts.increments,
             Side::Decrements => &mut amounts.decrements,
         };
@@ -78,20 +77,21 @@ impl LocalAdds {
         Ok(())
     }
 
-    /// Checks that [`raise`](Self::raise) would take an amount.
-    pub(crate) fn check(&self, at: usize, part: Side) -> Result<(), WriteError> {
+    /// Checks that [`raise`](Self::raise) would accept an amount.
+    pub(crate) fn check(&self, at: usize, side: Side) -> Result<(), WriteError> {
         let amounts = self.pending[at];
-        let pending = match part {
+        let pending = match side {
             Side::Increments => amounts.increments,
             Side::Decrements => amounts.decrements,
         };
         if pending < PENDING_MAX { Ok(()) } else { Err(refusal(pending)) }
     }
 
-    /// Adds an amount that was checked before. Other amounts may have come in between.
-    pub(crate) fn put(&mut self, at: usize, part: Side, amount: u64) {
+    /// Adds an amount that [`check`](Self::check) accepted. Other amounts may have been added
+    /// since.
+    pub(crate) fn put(&mut self, at: usize, side: Side, amount: u64) {
         let amounts = &mut self.pending[at];
-        let pending = match part {
+        let pending = match side {
             Side::Increments => &mut amounts.increments,
             Side::Decrements => &mut amounts.decrements,
         };
@@ -127,11 +127,11 @@ impl LocalAdds {
         amounts
     }
 
-    /// Refuses adds because the counter has expired, or takes them again.
+    /// Refuses adds because the counter has expired, or accepts them again.
     pub(crate) fn set_ended(&mut self, at: usize, is_ended: bool) {
         if let Some(pending) = self.pending.get_mut(at) {
-            pending.increments = ended(pending.increments, is_ended);
-            pending.decrements = ended(pending.decrements, is_ended);
+            pending.increments = with_ended(pending.increments, is_ended);
+            pending.decrements = with_ended(pending.decrements, is_ended);
         }
     }
 

@@ -45,12 +45,12 @@ impl CounterHandle {
     /// Adds `amount`, 1 to 2^32.
     ///
     /// # Complexity
-    /// Wait-free: one `fetch_add`, and for the first add after a flush two more and the wake. Where
-    /// threads often add to one counter at the same time, an add may allocate 64 KiB, at most three
-    /// times for 4,096 counters.
+    /// Wait-free: one `fetch_add`. The first add after a flush takes two more, and calls the wake.
+    /// If threads often add to one counter at the same time, an add may allocate 64 KiB, at most
+    /// three times per 4,096 counters.
     ///
     /// # Errors
-    /// `AmountOutOfRange`, or `CellFull` or `NotFlushed` if it does not fit. Nothing was added.
+    /// `AmountOutOfRange`, `CellFull`, `NotFlushed` or `Expired`. Nothing was added.
     #[inline]
     pub fn add(&self, amount: u64) -> Result<(), WriteError> {
         self.block.raise(known_lane, self.place, |slot| &slot.increments, amount)
@@ -68,14 +68,14 @@ impl CounterHandle {
     /// Makes sure that the next flush takes everything this thread has added here.
     ///
     /// A flush misses an add for a moment if another thread added to the same counter first and has
-    /// not reported it yet. Nothing is lost, but a caller that waits for its own add to be flushed
-    /// calls this first.
+    /// not reported it yet. Nothing is lost. But a caller that waits for its own add to be flushed
+    /// must call this first.
     ///
     /// # Complexity
     /// Three atomic operations, and the wake if nothing was pending.
     pub fn hand_over(&self) {
         if self.pending() != Amounts::default() {
-            self.block.report_through(self.place);
+            self.block.force_report(self.place);
         }
     }
 

@@ -1,4 +1,4 @@
-//! The handles of one replica: which counter each adds to, and what is pending there.
+//! The handles of one replica: the counter that each adds to, and its pending amounts.
 
 use crate::error::WriteError;
 use crate::lattice::cell::amounts::Amounts;
@@ -15,8 +15,8 @@ const NO_HANDLE: u32 = u32::MAX;
 /// The key of a free handle.
 const NO_KEY: KeyId = KeyId(u32::MAX);
 
-/// All handles of a replica, numbered from 0, with the amounts that are pending at each: those that
-/// other threads added, and those that the replica's thread added by name.
+/// All handles of a replica, numbered from 0, with the pending amounts of each. Any thread adds
+/// through a shared handle; the replica's thread also adds by name.
 ///
 /// Invariant: a handle in use has one key, and that key's counter leads back to the handle. A free
 /// handle has no key, nothing pending and no [`CounterHandle`]. A counter needs 8 bytes here, and
@@ -52,7 +52,7 @@ impl Default for HandleTable {
 }
 
 impl HandleTable {
-    /// Sets the function that the first add after a flush calls. Blocks that exist keep theirs.
+    /// Sets the function that the first add after a flush calls. Existing blocks keep theirs.
     pub(crate) fn set_wake(&mut self, wake: Wake) {
         self.wake = wake;
     }
@@ -109,7 +109,7 @@ impl HandleTable {
         at < self.by_name.len()
     }
 
-    /// Makes room for adds by name at all handles. `state` tells of a key whether its counter has
+    /// Makes room for adds by name at all handles. `state` returns whether a key's counter has
     /// expired, and which parts of its cell are full.
     pub(crate) fn cover(&mut self, state: impl Fn(KeyId) -> (bool, Fullness)) {
         for at in self.by_name.len()..self.keys.len() {
@@ -128,7 +128,7 @@ impl HandleTable {
         self.by_name.raise(at, side, amount)
     }
 
-    /// Checks that [`raise`](Self::raise) would take an amount.
+    /// Checks that [`raise`](Self::raise) would accept an amount.
     pub(crate) fn check(&self, at: usize, side: Side) -> Result<(), WriteError> {
         self.by_name.check(at, side)
     }
@@ -149,30 +149,30 @@ impl HandleTable {
         !self.by_name.is_empty() || self.dirty.0.any()
     }
 
-    /// Makes sure that the next flush takes every add at a handle that has returned.
+    /// Makes sure that the next flush takes every returned add at a handle.
     pub(crate) fn hand_over(&self, at: usize) {
         let (block, place) = self.slot(at);
-        block.report_through(place);
+        block.force_report(place);
     }
 
-    /// As [`hand_over`](Self::hand_over), at all handles. O(handles).
+    /// Like [`hand_over`](Self::hand_over), at all handles. O(handles).
     pub(crate) fn hand_over_all(&self) {
         fence(Ordering::SeqCst);
         for at in 0..self.keys.len() {
             let (block, place) = self.slot(at);
             if block.pending(place) != Amounts::default() {
-                block.report_through(place);
+                block.force_report(place);
             }
         }
     }
 
-    /// The most handles that [`drain`](Self::drain) can find added to by name.
+    /// An upper bound on the handles that [`drain`](Self::drain) finds with adds by name.
     pub(crate) fn dirty_count(&self) -> usize {
         self.by_name.dirty_count()
     }
 
-    /// Takes what is pending, handle by handle and once for each. `write` gets the key and the
-    /// amounts, and returns which parts of the cell are full now.
+    /// Takes the pending amounts, once for each handle. `write` gets the key and the amounts, and
+    /// returns which parts of the cell are full now.
     #[inline]
     pub(crate) fn drain(&mut self, mut write: impl FnMut(KeyId, Amounts) -> Fullness) {
         let Self { keys, blocks, dirty, by_name, .. } = self;
@@ -180,8 +180,8 @@ impl HandleTable {
             for number in (number..blocks.len()).step_by(BLOCK_SLOTS) {
                 blocks[number].drain(|slot, amounts| {
                     let at = number * BLOCK_SLOTS + slot;
-                    // Adds by name go into the same version: a key that moved twice could not be
-                    // cut from this flush.
+                    // Adds by name go into the same version: a flush with two versions of a key
+                    // could not be split.
                     let full = write(keys[at], amounts.plus(by_name.take(at)));
                     by_name.close(at, full);
                     full
@@ -204,27 +204,27 @@ impl HandleTable {
         }
     }
 
-    /// Refuses adds at a handle because its counter has expired. Returns true if adds that were let
-    /// in are pending; the next flush takes all of them.
+    /// Refuses adds at a handle because its counter has expired. Returns true if earlier adds are
+    /// still pending. The next flush takes all of them.
     pub(crate) fn end_adds(&mut self, at: usize) -> bool {
         self.by_name.set_ended(at, true);
         let (block, place) = self.slot(at);
         block.set_ended(place, true);
         let is_shared = block.pending(place) != Amounts::default();
         if is_shared {
-            block.report_through(place);
+            block.force_report(place);
         }
         is_shared || self.by_name.pending(at) != Amounts::default()
     }
 
-    /// Takes adds at a handle again.
+    /// Accepts adds at a handle again.
     pub(crate) fn reopen_adds(&mut self, at: usize) {
         self.by_name.set_ended(at, false);
         let (block, place) = self.slot(at);
         block.set_ended(place, false);
     }
 
-    /// The keys of handles that somebody holds or at which something is pending.
+    /// The keys of the handles that are still shared, or have something pending.
     pub(crate) fn used_keys(&self) -> impl Iterator<Item = KeyId> + '_ {
         let is_used = |at: &usize| {
             let (block, place) = self.slot(*at);
@@ -233,8 +233,8 @@ impl HandleTable {
         (0..self.keys.len()).filter(is_used).map(|at| self.keys[at])
     }
 
-    /// Takes the new numbers of keys and counters. Handles whose keys are gone become free: none of
-    /// them was [used](Self::used_keys). O(handles + counters).
+    /// Renumbers the keys and counters. Handles whose keys are gone become free. None of these was
+    /// [used](Self::used_keys). O(handles + counters).
     pub(crate) fn renumber(
         &mut self,
         new: impl Fn(KeyId) -> Option<KeyId>,

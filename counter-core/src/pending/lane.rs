@@ -1,17 +1,17 @@
-//! The lane in which a thread adds: threads are dealt out to the lanes in turn.
+//! The lane in which a thread adds. Threads are assigned to lanes in turn.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Lanes of a counter's pending amounts. With more of them, more processors add to one counter
-/// without slowing each other. Each lane that is made costs 16 bytes a counter.
+/// Lanes of a counter's pending amounts. With more lanes, more processors can add to one counter
+/// without slowing each other down. Each lane that exists costs 16 bytes per counter.
 #[cfg(not(loom))]
 pub(crate) const LANES: usize = 4;
 #[cfg(loom)]
 pub(crate) const LANES: usize = 2;
 
 thread_local! {
-    /// [`LANES`] before the first add.
+    /// [`LANES`] until the thread is given a lane.
     static LANE: Cell<usize> = const { Cell::new(LANES) };
 }
 

@@ -10,7 +10,7 @@ use crate::pending::handle::CounterHandle;
 use crate::pending::slot::{Fullness, PENDING_MAX, SlotIndex};
 use crate::pending::sync::Arc;
 
-/// A block with its dirty set, at which a flush looks first.
+/// A block and its dirty set, which a flush checks first.
 #[derive(Clone)]
 struct Flusher {
     block: Arc<Block>,
@@ -23,7 +23,7 @@ impl Flusher {
         Self { block: Block::new(0, dirty.clone(), wake), dirty }
     }
 
-    /// Drains once; returns what was taken of each of the two counters.
+    /// Drains once, and returns the amounts taken from each of the two counters.
     fn drain(&self) -> [Amounts; 2] {
         let mut taken = [Amounts::default(); 2];
         self.dirty.0.take(|_| {
@@ -40,8 +40,8 @@ impl Flusher {
     }
 }
 
-/// Adders run beside one flush. A second flush takes the rest, and runs only if something reports
-/// that it is needed.
+/// Adders run concurrently with one flush. A second flush takes the rest. It runs only if a bit is
+/// set.
 fn check(
     adders: impl Fn(&Arc<Block>) -> Vec<thread::JoinHandle<()>> + Sync + Send + 'static,
     expected: [(u64, u64); 2],
@@ -140,7 +140,8 @@ fn loom_two_lanes_of_one_counter_and_a_flush() {
     );
 }
 
-/// An error means not counted: not even by a flush that comes between, with another's add after it.
+/// A refused add is never counted, not even by a flush that runs between its check and another
+/// thread's add.
 #[test]
 fn loom_refused_add_is_in_no_flush() {
     loom::model(|| {

@@ -2,7 +2,7 @@
 //!
 //! A [`CounterHandle`](handle::CounterHandle) adds to a slot. Slots lie in blocks, and a block has
 //! a few lanes, so that threads that add to one counter at once do not share a cache line. A bitmap
-//! over the slots tells the flush which of them have anything pending.
+//! over the slots shows the flush which of them have anything pending.
 
 pub(crate) mod bitmap;
 pub(crate) mod block;

@@ -12,11 +12,10 @@ pub(crate) const BLOCK_SLOTS: usize = WORDS * BITS;
 /// add. Far above a flush interval's adds, and far below the point where sums wrap.
 pub(crate) const PENDING_MAX: u64 = 1 << 56;
 
-/// Bit in a pending amount whose cell has no room for another flush. Every add is refused from then
-/// on.
+/// Bit in a pending amount: its cell has no room for another flush. Adds are refused from then on.
 pub(crate) const FULL: u64 = 1 << 62;
 
-/// Bit in a pending amount whose counter has expired. Every add is refused until it is taken away.
+/// Bit in a pending amount: its counter has expired. Adds are refused while it is set.
 const ENDED: u64 = 1 << 61;
 
 /// The bits of a pending amount that refuse adds.
@@ -25,8 +24,8 @@ pub(crate) const CLOSED: u64 = FULL | ENDED;
 /// The bits of a pending amount that count.
 pub(crate) const AMOUNT: u64 = ENDED - 1;
 
-/// Spins between the two reads of a contention check: some 50 ns, in which a thread that adds
-/// without pause adds again.
+/// Spins between the two reads of a contention check: about 50 ns. A thread that adds in a loop
+/// adds again within that time.
 const CONTENTION_SPINS: usize = 4;
 
 /// The parts of a cell that have no room for another flush.
@@ -36,6 +35,8 @@ pub(crate) struct Fullness {
     pub(crate) decrements_full: bool,
 }
 
+/// The pending amounts of one counter in one lane. Each part is an amount plus the bits of
+/// [`CLOSED`].
 #[derive(Default)]
 pub(crate) struct Slot {
     pub(crate) increments: AtomicU64,
@@ -69,7 +70,7 @@ impl Slot {
         close(&self.decrements, full.decrements_full);
     }
 
-    /// Refuses adds because the counter has expired, or takes them again.
+    /// Refuses adds because the counter has expired, or accepts them again.
     pub(crate) fn set_ended(&self, is_ended: bool) {
         for pending in [&self.increments, &self.decrements] {
             match is_ended {
@@ -98,8 +99,8 @@ impl Slot {
     }
 }
 
-/// Only the replica's owner sets and takes away the bits that refuse, as a flush does, so those
-/// that were read stay.
+/// Takes the amount and keeps the [`CLOSED`] bits. Only the replica's owner changes these bits, and
+/// only it flushes, so they cannot change between the load and the swap.
 fn take(pending: &AtomicU64) -> u64 {
     match pending.load(Ordering::Acquire) {
         seen if seen & AMOUNT == 0 => 0,
@@ -107,16 +108,17 @@ fn take(pending: &AtomicU64) -> u64 {
     }
 }
 
-/// Refuses before it adds: a flush could already have taken an amount that was there for a moment.
+/// Checks a slot before an add. Adding first and undoing it would be wrong: a flush could take the
+/// amount in between.
 #[cold]
-pub(crate) fn refuse_beyond(pending: &AtomicU64) -> Result<(), WriteError> {
+pub(crate) fn check_open(pending: &AtomicU64) -> Result<(), WriteError> {
     match pending.load(Ordering::Acquire) {
         much if much >= PENDING_MAX => Err(refusal(much)),
         _ => Ok(()),
     }
 }
 
-/// Why a part with this pending amount takes no add: it is closed, or too much is pending.
+/// Why a part with this pending amount refuses adds: it is closed, or too much is pending.
 #[cold]
 pub(crate) fn refusal(pending: u64) -> WriteError {
     match pending {
@@ -126,8 +128,8 @@ pub(crate) fn refusal(pending: u64) -> WriteError {
     }
 }
 
-/// A pending amount that refuses adds because the counter has expired, or takes them again.
-pub(crate) fn ended(pending: u64, is_ended: bool) -> u64 {
+/// The pending amount with the bit for an expired counter set or cleared.
+pub(crate) fn with_ended(pending: u64, is_ended: bool) -> u64 {
     if is_ended { pending | ENDED } else { pending & !ENDED }
 }
 
@@ -137,24 +139,26 @@ const SLOT_STRIDE: usize = 8;
 #[cfg(loom)]
 const SLOT_STRIDE: usize = 2;
 
-/// Counters that one pass places across the block. The next pass fills the slots right after them.
-const COUNTERS_A_PASS: usize = BLOCK_SLOTS / SLOT_STRIDE;
+/// Counters that one pass places across the block. The next pass fills the slots right after
+/// theirs.
+const COUNTERS_PER_PASS: usize = BLOCK_SLOTS / SLOT_STRIDE;
 
 /// The index of a counter's slot in each lane. Counters with neighbouring numbers lie 128 bytes
-/// apart, so that threads that add to them do not slow each other. They lie no further apart, so
-/// that a few dozen of them fit in a cache whose lines are chosen by the low bits of addresses.
+/// apart, so that threads that add to them do not slow each other down. They lie no further apart,
+/// because a cache picks its lines by the low bits of addresses, and a few dozen neighbours must
+/// fit in it.
 #[derive(Clone, Copy)]
 pub(crate) struct SlotIndex(u32);
 
 impl SlotIndex {
     pub(crate) fn of(at: usize) -> Self {
         debug_assert!(at < BLOCK_SLOTS, "a counter lies in its block");
-        Self(((at % COUNTERS_A_PASS) * SLOT_STRIDE + at / COUNTERS_A_PASS) as u32)
+        Self(((at % COUNTERS_PER_PASS) * SLOT_STRIDE + at / COUNTERS_PER_PASS) as u32)
     }
 
     /// Its number in the block.
     pub(crate) fn at(self) -> usize {
-        self.slot() / SLOT_STRIDE + (self.slot() % SLOT_STRIDE) * COUNTERS_A_PASS
+        self.slot() / SLOT_STRIDE + (self.slot() % SLOT_STRIDE) * COUNTERS_PER_PASS
     }
 
     #[inline]

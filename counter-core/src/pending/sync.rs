@@ -1,4 +1,4 @@
-//! The atomics of the machine, or those of loom where interleavings are checked (`--cfg loom`).
+//! The atomics of `std`, or those of loom if interleavings are checked (`--cfg loom`).
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};

@@ -13,9 +13,9 @@ use crate::lattice::counter_map::CounterMap;
 use crate::lattice::keys::names::is_name;
 use crate::replica::state::Replica;
 
-/// The most adds in one batch: some ten milliseconds of work, during which the replica does nothing
-/// else. Their amounts add up to less than 2^46. A cell keeps 2^60 of room above the total from
-/// which adds are refused, so adds that were judged one by one fit together.
+/// The most adds in one batch. They take about ten milliseconds, during which the replica does
+/// nothing else. Their amounts sum to less than 2^46. A cell keeps 2^60 of room above the total at
+/// which adds are refused, so adds that were judged one by one also fit together.
 pub const BATCH_ADDS_MAX: usize = 10_000;
 
 /// One add of a batch; see [`Replica::add_many`].
@@ -61,16 +61,16 @@ impl fmt::Display for BatchRefused {
 
 impl std::error::Error for BatchRefused {}
 
-/// The judgement of an add that is not refused.
+/// The verdict on an add that is not refused.
 #[derive(Clone, Copy)]
-enum JudgedAdd {
+enum AddVerdict {
     /// Its id is known, so nothing is added.
     Known(AddOutcome),
     /// There is room for it.
     Fits,
 }
 
-/// What earlier adds of the batch need, while the batch is judged.
+/// The new ids and counters of the adds judged so far.
 #[derive(Default)]
 struct BatchNeeds<'a> {
     /// Ids that are new.
@@ -92,8 +92,8 @@ impl Replica {
     /// counter.
     ///
     /// # Errors
-    /// [`BatchRefused`] names the first add that is refused, with an error that it would get alone.
-    /// At index [`BATCH_ADDS_MAX`] it may be `TooManyAdds`. Nothing was added and no counter was
+    /// [`BatchRefused`] names the first add that is refused, with the error that it would get
+    /// alone, or `TooManyAdds` at index [`BATCH_ADDS_MAX`]. Nothing was added and no counter was
     /// created.
     ///
     /// # Complexity
@@ -119,7 +119,7 @@ impl Replica {
             .iter()
             .enumerate()
             .map(|(at, add)| self.judge(at, add, &mut needs).map_err(|error| (at, error)))
-            .collect::<Result<Vec<JudgedAdd>, _>>()
+            .collect::<Result<Vec<AddVerdict>, _>>()
             .map_err(refused)?;
         let applied = adds
             .iter()
@@ -136,7 +136,7 @@ impl Replica {
         at: usize,
         add: &BatchAdd<'a>,
         needs: &mut BatchNeeds<'a>,
-    ) -> Result<JudgedAdd, WriteError> {
+    ) -> Result<AddVerdict, WriteError> {
         let BatchAdd { counter, amount, id } = *add;
         if at >= BATCH_ADDS_MAX {
             return Err(WriteError::TooManyAdds);
@@ -151,10 +151,10 @@ impl Replica {
         if let Some(text) = id {
             let known = self.known(AddId::read(text)?, text);
             if let Some(outcome) = known {
-                return Ok(JudgedAdd::Known(outcome));
+                return Ok(AddVerdict::Known(outcome));
             }
             if !needs.ids.insert(text) {
-                return Ok(JudgedAdd::Known(AddOutcome::Repeated));
+                return Ok(AddVerdict::Known(AddOutcome::Repeated));
             }
         }
         if self.has_left() {
@@ -166,10 +166,10 @@ impl Replica {
             (false, _) => drop(needs.counters.insert(counter)),
         }
         self.check_room_for(needs.counters.len())?;
-        Ok(JudgedAdd::Fits)
+        Ok(AddVerdict::Fits)
     }
 
-    /// Checks that so many new counters may be made.
+    /// Checks that this many new counters may be created.
     fn check_room_for(&self, counters: usize) -> Result<(), WriteError> {
         let (map, counters_max) = (self.map(), self.map().counters_max());
         let keys_max = CounterMap::keys_max(counters_max).min(u32::MAX as usize);
@@ -178,16 +178,16 @@ impl Replica {
         if counters > 0 && is_over { Err(WriteError::TooManyCounters) } else { Ok(()) }
     }
 
-    fn apply(&mut self, add: &BatchAdd<'_>, judged: JudgedAdd) -> Result<AddOutcome, WriteError> {
+    fn apply(&mut self, add: &BatchAdd<'_>, judged: AddVerdict) -> Result<AddOutcome, WriteError> {
         let BatchAdd { counter, amount, id } = *add;
         match (judged, id) {
-            (JudgedAdd::Known(outcome), _) => Ok(outcome),
-            (JudgedAdd::Fits, None) => {
+            (AddVerdict::Known(outcome), _) => Ok(outcome),
+            (AddVerdict::Fits, None) => {
                 self.put_by_name(counter, amount).map(|()| AddOutcome::Applied)
             }
-            (JudgedAdd::Fits, Some(text)) => {
+            (AddVerdict::Fits, Some(text)) => {
                 let id = AddId::read(text)?;
-                // The batch itself may have pushed out the entries around this number.
+                // Entries of this batch may have displaced the ones around this number.
                 if let Some(outcome) = self.known(id, text) {
                     return Ok(outcome);
                 }

@@ -46,8 +46,8 @@ impl WindowWidth {
     }
 }
 
-/// The name of a bucket. All windows of one width share its start, which is kept from one add to
-/// the next.
+/// Builds the names of buckets. All windows of one width share the start of the name, which is kept
+/// from one add to the next.
 #[derive(Debug, Default)]
 pub(super) struct BucketName {
     text: String,

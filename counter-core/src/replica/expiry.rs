@@ -1,9 +1,9 @@
-//! Counters that end by themselves, and a replica's part in that.
+//! Counters that expire, and a replica's part in expiring them.
 //!
-//! A counter that was made under an expiry carries it in its cells, and the latest one counts.
-//! After that time each writer drops its own cells of the counter, and refuses adds to it while
-//! others' are left. Each replica decides by its own clock when it drops its cells. What they count
-//! is decided by the cells alone: no clock takes part in a join.
+//! The cells of a counter carry its expiry, and the latest one counts. After that time each writer
+//! drops its own cells of the counter, and refuses adds to it until the other writers' cells are
+//! gone too. Each replica decides by its own clock when to drop its cells. Values depend on the
+//! cells alone: no clock takes part in a join.
 
 use std::time::Duration;
 
@@ -11,16 +11,17 @@ use crate::error::WriteError;
 use crate::lattice::keys::KeyId;
 use crate::replica::state::Replica;
 
-/// How long until a counter that has ended is looked at again, in milliseconds. Until then other
-/// writers may have dropped their cells, or resets and absorbed incarnations may be settled.
+/// How long to wait before an ended counter is checked again, in milliseconds. By then other
+/// writers may have dropped their cells, and traces of resets and absorbed incarnations may be
+/// gone.
 const RETRY_MS: u64 = 250;
 
-/// The most ended counters that are looked at again at one time. Each costs a look at all writers.
+/// The most ended counters that one call checks again. Each check visits all writers.
 const RETRIES_MAX: usize = 250;
 
 impl Replica {
-    /// Sets how long counters live that are made here, by the prefix of their names. The longest
-    /// prefix counts. A counter of which some cell is held keeps the expiry that it has, or none.
+    /// Sets how long new counters live, by the prefix of their names. The longest matching prefix
+    /// wins. A counter that already has a cell keeps its expiry, or stays without one.
     ///
     /// # Examples
     /// ```
@@ -47,14 +48,14 @@ impl Replica {
         self.map_mut().cells_mut().expiry_rules_mut().set_time(now_ms);
     }
 
-    /// True if counters are made with an expiry here, so that [`set_time`](Self::set_time) matters.
+    /// True if there are expiry rules, so that [`set_time`](Self::set_time) matters.
     #[inline]
     pub fn has_expiry_rules(&self) -> bool {
         !self.map().cells().expiry_rules().is_empty()
     }
 
-    /// Makes sure that a counter ends, in milliseconds since the start of 1970. If it ends later
-    /// already, that stays. Makes the counter if it does not exist.
+    /// Sets the time at which a counter expires, in milliseconds since the start of 1970. Creates
+    /// the counter if it does not exist. An expiry that is already later stays.
     ///
     /// # Errors
     /// `Expired` while an earlier counter of this name is being removed; `Left`; or as for
@@ -80,25 +81,25 @@ impl Replica {
         self.map().cells().expiries().next_due(now_ms, RETRY_MS).filter(|_| self.may_expire())
     }
 
-    /// Ends the counters whose time is over: refuses adds to them and drops the own cells, pending
-    /// adds included. Cells that have cleared or absorbed something are dropped once that is
-    /// settled. A counter takes adds again once its last cell is gone. Ends `max` counters at most.
-    /// Returns the keys that changed.
+    /// Ends up to `max` counters that have expired: refuses adds to them and drops this replica's
+    /// cells, pending adds included. Cells with resets or absorbed amounts are dropped later, once
+    /// these are gone. A counter accepts adds again once its last cell is gone. Returns the keys
+    /// that changed.
     ///
     /// # Complexity
-    /// O(log counters) for each counter that ends, and as a flush if adds to it are pending.
+    /// O(log counters) for each counter that ends, and a flush if adds to it are pending.
     pub fn expire(&mut self, now_ms: u64, max: usize) -> Vec<KeyId> {
         self.set_time(now_ms);
         if !self.may_expire() {
             return Vec::new();
         }
         let (id, mut changed) = (self.id(), Vec::new());
-        for counter in self.map_mut().cells_mut().expiries_mut().take_heard(max) {
+        for counter in self.map_mut().cells_mut().expiries_mut().take_extended(max) {
             changed.extend(self.map_mut().cells_mut().spread_expiry(id, counter));
         }
         let again = self.map_mut().cells_mut().expiries_mut().next_ended(now_ms, RETRIES_MAX);
         for counter in again {
-            changed.extend(self.look_at_ended(counter, now_ms));
+            changed.extend(self.check_ended(counter, now_ms));
         }
         let due = self.map_mut().cells_mut().expiries_mut().end_due(now_ms, max);
         let mut is_pending = false;
@@ -109,7 +110,7 @@ impl Replica {
             changed.extend(self.flush().changed);
         }
         for counter in due {
-            changed.extend(self.look_at_ended(counter, now_ms));
+            changed.extend(self.check_ended(counter, now_ms));
         }
         let gone = self.map_mut().cells_mut().expiries_mut().take_gone(max);
         gone.into_iter().for_each(|counter| self.reopen_adds(counter));
@@ -120,16 +121,16 @@ impl Replica {
         !self.has_left() && !self.map().is_ended(self.id())
     }
 
-    /// Drops the own cells of an ended counter. If its cells say by now that it goes on, or none of
-    /// them has an expiry, it takes adds again.
-    fn look_at_ended(&mut self, counter: u32, now_ms: u64) -> Vec<KeyId> {
+    /// Drops this replica's cells of an ended counter. If its expiry has moved to a later time or
+    /// is gone, the counter is live again instead.
+    fn check_ended(&mut self, counter: u32, now_ms: u64) -> Vec<KeyId> {
         if !self.map().cells().has_cells(counter) {
             self.map_mut().cells_mut().expiries_mut().bury(counter);
             return Vec::new();
         }
         let at = self.map().cells().expiry_in_cells(counter);
         if at == 0 || at > now_ms {
-            self.map_mut().cells_mut().expiries_mut().go_on(counter, at);
+            self.map_mut().cells_mut().expiries_mut().resume(counter, at);
             self.reopen_adds(counter);
             return Vec::new();
         }
@@ -268,7 +269,8 @@ mod tests {
         let flushed = ord.flush();
         assert_eq!(flushed.changed.len(), 1);
         exchange(&mut ord, &mut fra);
-        // It learns of the expiry, and its own cell takes it, so that it needs no other to end.
+        // It learns of the expiry and copies it to its own cell, which then expires without the
+        // other.
         assert!(fra.next_expiry(START).is_some_and(|at| at <= START));
         assert_eq!(fra.expire(START, 100).len(), 1);
         let own = fra.map().pn_counter("sale", "fra");

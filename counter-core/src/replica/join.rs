@@ -1,4 +1,4 @@
-//! What a replica takes from others: deltas, without its own part of them.
+//! Joins deltas from other replicas. The part about this replica itself is left out.
 
 use crate::error::JoinError;
 use crate::lattice::counter_map::Joined;
@@ -7,13 +7,13 @@ use crate::lattice::versions::Version;
 use crate::replica::state::Replica;
 
 impl Replica {
-    /// Joins a delta, except the part about this replica, because only it writes its cells. If that
-    /// part's span ends beyond the own latest version, [`Joined::own_ahead`] reports it: another
-    /// process writes under the same id.
+    /// Joins a delta, except the part about this replica, because no other may write its cells. If
+    /// that part ends beyond this replica's latest version, another process writes under the same
+    /// id. [`Joined::own_ahead`] reports it.
     ///
     /// # Complexity
-    /// As [`CounterMap::join_delta`](crate::CounterMap::join_delta), and for each dedup entry that
-    /// it brings a look-up in each writer that has entries.
+    /// As for [`CounterMap::join_delta`](crate::CounterMap::join_delta). Each dedup entry in the
+    /// delta also takes a look-up in each writer that has entries.
     ///
     /// # Errors
     /// As for [`CounterMap::join_delta`](crate::CounterMap::join_delta).
@@ -25,8 +25,8 @@ impl Replica {
         Ok(joined)
     }
 
-    /// As [`CounterMap::repair`](crate::CounterMap::repair), except for the delta's part about this
-    /// replica itself. For entries as [`join_delta`](Self::join_delta).
+    /// Like [`CounterMap::repair`](crate::CounterMap::repair), but leaves out the part about this
+    /// replica itself. Dedup entries are handled as in [`join_delta`](Self::join_delta).
     ///
     /// # Errors
     /// As for [`CounterMap::repair`](crate::CounterMap::repair).
@@ -54,8 +54,8 @@ impl Replica {
         }
     }
 
-    /// Takes the part about this replica out of a delta. Returns the end of its span if that lies
-    /// beyond the own latest version.
+    /// Removes the part about this replica from a delta. Returns the end of its span if that lies
+    /// beyond this replica's latest version.
     #[inline(always)]
     fn strip_own(&self, delta: &mut Delta) -> Option<Version> {
         let id = self.id();

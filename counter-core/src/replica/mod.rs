@@ -1,4 +1,4 @@
-//! A replica: one writer with its map, and everything that one process does with them.
+//! A replica: one writer with its map, and the operations of one process on them.
 //!
 //! [`Replica`](state::Replica) owns a map, the handles through which any thread adds, and the
 //! changes that the next flush reports. It keeps their fields to itself. The other files here build

@@ -1,11 +1,11 @@
-//! A replica's part in removals: it asks for them, and takes back its own traces of removals and
+//! A replica's part in removals: it asks for them, and cleans up its own traces of removals and
 //! resets.
 //!
 //! A removal is a reset and a request. A replica that holds the request drops its own cells as soon
-//! as the reset covers all their amounts. The traces then go in three steps: resets of cells that
-//! were dropped or began anew, the origins of those cells, the tombstones. A step waits until every
-//! enrolled replica has proved that it holds the step before. In the end the state is as if the
-//! counter had never existed.
+//! as the reset covers all their amounts. The traces then go in three steps: first the resets of
+//! cells that were dropped or began anew, then the origins of those cells, then the tombstones.
+//! Each step waits until every enrolled replica has proved that it holds the previous one. In the
+//! end the state is as if the counter had never existed.
 
 use crate::error::WriteError;
 use crate::lattice::counter_map::CounterMap;
@@ -14,11 +14,12 @@ use crate::lattice::versions::{Version, VersionVector};
 use crate::replica::state::Replica;
 use crate::replica_id::ReplicaId;
 
-/// The most origins, and the most tombstones, ended per step.
+/// The most cells, and the most tombstones, that one step examines for finished traces.
 const CANDIDATES_MAX: usize = 10_000;
 
-/// Versions the enrolled replicas have proved they hold. This replica is one of them, and all of
-/// them are known here. The default is empty: then only steps that need no proof are taken.
+/// The versions that the enrolled replicas have proved they hold. This replica is one of them, and
+/// must know all of them. With the default, which is empty, only steps that need no proof are
+/// taken.
 #[derive(Clone, Debug, Default)]
 pub struct ProvenVersions {
     /// Versions that all of them hold.
@@ -27,28 +28,28 @@ pub struct ProvenVersions {
     pub by_any: VersionVector,
 }
 
-/// The progress of a replica that takes back its traces, see [`Replica::clean_up`].
+/// The progress of a replica that cleans up its traces, see [`Replica::clean_up`].
 #[derive(Clone, Debug, Default)]
 pub struct Cleanup {
     /// The writer whose traces these are.
     writer: Option<ReplicaId>,
-    /// All replicas held the own versions up to here, and all that they held then is held here. So
-    /// no reset is under way that saw an earlier state of the own cells.
-    heard: Version,
-    /// The next value of `heard`, and the versions to wait for.
-    hearing: Option<(Version, VersionVector)>,
-    /// The renumberings of keys that the fields below are as of.
+    /// Every reset that saw this replica's cells before this version has arrived here. For all
+    /// replicas held this version, and everything that they held then is now held here.
+    arrived: Version,
+    /// The next value of `arrived`, and the versions to wait for.
+    arriving: Option<(Version, VersionVector)>,
+    /// The number of key renumberings for which the fields below are valid.
     renumberings: u64,
     /// The key to look at next.
     next: u32,
-    /// The slot of the own cell at which to look for a finished origin next.
+    /// The slot at which to look for a finished origin next.
     next_origin: u32,
-    /// True once a pass has looked at all own cells for finished origins.
+    /// True once a pass has looked at all of the replica's cells for finished origins.
     origins_done: bool,
     ending: Option<TraceEnding>,
 }
 
-/// Traces that nothing names any more in the state `held`. They end once all hold that state.
+/// Traces that nothing in the state `held` refers to. They end once all replicas hold that state.
 #[derive(Clone, Debug)]
 struct TraceEnding {
     held: VersionVector,
@@ -59,8 +60,8 @@ struct TraceEnding {
 }
 
 impl Cleanup {
-    /// The versions that every enrolled replica must prove it holds before the next step: the state
-    /// in which finished traces were found, else this replica's own versions.
+    /// The versions that every enrolled replica must prove it holds before the next step. They are
+    /// the state in which finished traces were found, or else all versions held here.
     pub fn awaited(&self, map: &CounterMap) -> VersionVector {
         self.ending.as_ref().map_or_else(|| map.version_vector(), |ending| ending.held.clone())
     }
@@ -112,7 +113,7 @@ impl Replica {
         self.map().cells().has_traces(self.id())
     }
 
-    /// Takes back traces of resets and removals as far as `shown` makes that safe. Looks at
+    /// Cleans up traces of resets and removals as far as `shown` makes that safe. Looks at
     /// `keys_max` keys at most. Returns the changed keys; None if there was nothing to do. No value
     /// changes here.
     ///
@@ -134,10 +135,10 @@ impl Replica {
         if work.renumberings != self.map().renumberings() {
             (work.renumberings, work.next, work.ending) = (self.map().renumberings(), 0, None);
         }
-        let (before, heard) = (self.version(), work.heard);
-        self.hear(work, shown);
+        let (before, arrived) = (self.version(), work.arrived);
+        self.note_arrived(work, shown);
         self.end_traces(work, &shown.by_all);
-        let keys: Vec<u32> = self.map().cells().shaped_from(work.next).take(keys_max).collect();
+        let keys: Vec<u32> = self.map().cells().adjusted_from(work.next).take(keys_max).collect();
         work.next = if keys.len() < keys_max { 0 } else { keys.last().map_or(0, |last| last + 1) };
         let mut changed = Vec::new();
         for key in keys {
@@ -148,10 +149,11 @@ impl Replica {
         if work.ending.is_none() {
             let from = work.next_origin;
             let (origins, next) =
-                self.map().cells().finished_origins(id, work.heard, from, CANDIDATES_MAX);
+                self.map().cells().finished_origins(id, work.arrived, from, CANDIDATES_MAX);
             work.next_origin = next;
             work.origins_done |= next == 0;
-            let tombstones = self.map().cells().finished_tombstones(id, work.heard, CANDIDATES_MAX);
+            let tombstones =
+                self.map().cells().finished_tombstones(id, work.arrived, CANDIDATES_MAX);
             if !origins.is_empty() || tombstones > 0 {
                 let held = self.map().version_vector();
                 work.ending = Some(TraceEnding { held, origins, tombstones });
@@ -160,27 +162,28 @@ impl Replica {
         }
         let is_one_pass = work.next == 0 && (work.origins_done || work.ending.is_some());
         work.origins_done &= !is_one_pass;
-        let is_under_way = self.version() > before || work.heard > heard || !is_one_pass;
+        let is_under_way = self.version() > before || work.arrived > arrived || !is_one_pass;
         is_under_way.then_some(changed)
     }
 
-    /// Moves on the version up to which no reset is under way.
-    fn hear(&self, work: &mut Cleanup, shown: &ProvenVersions) {
+    /// Raises `arrived`, once everything that it waits for is held here.
+    fn note_arrived(&self, work: &mut Cleanup, shown: &ProvenVersions) {
         let upto = shown.by_all.get(self.id());
-        if work.hearing.is_none() && upto > work.heard {
-            work.hearing = Some((upto, shown.by_any.clone()));
+        if work.arriving.is_none() && upto > work.arrived {
+            work.arriving = Some((upto, shown.by_any.clone()));
         }
-        if let Some((upto, by_any)) = work.hearing.take() {
+        if let Some((upto, by_any)) = work.arriving.take() {
             let is_held =
                 by_any.iter().all(|(writer, upto)| self.map().counted_up_to(writer) >= upto);
             match is_held {
-                true => work.heard = upto,
-                false => work.hearing = Some((upto, by_any)),
+                true => work.arrived = upto,
+                false => work.arriving = Some((upto, by_any)),
             }
         }
     }
 
-    /// Ends the traces that were found finished, once all hold the state in which they were.
+    /// Ends the traces that were found finished, once all replicas hold the state in which they
+    /// were found.
     fn end_traces(&mut self, work: &mut Cleanup, stable: &VersionVector) {
         let id = self.id();
         let Some(ending) = work.ending.take() else { return };

@@ -19,7 +19,7 @@ use crate::replica::bucket::{BucketName, WindowWidth};
 use crate::replica::unflushed::Unflushed;
 use crate::replica_id::ReplicaId;
 
-/// Reclaim at 1,024 dead keys, if these are half of all.
+/// The fewest dead keys that are worth reclaiming. They must also be half of all keys.
 const DEAD_MIN: usize = 1_024;
 
 /// A map together with the one writer that writes here.
@@ -51,11 +51,11 @@ pub struct Replica {
     map: CounterMap,
     /// The handles, with the adds that are pending.
     handles: HandleTable,
-    /// The dead keys that the last reclaim kept.
+    /// The number of dead keys that the last reclaim kept.
     dead_kept: usize,
     /// Changes that were written at once, such as adds with an id.
     unflushed: Unflushed,
-    /// The clients whose adds with an id came here.
+    /// The clients that sent adds with an id to this replica.
     clients: Clients,
     /// The name of the bucket that was added to last.
     bucket_name: BucketName,
@@ -64,9 +64,10 @@ pub struct Replica {
 /// The result of a flush.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flushed {
-    /// The own versions that it took; None if nothing was pending.
+    /// The span of this replica's versions that it reports; None if nothing changed.
     pub span: Option<Span>,
-    /// The keys that it changed, in the order of their versions.
+    /// The changed keys: first those written at once, then those written by this flush in version
+    /// order.
     pub changed: Vec<KeyId>,
 }
 
@@ -79,8 +80,8 @@ impl Replica {
         Self::with_map(id, region, CounterMap::new())
     }
 
-    /// A replica that continues from a map, such as one that was loaded from a disk, or one with
-    /// other bounds. Writes its record unless the map has it already. O(writers).
+    /// A replica that continues from a map, such as one loaded from disk or one with other bounds.
+    /// Writes the replica's record, unless the map has it already. O(writers).
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -108,7 +109,7 @@ impl Replica {
         self.id
     }
 
-    /// The region: adds go to it.
+    /// The region that adds go to.
     pub fn region(&self) -> &str {
         &self.region
     }
@@ -118,7 +119,7 @@ impl Replica {
         &self.map
     }
 
-    /// Flushes, and returns the map. Handles that are still around then add to nothing.
+    /// Flushes, and returns the map. Adds to handles that still exist are then lost.
     pub fn into_map(mut self) -> CounterMap {
         self.flush();
         self.map
@@ -133,17 +134,17 @@ impl Replica {
         &mut self.map
     }
 
-    /// Sets the function that the first add after a flush calls, on its own thread. Handles that
-    /// exist keep the one they were made with.
+    /// Sets the function that the first add after a flush calls, on the thread of that add.
+    /// Existing handles keep the one they were made with.
     pub fn set_wake(&mut self, wake: Wake) {
         self.handles.set_wake(wake);
     }
 
-    /// The handle that adds to this region of a counter. It is made at the first call and found
-    /// again after that.
+    /// The handle that adds to this region of a counter. The first call makes it, and later calls
+    /// find it again.
     ///
     /// # Complexity
-    /// One hash. 8 bytes a counter besides the map's own, and 80 KiB for each 4,096 counters.
+    /// One hash. 8 bytes per counter besides the map's own, and 80 KiB for each 4,096 counters.
     ///
     /// # Errors
     /// `NameOutOfRange` or `TooManyCounters`. No handle was made.
@@ -182,7 +183,8 @@ impl Replica {
         }
     }
 
-    /// [`raise`](Self::raise) where the counter has no handle with room for adds by name.
+    /// The slow path of [`raise`](Self::raise): the counter has no handle with room for adds by
+    /// name.
     #[cold]
     fn raise_first(&mut self, counter: &str, side: Side, amount: u64) -> Result<(), WriteError> {
         let at = self.covered_handle_of(counter)?;
@@ -210,7 +212,7 @@ impl Replica {
         self.map.dead_count() > 0 && self.map.is_dead(self.handles.key(at))
     }
 
-    /// Makes a counter anew that has a handle and no cell.
+    /// Creates a counter again that has a handle but no cell.
     #[cold]
     fn revive(&mut self, counter: &str, at: usize) -> Result<usize, WriteError> {
         self.check_not_ended(counter)?;
@@ -239,13 +241,13 @@ impl Replica {
         self.handles.make(key, self.map.counter_of(key), full)
     }
 
-    /// True if a handle takes adds by name: its counter lives, and it has room for them.
+    /// True if a handle accepts adds by name: its counter is not dead, and it has room for them.
     #[inline]
     fn is_ready(&self, at: usize) -> bool {
         !self.is_dead(at) && self.handles.is_covered(at)
     }
 
-    /// As [`handle_of`](Self::handle_of), with room for adds by name.
+    /// Like [`handle_of`](Self::handle_of), with room for adds by name.
     fn covered_handle_of(&mut self, counter: &str) -> Result<usize, WriteError> {
         let at = self.handle_of(counter)?;
         self.cover(at);
@@ -277,7 +279,7 @@ impl Replica {
         self.handles.raise(at, Side::Increments, amount)
     }
 
-    /// The handle of a bucket that has none with room for adds by name.
+    /// The handle of a bucket, made now if there is none, with room for adds by name.
     #[cold]
     fn new_bucket(
         &mut self,
@@ -303,10 +305,10 @@ impl Replica {
     }
 
     /// Reclaims the memory of counters that are gone: their names and keys, and the slots of their
-    /// handles. Every [`KeyId`] changes. Existing handles go on.
+    /// handles. Every [`KeyId`] changes. Existing handles keep working.
     ///
     /// # Complexity
-    /// O(cells): about 0.4 s for 1,000,000 with as many dead keys. Amortized O(1) a removed
+    /// O(cells): about 0.4 s for 1,000,000 with as many dead keys. Amortized O(1) per removed
     /// counter, if it is called where [`has_garbage`](Self::has_garbage) returns true.
     pub fn give_back(&mut self) {
         let mut used = vec![false; self.map.key_count()];
@@ -320,13 +322,13 @@ impl Replica {
         self.dead_kept = self.map.dead_count();
     }
 
-    /// Continues as another writer: `id` writes what is pending here and all later adds. Returns
-    /// the keys whose values changed.
+    /// Continues as another writer: `id` writes the pending adds and all later ones. Returns the
+    /// keys whose values changed.
     ///
     /// For a process whose incarnation others have ended, or that is not the only one under its id.
-    /// Cells that were written before stay, as another writer's. But if others ended that
-    /// incarnation, its cells are forgotten here and pulled from them. Anything that they did not
-    /// hold of it is lost.
+    /// The cells written so far stay, as those of another writer. But if others ended that
+    /// incarnation, this replica forgets its cells and pulls them from the others. Changes that the
+    /// others did not hold are lost.
     ///
     /// # Complexity
     /// O(handles log writers), and O(own cells * writers) if others ended the incarnation.
@@ -343,8 +345,8 @@ impl Replica {
         Ok(changed)
     }
 
-    /// Takes another id: everything that it has written becomes the work of `id`, under the same
-    /// versions. That is exact only while nobody else holds anything of it. Returns false, and
+    /// Changes this replica's id: everything that it has written becomes the work of `id`, under
+    /// the same versions. Call it only while no other replica holds any of it. Returns false, and
     /// changes nothing, if something of `id` is held here.
     ///
     /// # Complexity
@@ -369,9 +371,9 @@ impl Replica {
     /// Makes sure that the next flush takes every add that has returned, as
     /// [`CounterHandle::hand_over`] does for one counter and one thread.
     ///
-    /// For a last flush: close a gate with a sequentially consistent store, call this, and flush.
-    /// An add that still finds the gate open with a sequentially consistent load after it is in
-    /// that flush.
+    /// For a last flush, the caller closes a gate with a sequentially consistent store, calls this,
+    /// and flushes. A thread that adds, and then finds the gate still open with a sequentially
+    /// consistent load, knows that its add is in that flush.
     ///
     /// # Complexity
     /// O(counters that have a handle here).
@@ -446,7 +448,7 @@ impl Replica {
         Ok(self.map.reset(self.id, counter, region))
     }
 
-    /// Makes sure that the next flush takes every add to a counter that has returned.
+    /// Makes sure that the next flush takes every returned add to a counter.
     pub(crate) fn hand_over_counter(&self, counter: &str) {
         if let Some(at) = self.find(counter) {
             self.handles.hand_over(at);
@@ -457,7 +459,7 @@ impl Replica {
         &mut self.clients
     }
 
-    /// Writes an amount into the own cell at once, for the next flush to report.
+    /// Writes an amount into this replica's cell at once. The next flush reports it.
     pub(crate) fn write_now(&mut self, key: KeyId, amount: i64) -> Result<(), WriteError> {
         let size = amount.unsigned_abs();
         let by = match amount > 0 {
@@ -470,27 +472,28 @@ impl Replica {
         Ok(())
     }
 
-    /// Writes an expiry into the own cell at once, for the next flush to report.
+    /// Writes an expiry into this replica's cell at once. The next flush reports it.
     pub(crate) fn write_expiry(&mut self, key: KeyId, expires_at: u64) {
         let before = self.version();
         self.map.cells_mut().raise_expiry(self.id, key, expires_at);
         self.unflushed.note(before, key);
     }
 
-    /// Refuses adds to a counter, by its number. Returns true if adds that were let in are pending;
-    /// the next flush takes all of them.
+    /// Refuses adds to a counter, by its number. Returns true if earlier adds are still pending.
+    /// The next flush takes all of them.
     pub(crate) fn end_adds(&mut self, counter: u32) -> bool {
         self.handles.of_counter(counter).is_some_and(|at| self.handles.end_adds(at))
     }
 
-    /// Takes adds to a counter again, by its number.
+    /// Accepts adds to a counter again, by its number.
     pub(crate) fn reopen_adds(&mut self, counter: u32) {
         if let Some(at) = self.handles.of_counter(counter) {
             self.handles.reopen_adds(at);
         }
     }
 
-    /// The key of a counter here, if the own cell has room for an amount of this sign.
+    /// The key of a counter in this region, if this replica's cell has room for an amount of this
+    /// sign.
     pub(crate) fn key_with_room(
         &mut self,
         counter: &str,
@@ -507,12 +510,12 @@ impl Replica {
         }
     }
 
-    /// The key of a counter here, made now if it is new.
+    /// The key of a counter in this region, made now if it is new.
     pub(crate) fn key_of(&mut self, counter: &str) -> Result<KeyId, WriteError> {
         self.handle_of(counter).map(|at| self.handles.key(at))
     }
 
-    /// Checks that an add by name would be taken.
+    /// Checks that an add by name would be accepted.
     pub(crate) fn check_room_by_name(
         &mut self,
         counter: &str,
@@ -522,7 +525,7 @@ impl Replica {
         self.handles.check(at, Side::of(amount))
     }
 
-    /// Adds by name what [`check_room_by_name`](Self::check_room_by_name) has accepted.
+    /// Adds by name an amount that [`check_room_by_name`](Self::check_room_by_name) has accepted.
     pub(crate) fn put_by_name(&mut self, counter: &str, amount: i64) -> Result<(), WriteError> {
         let at = self.covered_handle_of(counter)?;
         self.handles.put(at, Side::of(amount), amount.unsigned_abs());
@@ -530,7 +533,8 @@ impl Replica {
     }
 }
 
-/// Writes pending amounts into the own cell. They fit: adds are refused from [`NEARLY_FULL`] on.
+/// Writes pending amounts into this replica's cell. They fit, because adds are refused above
+/// [`NEARLY_FULL`].
 fn write(map: &mut CounterMap, id: ReplicaId, key: KeyId, amounts: Amounts) -> Fullness {
     let written = map.change_key(id, key, amounts);
     debug_assert!(written.is_ok(), "a cell has room for what was let in");
@@ -538,7 +542,7 @@ fn write(map: &mut CounterMap, id: ReplicaId, key: KeyId, amounts: Amounts) -> F
 }
 
 fn fullness(map: &CounterMap, id: ReplicaId, key: KeyId) -> Fullness {
-    // Absorbed amounts will be its own soon.
+    // Absorbed amounts are included, because rebasing will make them its own.
     let cell = map.cells().total_of(id, key);
     Fullness {
         increments_full: cell.increments > NEARLY_FULL,

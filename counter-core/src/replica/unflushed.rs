@@ -1,15 +1,15 @@
-//! Changes that a replica wrote outside a flush.
+//! Changes that a replica wrote at once, outside a flush.
 
 use std::collections::BTreeSet;
 
 use crate::lattice::keys::KeyId;
 use crate::lattice::versions::Version;
 
-/// Changes that were written at once, for the next flush to report: one span from before the first
-/// of them, and the keys that they changed.
+/// Changes that were written at once. The next flush reports them: a span that starts before the
+/// first change, and the changed keys.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Unflushed {
-    /// The own version before the first of them; None if there are none.
+    /// The replica's version before the first change; None if there are no changes.
     after: Option<Version>,
     changed: BTreeSet<KeyId>,
 }
@@ -19,13 +19,13 @@ impl Unflushed {
         self.after.is_none()
     }
 
-    /// Notes a change of a key. `before` is the own version before it.
+    /// Notes a change of a key. `before` is the replica's version before it.
     pub(super) fn note(&mut self, before: Version, key: KeyId) {
         self.after.get_or_insert(before);
         self.changed.insert(key);
     }
 
-    /// Takes all: the version before the first change, and the keys.
+    /// Takes all changes: the version before the first one, and the keys.
     pub(super) fn take(&mut self) -> (Option<Version>, BTreeSet<KeyId>) {
         let Self { after, changed } = std::mem::take(self);
         (after, changed)
@@ -36,7 +36,7 @@ impl Unflushed {
         self.changed.iter().copied()
     }
 
-    /// Takes the new numbers of keys.
+    /// Renumbers the keys.
     pub(super) fn renumber(&mut self, new: impl Fn(KeyId) -> Option<KeyId>) {
         self.changed = self.changed.iter().copied().filter_map(new).collect();
     }

@@ -4,8 +4,8 @@
 //! that time, and no client can make such a name. An add goes to the current bucket, and a read
 //! sums the buckets that have not expired. Each writer drops its own cells of expired buckets.
 //!
-//! The caller passes the time. It decides which bucket an add goes to, which buckets a read sums,
-//! and when a writer drops its own cells. It takes no part in a join.
+//! The caller passes the time, which decides which bucket an add goes to, which buckets a read
+//! sums, and when a writer drops its own cells. No clock takes part in a join.
 
 use crate::error::WriteError;
 use crate::lattice::keys::KeyId;
@@ -28,7 +28,7 @@ impl Replica {
     /// this node's clock.
     ///
     /// # Complexity
-    /// As [`add`](Self::add), and the writing of a name.
+    /// As for [`add`](Self::add), and the formatting of a name.
     ///
     /// # Errors
     /// As [`add`](Self::add). Nothing was added.
@@ -56,7 +56,7 @@ impl Replica {
     }
 
     /// The sum over the buckets of a window that have not expired at this time, pending adds
-    /// included. Creates nothing.
+    /// included.
     ///
     /// # Complexity
     /// A look-up for each bucket.
@@ -78,8 +78,8 @@ impl Replica {
             .map(move |at_ms| (width.expiry_of(at_ms), self.total(name.of(window, width, at_ms))))
     }
 
-    /// Drops own cells of buckets that expired a minute ago or more. Looks at `max` buckets at
-    /// most. Returns the keys that changed. Call it every few seconds.
+    /// Drops this replica's cells of buckets that expired at least a minute ago. Looks at up to
+    /// `max` buckets. Returns the keys that changed. Call it every few seconds.
     ///
     /// # Complexity
     /// O(max log counters).
@@ -89,7 +89,7 @@ impl Replica {
         now_ms: u64,
         max: usize,
     ) -> Vec<KeyId> {
-        // Until all names are sorted, a few more are sorted at each call.
+        // Each call sorts a few more names, until all are sorted.
         if self.has_left() || !self.map().sort_names(max) {
             return Vec::new();
         }

@@ -7,16 +7,16 @@ pub const AMOUNT_MAX: u64 = 1 << 32;
 /// a u64.
 pub const CELL_MAX: u64 = 1 << 62;
 
-/// Adds are refused from this total on. The 2^60 above it hold two more flushes, each of at most
-/// 2^56 a lane and 2^56 by name.
+/// Adds are refused above this total. The 2^60 of room above it hold two more flushes. Each flush
+/// adds at most 2^56 per lane, and 2^56 by name.
 pub(crate) const NEARLY_FULL: u64 = CELL_MAX - (1 << 60);
 
 /// The two running totals of a PN-counter's writer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Amounts {
-    /// The sum of additions, less those that its writer shed after a reset.
+    /// The sum of additions, without those that its writer subtracted after a reset.
     pub increments: u64,
-    /// The sum of subtractions, less those that its writer shed after a reset.
+    /// The sum of subtractions, without those that its writer subtracted after a reset.
     pub decrements: u64,
 }
 
@@ -26,7 +26,7 @@ impl Amounts {
         i128::from(self.increments) - i128::from(self.decrements)
     }
 
-    /// The sum of each part. For pending amounts and cells, which never come near 64 bits.
+    /// The sum of each part. Only for pending amounts and cells, whose sums fit in 64 bits.
     pub(crate) fn plus(self, other: Self) -> Self {
         Self {
             increments: self.increments + other.increments,
@@ -42,7 +42,7 @@ impl Amounts {
         }
     }
 
-    /// As [`plus`](Self::plus), for amounts that a stranger may have sent.
+    /// Like [`plus`](Self::plus), for amounts from untrusted peers.
     pub(crate) fn saturating_plus(self, other: Self) -> Self {
         let increments = self.increments.saturating_add(other.increments);
         Self { increments, decrements: self.decrements.saturating_add(other.decrements) }
@@ -61,7 +61,7 @@ impl Amounts {
         self.increments <= bound && self.decrements <= bound
     }
 
-    /// The rest above `baseline`, each part at least 0.
+    /// The excess over `baseline`, each part at least 0.
     pub fn above(self, baseline: Self) -> Self {
         Self {
             increments: self.increments.saturating_sub(baseline.increments),

@@ -18,11 +18,11 @@ pub(crate) struct CellExtra {
     /// Amounts that it has absorbed and not yet rebased.
     pub(crate) absorbed: AbsorbedTree,
     pub(crate) origin: Origin,
-    /// The version at which the writer asked for the removal of the counter; 0 if it did not, or if
-    /// that is done.
+    /// The version at which the writer asked for the removal of the counter. 0 if it did not ask,
+    /// or the removal is complete.
     pub(crate) removal: Version,
-    /// The time after which the counter ends, in milliseconds since the start of 1970; 0 if it does
-    /// not. Of all cells of a counter the latest time counts. It shapes no value.
+    /// The time after which the counter expires, in milliseconds since the start of 1970; 0 for
+    /// never. The latest time in a counter's cells counts. It does not affect the value.
     pub(crate) expires_at: u64,
     /// Fields that this release does not know, kept byte for byte.
     pub(crate) unknown: Fields,
@@ -37,27 +37,26 @@ const FIELD_EXPIRES_AT: u64 = 7;
 
 impl CellExtra {
     pub(crate) fn is_empty(&self) -> bool {
-        !self.shapes_values() && self.expires_at == 0 && self.unknown.is_empty()
+        !self.adjusts_values() && self.expires_at == 0 && self.unknown.is_empty()
     }
 
-    /// True if it makes the key's value more than a sum of amounts.
-    pub(crate) fn shapes_values(&self) -> bool {
-        !self.resets.is_empty() || !self.absorbed.is_empty() || self.is_unsettled()
+    /// True if the key's value is no longer a plain sum of amounts because of it.
+    pub(crate) fn adjusts_values(&self) -> bool {
+        !self.resets.is_empty() || !self.absorbed.is_empty() || self.has_removal_traces()
     }
 
-    /// True if the cell began anew or asks for a removal, which releases before format 3 do not
-    /// know.
-    pub(crate) fn is_unsettled(&self) -> bool {
+    /// True if the cell began anew or asks for a removal. Only format 3 can express that.
+    pub(crate) fn has_removal_traces(&self) -> bool {
         self.origin.is_set() || self.removal > 0 || self.absorbed.has_origins()
     }
 
-    /// Writes `to` wherever it names `from`.
+    /// Replaces the id `from` by `to`.
     pub(crate) fn rename(&mut self, from: ReplicaId, to: ReplicaId) {
         self.resets.rename(from, to);
     }
 
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        if !self.shapes_values() && self.expires_at == 0 {
+        if !self.adjusts_values() && self.expires_at == 0 {
             return self.unknown.write(out);
         }
         let mut fields = self.unknown.clone();

@@ -1,4 +1,4 @@
-//! Cells: one replica's running totals for one key, and what few cells have besides.
+//! Cells: one replica's running totals for one key, and the extra part that few cells have.
 //!
 //! A [`Cell`] holds two totals under its writer's version. Its extra part holds the amounts that
 //! its writer's resets have cleared, the amounts that it has absorbed of ended incarnations, and

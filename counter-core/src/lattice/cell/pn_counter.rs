@@ -1,4 +1,4 @@
-//! One region of one counter on its own: a PN-counter with one cell a replica.
+//! One region of one counter on its own: a PN-counter with one cell per replica.
 
 use std::collections::BTreeMap;
 
@@ -49,8 +49,8 @@ impl PnCounter {
         self.cells.iter().map(|(&replica, cell)| (replica, cell))
     }
 
-    /// Keeps of each replica the cell with the greater version. If two cells have one version,
-    /// which only a fault brings, it keeps the greater cell. O(cells).
+    /// For each replica, keeps the cell with the greater version. Only a fault can give one version
+    /// to two different cells. Then it keeps the greater cell. O(cells).
     pub fn join(&mut self, other: &Self) {
         for (&replica, cell) in &other.cells {
             let held = self.cells.entry(replica).or_default();
@@ -60,7 +60,7 @@ impl PnCounter {
         }
     }
 
-    /// The first replica whose cells here and there have one version and different contents.
+    /// The first replica whose cell has the same version in both but different contents.
     #[cfg(feature = "crdts")]
     pub(crate) fn contradicted_by(&self, other: &Self) -> Option<ReplicaId> {
         let differs = |replica, cell: &Cell| {

@@ -1,4 +1,4 @@
-//! What resets cleared, and from where a cell's amounts count.
+//! The amounts that resets cleared, and the origin from which a cell counts.
 
 use crate::codec::varint::{Reader, write_varint};
 use crate::error::DecodeError;
@@ -6,7 +6,7 @@ use crate::lattice::cell::amounts::{Amounts, CELL_MAX};
 use crate::lattice::versions::Version;
 use crate::replica_id::ReplicaId;
 
-/// Stands for the version of a writer's last state. No writer gets there.
+/// Stands for the version of a writer's last state. No writer reaches it.
 const LAST_VERSION: Version = 1 << 63;
 
 /// The amounts of one replica that a reset cleared.
@@ -19,8 +19,9 @@ pub struct Cleared {
 }
 
 impl Cleared {
-    /// A replica that saw the later version also saw everything in the earlier one. If only one of
-    /// them counts from the cell's origin, it is the later one, and the amounts are not comparable.
+    /// The later version includes everything in the earlier one, so the greater amounts hold. But
+    /// if the cell began anew between the two, their amounts are not comparable, and the later one
+    /// replaces the earlier.
     pub(crate) fn join(self, other: Self, origin: Origin) -> Self {
         let (later, earlier) =
             if self.version < other.version { (other, self) } else { (self, other) };
@@ -30,7 +31,7 @@ impl Cleared {
         }
     }
 
-    /// The clearing of an absorbed cell. That is its writer's last state, whose version is not
+    /// Clears an absorbed cell. Such a cell is its writer's last state, and its version is not
     /// kept.
     pub(crate) fn of_last(amounts: Amounts) -> Self {
         Self { version: LAST_VERSION, amounts }
@@ -58,13 +59,13 @@ impl Resets {
         self.0.iter().copied()
     }
 
-    /// The amounts that were cleared of a replica.
+    /// The cleared amounts of a replica.
     pub(crate) fn of(&self, replica: ReplicaId) -> Option<Cleared> {
         let at = self.0.binary_search_by_key(&replica, |entry| entry.0).ok()?;
         Some(self.0[at].1)
     }
 
-    /// Clears more of `replica`, whose cell has this origin.
+    /// Clears these amounts of `replica` too. Its cell has this origin.
     pub(crate) fn clear(&mut self, replica: ReplicaId, cleared: Cleared, origin: Origin) {
         match self.0.binary_search_by_key(&replica, |entry| entry.0) {
             Ok(at) => self.0[at].1 = self.0[at].1.join(cleared, origin),
@@ -77,13 +78,13 @@ impl Resets {
         self.0.retain(|&(replica, cleared)| keeps(replica, cleared));
     }
 
-    /// Writes `to` wherever a version is `from`.
+    /// Replaces the version `from` by `to`.
     pub(crate) fn set_version(&mut self, from: Version, to: Version) {
         let dated = self.0.iter_mut().filter(|entry| entry.1.version == from);
         dated.for_each(|entry| entry.1.version = to);
     }
 
-    /// Writes `to` wherever it names `from`.
+    /// Replaces the id `from` by `to`.
     pub(crate) fn rename(&mut self, from: ReplicaId, to: ReplicaId) {
         self.0.iter_mut().filter(|entry| entry.0 == from).for_each(|entry| entry.0 = to);
         self.0.sort_unstable_by_key(|entry| entry.0);
@@ -123,13 +124,16 @@ impl Resets {
     }
 }
 
-/// The version at which a cell began anew, and the amounts that were taken off it then. It began
-/// anew because its writer dropped the cell before, or took off what resets had cleared.
+/// The version at which a cell began anew, and the amounts that its writer subtracted then. A cell
+/// begins anew after its writer dropped an earlier one, or subtracts the amounts that resets have
+/// cleared.
 ///
-/// A reset that saw an earlier version counts from before that: its cleared amounts lose `offset`.
+/// A reset that saw an earlier version still includes those amounts, so `offset` is subtracted from
+/// it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Origin {
-    /// 0 if the cell never began anew, or if no reset of an earlier version is left anywhere.
+    /// 0 if the cell never began anew, or if no replica holds a reset of an earlier version any
+    /// more.
     pub(crate) version: Version,
     pub(crate) offset: Amounts,
 }

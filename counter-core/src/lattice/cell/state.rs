@@ -26,7 +26,7 @@ pub(crate) struct PlainCell {
 }
 
 impl Cell {
-    /// The amounts that this cell's writer has reset, by replica, in the order of ids.
+    /// The amounts that this cell's writer has reset, by replica id, ascending.
     pub fn cleared(&self) -> &[(ReplicaId, Cleared)] {
         self.extra.resets.as_slice()
     }

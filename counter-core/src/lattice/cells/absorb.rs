@@ -43,8 +43,8 @@ impl Cells {
         loop {
             let mut closed: Vec<ReplicaId> = Vec::with_capacity(incarnations.len());
             for &incarnation in &incarnations {
-                // The earlier incarnations of its node lie right before it, so the last of them
-                // stands for all.
+                // Writers are sorted by id, so the earlier incarnations of its node come right
+                // before it. If the last of them is included, all are.
                 let at = self.writers().find(incarnation).unwrap_or_else(|at| at);
                 let earlier = at
                     .checked_sub(1)
@@ -72,9 +72,9 @@ impl Cells {
         }
     }
 
-    /// The subset of these incarnations whose amounts fit in the successor's cells and leave as
-    /// much room again. The others go on counting on their own. O(cells of the incarnations), and
-    /// times the writers if some amounts are near 2^62.
+    /// The incarnations whose amounts, together with the successor's, fill at most half of a cell.
+    /// The others keep counting separately. O(cells of the incarnations), multiplied by the writers
+    /// if some amounts are near 2^62.
     pub(crate) fn fitting(
         &self,
         successor: ReplicaId,
@@ -117,8 +117,7 @@ impl Cells {
             .collect()
     }
 
-    /// The keys of a writer's cells from `slot` on, with their slots, in the order in which the
-    /// cells were made.
+    /// The keys of a writer's cells with their slots, starting at `slot`.
     pub(crate) fn keys_from(
         &self,
         replica: ReplicaId,
@@ -130,7 +129,7 @@ impl Cells {
         })
     }
 
-    /// The first of a writer's cells from `slot` on whose extra part is `wanted`.
+    /// The slot of a writer's first cell, at or after `slot`, whose extra part is `wanted`.
     pub(crate) fn next_extra(
         &self,
         replica: ReplicaId,
@@ -148,9 +147,9 @@ impl Cells {
     /// began after version `begun` of the successor. Returns about how many bytes the change costs
     /// each peer; 0 if there is nothing to absorb.
     ///
-    /// A cell absorbs once a round, because a reset can name only one version at which it did. So
-    /// cells that arrive too late, for example from a replica that was given up, stay where they
-    /// are and count until the fold.
+    /// A cell absorbs only once per round, because it records a single version for all that it
+    /// absorbed. Cells that arrive later, such as from a replica that was given up, are not
+    /// absorbed. They count separately until the fold.
     ///
     /// # Errors
     /// `CellFull` if the successor's own amounts leave no room, or the cell still has the amounts
@@ -181,7 +180,7 @@ impl Cells {
                 .is_within(NEARLY_FULL);
             if full
                 || !fits
-                || !extra.absorbed.take(
+                || !extra.absorbed.absorb(
                     held.replica,
                     held.amounts,
                     (theirs.absorbed_at, &theirs.absorbed),
@@ -193,8 +192,9 @@ impl Cells {
             removes |= theirs.removal > 0;
             extra.expires_at = extra.expires_at.max(theirs.expires_at);
             if let Some(version) = baselines.seen_after(held.replica, held.version) {
-                // A reset saw a later state, which is lost. Perhaps the cell was dropped in it. The
-                // absorbed cell does not keep its version, so its amounts are named.
+                // A reset saw a later state of this cell, which is lost; the cell may have been
+                // dropped in it. An absorbed cell does not keep its version, so the reset must list
+                // its amounts.
                 let cleared = Cleared { version, amounts: held.total() };
                 extra.resets.clear(held.replica, cleared, theirs.origin);
             }
@@ -222,8 +222,8 @@ impl Cells {
         Ok(self.cell_bytes(successor, slot))
     }
 
-    /// Turns a cell's absorbed amounts into its own. Returns about how many bytes the change costs
-    /// each peer; None if the sum passes 2^62.
+    /// Adds a cell's absorbed amounts to its own amounts. Returns about how many bytes the change
+    /// costs each peer; None if the sum passes 2^62.
     pub(crate) fn rebase(&mut self, successor: ReplicaId, slot: u32) -> Option<usize> {
         let at = self.writers().find(successor).ok()?;
         let key = self.writers().at(at).key(slot);
@@ -234,7 +234,8 @@ impl Cells {
         }
         let mut extra = self.extra_of(successor, key);
         if baseline != Amounts::default() {
-            // Its own cell names itself as of the version that says so.
+            // This write moves the cell to `version`, so the reset of itself must carry that
+            // version.
             let version = self.writers().at(at).next_version();
             extra.resets.clear(successor, Cleared { version, amounts: baseline }, extra.origin);
         }

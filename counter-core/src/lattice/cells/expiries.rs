@@ -1,8 +1,8 @@
-//! When counters end: the rules for new ones, and an index of those that exist.
+//! When counters expire: the rules for new counters, and an index of the existing ones.
 //!
-//! The cells say when a counter ends. The index only finds what is due without a look at all
-//! counters. Each counter with an expiry waits in one place: for its time, or for the end of its
-//! last cell.
+//! The cells decide when a counter expires. The index finds the counters that are due without
+//! visiting all of them. A counter with an expiry first waits in `due` for its time, and then in
+//! `ended` until its last cell is gone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -11,17 +11,17 @@ use foldhash::fast::RandomState;
 
 use crate::lattice::keys::names::BUCKET_PREFIX;
 
-/// How long counters that are made here live.
+/// How long the counters that this replica creates live.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ExpiryRules {
-    /// By prefix: milliseconds.
+    /// The lifetime in milliseconds, by name prefix.
     by_prefix: BTreeMap<String, u64>,
     /// The time of new cells: milliseconds since the start of 1970.
     now_ms: u64,
 }
 
 impl ExpiryRules {
-    /// Sets the rules. Of several prefixes of a name the longest counts.
+    /// Sets the rules. If several prefixes match a name, the longest wins.
     pub(crate) fn set(&mut self, rules: impl IntoIterator<Item = (String, Duration)>) {
         let ms = |after: Duration| u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         self.by_prefix = rules.into_iter().map(|(prefix, after)| (prefix, ms(after))).collect();
@@ -35,7 +35,7 @@ impl ExpiryRules {
         self.now_ms = now_ms;
     }
 
-    /// When a counter of this name ends if it is made now; 0 if no rule covers it.
+    /// When a counter of this name expires if it is created now; 0 if no rule covers it.
     pub(crate) fn expiry_of(&self, counter: &str) -> u64 {
         if counter.starts_with(BUCKET_PREFIX) {
             return 0;
@@ -53,26 +53,26 @@ pub(crate) struct Expiries {
     latest: HashMap<u32, u64, RandomState>,
     /// The counters in `latest` that have not ended, by that time.
     due: BTreeSet<(u64, u32)>,
-    /// The counters whose time is over here and that refuse adds.
+    /// The counters that have expired here and refuse adds.
     ended: BTreeSet<u32>,
     /// The ended counters whose last cell is gone.
     gone: BTreeSet<u32>,
-    /// The counters of which another writer has brought a later expiry.
-    heard: BTreeSet<u32>,
-    /// The ended counter to look at next.
+    /// The counters whose expiry another writer has moved to a later time.
+    extended: BTreeSet<u32>,
+    /// The ended counter to check next.
     next: u32,
-    /// When that was done last.
-    looked_at: u64,
+    /// When ended counters were last checked.
+    last_check: u64,
 }
 
 impl Expiries {
-    /// True if no counter is known to end.
+    /// True if no counter has an expiry.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.latest.is_empty() && self.ended.is_empty()
     }
 
-    /// A cell brought an expiry; 0 for none. `is_own` is false for another writer's cell.
+    /// Notes the expiry of a cell; 0 for none. `is_own` is false for another writer's cell.
     pub(crate) fn note(&mut self, counter: u32, at: u64, is_own: bool) {
         let before = self.latest.get(&counter).copied().unwrap_or(0);
         if at <= before {
@@ -80,7 +80,7 @@ impl Expiries {
         }
         self.set_latest(counter, before, at);
         if !is_own {
-            self.heard.insert(counter);
+            self.extended.insert(counter);
         }
     }
 
@@ -101,36 +101,36 @@ impl Expiries {
         !self.ended.is_empty() && self.ended.contains(&counter)
     }
 
-    /// The last cell of a counter is gone.
+    /// Notes that a counter has lost its last cell.
     pub(crate) fn bury(&mut self, counter: u32) {
         if let Some(at) = self.latest.remove(&counter) {
             self.due.remove(&(at, counter));
         }
-        self.heard.remove(&counter);
+        self.extended.remove(&counter);
         if self.ended.contains(&counter) {
             self.gone.insert(counter);
         }
     }
 
-    /// When there is something to do next. Ended counters are looked at again `retry` after the
-    /// last time.
+    /// When there is something to do next. Ended counters are checked again `retry` after the last
+    /// check.
     pub(crate) fn next_due(&self, now: u64, retry: u64) -> Option<u64> {
-        // A clock may have been set back meanwhile.
-        let again = self.looked_at.min(now).saturating_add(retry);
-        let again = (!self.ended.is_empty() || !self.heard.is_empty()).then_some(again);
+        // The clock may have been set back since.
+        let again = self.last_check.min(now).saturating_add(retry);
+        let again = (!self.ended.is_empty() || !self.extended.is_empty()).then_some(again);
         self.due.first().map(|(at, _)| *at).into_iter().chain(again).min()
     }
 
-    /// Takes some counters of which another writer has brought a later expiry.
-    pub(crate) fn take_heard(&mut self, max: usize) -> Vec<u32> {
-        let heard: Vec<u32> = self.heard.iter().take(max).copied().collect();
-        for counter in &heard {
-            self.heard.remove(counter);
+    /// Takes up to `max` counters whose expiry another writer has moved to a later time.
+    pub(crate) fn take_extended(&mut self, max: usize) -> Vec<u32> {
+        let extended: Vec<u32> = self.extended.iter().take(max).copied().collect();
+        for counter in &extended {
+            self.extended.remove(counter);
         }
-        heard
+        extended
     }
 
-    /// Ends some counters whose time is over.
+    /// Marks up to `max` due counters as ended, and returns them.
     pub(crate) fn end_due(&mut self, now: u64, max: usize) -> Vec<u32> {
         let over = self.due.iter().take_while(|(at, _)| *at <= now).take(max);
         let over: Vec<(u64, u32)> = over.copied().collect();
@@ -141,24 +141,24 @@ impl Expiries {
         over.into_iter().map(|(_, counter)| counter).collect()
     }
 
-    /// Takes some ended counters whose last cell is gone. They have not ended any more.
+    /// Takes up to `max` ended counters whose last cell is gone. They are live again.
     pub(crate) fn take_gone(&mut self, max: usize) -> Vec<u32> {
         let gone: Vec<u32> = self.gone.iter().take(max).copied().collect();
-        gone.iter().for_each(|counter| self.go_on(*counter, self.latest(*counter)));
+        gone.iter().for_each(|counter| self.resume(*counter, self.latest(*counter)));
         gone
     }
 
-    /// Some ended counters, round and round.
+    /// The next `max` ended counters. Successive calls go through all of them in turn.
     pub(crate) fn next_ended(&mut self, now: u64, max: usize) -> Vec<u32> {
-        self.looked_at = now;
+        self.last_check = now;
         let ended: Vec<u32> = self.ended.range(self.next..).take(max).copied().collect();
         let last = ended.last().filter(|_| ended.len() == max);
         self.next = last.map_or(0, |last| last.saturating_add(1));
         ended
     }
 
-    /// A counter has not ended: its cells end at this time, or never if it is 0.
-    pub(crate) fn go_on(&mut self, counter: u32, at: u64) {
+    /// Marks a counter as live again. It expires at `at`, or never if that is 0.
+    pub(crate) fn resume(&mut self, counter: u32, at: u64) {
         self.ended.remove(&counter);
         self.gone.remove(&counter);
         let before = self.latest(counter);
@@ -176,13 +176,13 @@ impl Expiries {
         self.latest.keys().chain(&self.ended).copied()
     }
 
-    /// Takes the new numbers of counters. Those that have none are gone.
+    /// Renumbers the counters. Those without a new number are gone.
     pub(crate) fn renumber(&mut self, new: impl Fn(u32) -> Option<u32>) {
         let old = std::mem::take(self);
         let all = |set: BTreeSet<u32>| set.into_iter().filter_map(&new).collect();
         self.ended = all(old.ended);
         self.gone = all(old.gone);
-        self.heard = all(old.heard);
+        self.extended = all(old.extended);
         for (counter, at) in old.latest {
             if let Some(counter) = new(counter) {
                 self.set_latest(counter, 0, at);
@@ -215,7 +215,7 @@ mod tests {
         expiries.note(7, 200, false);
         expiries.note(7, 150, false);
         expiries.note(8, 120, true);
-        assert_eq!((expiries.latest(7), expiries.take_heard(9)), (200, vec![7]));
+        assert_eq!((expiries.latest(7), expiries.take_extended(9)), (200, vec![7]));
         assert_eq!((expiries.next_due(0, 50), expiries.end_due(199, 9)), (Some(120), vec![8]));
         assert!(expiries.has_ended(8) && !expiries.has_ended(7));
         assert_eq!(expiries.end_due(200, 9), [7]);
@@ -225,7 +225,7 @@ mod tests {
         assert_eq!((expiries.take_gone(9), expiries.has_ended(8)), (vec![8], false));
         expiries.note(7, 300, false);
         assert!(expiries.has_ended(7), "until it is looked at");
-        expiries.go_on(7, 300);
+        expiries.resume(7, 300);
         assert_eq!((expiries.has_ended(7), expiries.next_due(0, 400)), (false, Some(300)));
         expiries.renumber(|counter| (counter == 7).then_some(1));
         assert_eq!((expiries.latest(1), expiries.latest(7)), (300, 0));

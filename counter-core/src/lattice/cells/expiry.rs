@@ -1,4 +1,4 @@
-//! Counters that end: the expiry in their cells, and which of them are due.
+//! Reads and writes the expiry in the cells of a counter.
 
 use super::store::Cells;
 use crate::lattice::cell::CellExtra;
@@ -13,8 +13,8 @@ impl Cells {
         extras.map(|extra| extra.expires_at).max().unwrap_or(0)
     }
 
-    /// Raises the expiry of the own cell at a key, which is made if there is none. Returns false if
-    /// it is as late already.
+    /// Moves the expiry of the replica's own cell at a key to `time`, and makes the cell if there
+    /// is none. Returns false if the expiry is that late already.
     pub(crate) fn raise_expiry(&mut self, own: ReplicaId, KeyId(key): KeyId, time: u64) -> bool {
         let (at, slot) = self.own_cell(own, key);
         let writer = self.writers().at(at);
@@ -27,8 +27,8 @@ impl Cells {
         true
     }
 
-    /// Gives the own cells of a counter that have no expiry that of the others. Without it such a
-    /// cell would stay if the others were dropped while its node was down. Returns the keys that
+    /// Copies a counter's expiry to the replica's own cells that have none. Without it, such a cell
+    /// would stay if the other cells were dropped while its node was down. Returns the keys that
     /// changed.
     pub(crate) fn spread_expiry(&mut self, own: ReplicaId, counter: u32) -> Vec<KeyId> {
         let at = self.expiry_in_cells(counter);

@@ -7,7 +7,7 @@ use super::values::ValueTable;
 use crate::incarnation::record::Record;
 use crate::lattice::cell::amounts::Amounts;
 use crate::lattice::cell::{CellExtra, PlainCell};
-use crate::lattice::keys::order::in_order;
+use crate::lattice::keys::order::sorted_by_number;
 use crate::lattice::keys::{KeyId, Keys};
 use crate::lattice::versions::Version;
 use crate::lattice::writer::Writer;
@@ -22,24 +22,23 @@ pub(crate) struct Intake<'a> {
     values: &'a mut ValueTable,
     expiries: &'a mut Expiries,
     joined: &'a mut Joined,
-    /// The predicted slot of the next cell: right after the last one, because two states mostly
-    /// hold their cells in the same order.
+    /// The predicted slot of the next cell: the one after the last. Two states mostly hold their
+    /// cells in the same order.
     near: u32,
     misses: u32,
-    /// True while this writer's cells have amounts only, no key is shaped, and no hash is kept up
+    /// True while this writer's cells have amounts only, no key is adjusted, and no hash is kept up
     /// to date.
     is_bare: bool,
     /// The counter of the latest cells. Its total lacks `sum` until the next counter begins.
     counter: u32,
     sum: i128,
-    /// The cells taken, if they do not come in the order of their versions. They are sorted at the
-    /// end.
+    /// The cells taken so far, if they come out of version order. They are sorted at the end.
     moved: Option<Vec<(Version, u32)>>,
 }
 
 impl<'a> Intake<'a> {
-    /// Begins to take about `cells` cells. `in_order` is true if they come in the order of their
-    /// versions. If not, all are newer than those that are held.
+    /// Prepares to take about `cells` cells. `in_order` is true if they come in version order. If
+    /// it is false, all of them must be newer than the cells held.
     pub(super) fn begin(
         writer: &'a mut Writer,
         keys: &'a mut Keys,
@@ -48,7 +47,7 @@ impl<'a> Intake<'a> {
         (cells, in_order): (usize, bool),
     ) -> Self {
         if cells > writer.len() / 4 {
-            // After that many changes a fresh hash is cheaper, and it is computed only on request.
+            // After this many changes it is cheaper to compute the hash again, on request.
             writer.forget_hash();
         }
         if writer.len() == 0 {
@@ -58,7 +57,7 @@ impl<'a> Intake<'a> {
             0 => joined.changed = Vec::with_capacity(cells),
             _ => joined.changed.reserve(cells),
         }
-        let is_bare = !writer.has_hash() && !writer.has_extras() && !values.has_shaped();
+        let is_bare = !writer.has_hash() && !writer.has_extras() && !values.has_adjusted();
         let moved = (!in_order).then(|| Vec::with_capacity(cells));
         Self {
             writer,
@@ -77,7 +76,7 @@ impl<'a> Intake<'a> {
 }
 
 impl Intake<'_> {
-    /// Replaces one cell by a newer one. [`finish`](Self::finish) follows the last one.
+    /// Replaces one cell by a newer one. Call [`finish`](Self::finish) after the last one.
     #[inline]
     pub(crate) fn take(&mut self, key: u32, plain: PlainCell, extra: Option<&CellExtra>) {
         let slot = self.slot(key);
@@ -86,8 +85,8 @@ impl Intake<'_> {
         if !self.is_bare || extra.is_some() {
             return self.take_with_extra(key, slot, plain, extra);
         }
-        let stood = self.put(slot, plain);
-        self.shift(key, plain.amounts.net() - stood.net());
+        let previous = self.put(slot, plain);
+        self.shift(key, plain.amounts.net() - previous.net());
     }
 
     #[inline]
@@ -127,25 +126,25 @@ impl Intake<'_> {
         extra: Option<&CellExtra>,
     ) {
         let writer = &mut *self.writer;
-        let stood = writer.plain(slot);
+        let previous = writer.plain(slot);
         let held = writer.extra(slot);
-        if held.into_iter().chain(extra).any(CellExtra::shapes_values) {
-            self.values.mark_shaped(key);
+        if held.into_iter().chain(extra).any(CellExtra::adjusts_values) {
+            self.values.mark_adjusted(key);
         }
         if held != extra {
             self.is_bare = false;
             if let Some(extra) = extra.filter(|extra| extra.expires_at > 0) {
                 self.expiries.note(self.keys.counter_of(key), extra.expires_at, false);
             }
-            match (stood.version, extra) {
+            match (previous.version, extra) {
                 (0, Some(extra)) => writer.begin_extra(slot, extra.clone()),
                 _ => writer.put_extra(slot, extra.cloned()),
             }
         }
         writer.rehash(self.keys, slot, plain);
         self.put(slot, plain);
-        if !self.values.is_shaped(key) {
-            self.shift(key, plain.amounts.net() - stood.amounts.net());
+        if !self.values.is_adjusted(key) {
+            self.shift(key, plain.amounts.net() - previous.amounts.net());
         }
     }
 
@@ -172,15 +171,15 @@ impl Intake<'_> {
     pub(crate) fn finish(mut self) {
         self.shift_total();
         if let Some(moved) = self.moved {
-            self.writer.order(&in_order(moved));
+            self.writer.order(&sorted_by_number(moved));
         }
     }
 
     pub(crate) fn take_record(&mut self, record: &Record) {
-        let stood = self.writer.record();
-        self.joined.incarnations_changed |= record.speaks_of_incarnations()
+        let previous = self.writer.record();
+        self.joined.incarnations_changed |= record.mentions_incarnations()
             || record.has_left()
-            || stood.is_some_and(Record::speaks_of_incarnations);
+            || previous.is_some_and(Record::mentions_incarnations);
         self.writer.set_record(record.clone());
         self.joined.records.push(self.writer.id());
     }

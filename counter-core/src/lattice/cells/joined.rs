@@ -1,4 +1,4 @@
-//! What a join took.
+//! The result of a join.
 
 use std::sync::Arc;
 
@@ -18,15 +18,15 @@ pub struct Joined {
     pub gaps: Vec<Span>,
     /// The replicas whose newer record was taken.
     pub records: Vec<ReplicaId>,
-    /// True if one of these records speaks, or spoke, of incarnations that ended.
+    /// True if one of these records mentions ended incarnations, or did before this join.
     pub incarnations_changed: bool,
-    /// Cells that had the version of the held cell but other contents. That is a fault; the greater
-    /// bytes were kept.
+    /// The number of cells with the version of the held cell but different contents. Each is a
+    /// fault, and the greater cell was kept.
     pub conflicts: usize,
     /// The dedup entries that were taken, by kind and name.
     pub(crate) entries: Vec<(EntryKind, Arc<[u8]>)>,
-    /// True if own amounts were taken back, because others had applied the same adds. The next
-    /// flush reports it.
+    /// True if this replica took back own amounts, because others had applied the same adds. The
+    /// next flush reports them.
     pub own_changed: bool,
     /// The end of the joining replica's own span, if it lies beyond its latest version. Then
     /// another process writes under its id.

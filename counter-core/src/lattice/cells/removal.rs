@@ -1,8 +1,9 @@
-//! Dropped cells: tombstones, and the own traces that a writer may take back.
+//! Removal: a writer drops its own cells, and then the traces of the removal.
 //!
-//! Only its writer changes a cell, so a removal is a request. Each writer sheds the amounts that
-//! resets have cleared, drops its empty cells, and forgets the tombstones once all hold them. Each
-//! step here takes the versions that every enrolled replica has proved it holds.
+//! Only its writer changes a cell, so a removal is a request. Each writer subtracts the amounts
+//! that resets have cleared, drops its empty cells, and forgets the tombstones once all replicas
+//! hold them. Each step here depends on the versions that every enrolled replica has proved it
+//! holds.
 
 use std::collections::BTreeSet;
 
@@ -17,8 +18,8 @@ use crate::lattice::versions::{Version, VersionVector};
 use crate::lattice::writer::tombstones::{key_bytes, names_of};
 use crate::replica_id::ReplicaId;
 
-/// The most tombstones of one writer. At this bound it drops no cells before older drops are
-/// forgotten: empty cells stay, and no number changes.
+/// The most tombstones of one writer. At this bound a writer keeps its empty cells until older
+/// tombstones are forgotten. No value changes.
 pub(crate) const TOMBSTONES_MAX: usize = 20_000_000;
 
 /// Stands for the version of the change that is about to be written.
@@ -26,8 +27,8 @@ const NEXT: Version = Version::MAX;
 
 impl Cells {
     /// Asks for the removal of one region of a counter as `replica`: a reset, after which each
-    /// writer drops its cell. Adds that are concurrent stay, and the counter with them. Returns the
-    /// version of the change; None if no cell is held.
+    /// writer drops its cell. Concurrent adds stay, and the counter with them. Returns the version
+    /// of the change; None if no cell is held.
     pub(crate) fn request_removal(&mut self, replica: ReplicaId, key: u32) -> Option<Version> {
         self.held(key).next()?;
         Some(self.clear(replica, key, true))
@@ -45,7 +46,7 @@ impl Cells {
         self.drop_older(at, version, key, joined);
     }
 
-    /// Drops the cell of a key, unless it is newer than this.
+    /// Drops the cell of a key, unless it is newer than `version`.
     pub(crate) fn drop_older(
         &mut self,
         at: usize,
@@ -63,7 +64,7 @@ impl Cells {
         }
     }
 
-    /// Drops the cells of a writer below version `forgot` whose keys are not among `kept`.
+    /// Drops the cells of a writer up to version `forgot` whose keys are not among `kept`.
     pub(crate) fn drop_missing(
         &mut self,
         at: usize,
@@ -92,13 +93,14 @@ impl Cells {
 
     /// True if a removal is under way at a key, and no add is left.
     pub(crate) fn is_removed(&self, key: u32) -> bool {
-        self.is_shaped(key)
+        self.is_adjusted(key)
             && self.held(key).any(|held| held.extra.is_some_and(|extra| extra.removal > 0))
             && self.shares(key).all(|(_, share)| share == Amounts::default())
     }
 
-    /// Drops the own cells of a counter, by its number, whatever they count. Cells that clear or
-    /// have absorbed something, or ask for a removal, stay. Returns the keys that changed.
+    /// Drops the replica's own cells of a counter, by its number, whatever their amounts. Keeps
+    /// cells that hold resets or absorbed amounts, or ask for a removal. Returns the keys that
+    /// changed.
     pub(crate) fn drop_own_of(&mut self, own: ReplicaId, counter: u32) -> Vec<KeyId> {
         let is_plain = |key: &u32| {
             self.writers().get(own).and_then(|writer| writer.amounts(*key)).is_some_and(
@@ -119,8 +121,8 @@ impl Cells {
         keys.into_iter().map(KeyId).collect()
     }
 
-    /// Takes the next step that `own` may take at one key. `stable` are the versions that every
-    /// enrolled replica holds. Returns whether something changed. O(writers).
+    /// Takes the next cleanup step of `own` at one key. `stable` lists the versions that every
+    /// enrolled replica holds. Returns true if something changed. O(writers).
     pub(crate) fn settle_key(&mut self, own: ReplicaId, key: u32, stable: &VersionVector) -> bool {
         match self.next_step(own, key, stable) {
             None => return false,
@@ -160,7 +162,7 @@ impl Cells {
             true => extra.origin.cleared(&seen) != Amounts::default(),
             false => !self.is_done(writer, seen, &held, key, stable),
         });
-        // Own amounts that were cleared are shed: nobody needs to clear them any more.
+        // If resets cleared own amounts, subtract these. Then no reset has to cover them.
         let sheds = baseline != Amounts::default() && extra.origin.version == 0;
         let amounts = if sheds { mine.amounts.above(baseline) } else { mine.amounts };
         if sheds {
@@ -169,8 +171,8 @@ impl Cells {
         } else if baseline != Amounts::default()
             && extra.resets.of(own).is_none_or(|seen| seen.amounts != baseline)
         {
-            // Resets of two origins cannot be shed at once. Until the first origin ends, the cell
-            // itself names what is cleared, and the resets of others may go.
+            // A cell has only one origin, so it cannot subtract again until the first origin ends.
+            // Until then it records the cleared amounts itself, so others may drop their resets.
             next.resets.clear(own, Cleared { version: NEXT, amounts: baseline }, extra.origin);
         }
         let is_empty = amounts == Amounts::default() && next.resets.is_empty();
@@ -183,7 +185,8 @@ impl Cells {
                     || asks && held.amounts == Amounts::default()
             })
         };
-        // Nobody needs the request any more. A cell that is not seen here holds adds that stay.
+        // No other writer needs the request any more. A cell that is not held here must hold adds
+        // that stay.
         let is_over = extra.removal > 0 && others_shed();
         if is_over {
             next.removal = 0;
@@ -195,15 +198,15 @@ impl Cells {
         if is_empty && removes && next.removal == 0 && has_room {
             return Some(CleanupStep::Drop);
         }
-        // A request alone is dropped with its cell, or as soon as its cell has amounts to keep.
+        // A cell without amounts keeps its request until the cell itself can be dropped.
         if is_over && amounts == Amounts::default() {
             next.removal = extra.removal;
         }
         (next != *extra).then_some(CleanupStep::Rewrite { amounts, extra: next })
     }
 
-    /// True if this reset entry can go: since `seen` the cell began anew, was dropped or had
-    /// nothing, and every enrolled replica holds that.
+    /// True if this reset of `writer` can go. Since `seen` the cell began anew or was dropped, or
+    /// the reset found it empty. Every enrolled replica holds that state.
     fn is_done(
         &self,
         writer: ReplicaId,
@@ -212,8 +215,8 @@ impl Cells {
         key: u32,
         stable: &VersionVector,
     ) -> bool {
-        let Some(of) = self.writers().get(writer) else { return false };
-        if self.writers().ended().is_ended(writer) || of.seen() < seen.version {
+        let Some(theirs) = self.writers().get(writer) else { return false };
+        if self.writers().ended().is_ended(writer) || theirs.seen() < seen.version {
             return false;
         }
         if seen.amounts == Amounts::default() && stable.get(writer) >= seen.version {
@@ -237,14 +240,14 @@ impl Cells {
                     && stable.get(writer) >= origin.version;
                 began_anew || names_itself
             }
-            None => of
+            None => theirs
                 .tombstones()
                 .latest(&key_bytes(self.keys().names(key)))
                 .is_none_or(|dropped| stable.get(writer) >= dropped),
         }
     }
 
-    /// True if no held cell names an amount of `own` at a key that a reset cleared before version
+    /// True if no held cell has a reset that cleared amounts of `own` at a key before version
     /// `before`.
     fn is_unnamed(&self, own: ReplicaId, key: u32, before: Version) -> bool {
         self.held(key).filter_map(|held| held.extra).all(|extra| {
@@ -255,20 +258,21 @@ impl Cells {
         })
     }
 
-    /// True if `own` may have something to take back: a key is unsettled, or a drop of its own is
-    /// not forgotten.
+    /// True if `own` may have traces to remove: some key holds traces of resets, or one of its
+    /// tombstones is not forgotten.
     pub(crate) fn has_traces(&self, own: ReplicaId) -> bool {
-        self.has_shaped()
+        self.has_adjusted()
             || self.writers().get(own).is_some_and(|writer| !writer.tombstones().is_empty())
     }
 
-    /// The keys at which the own cell began anew up to version `heard` and no reset of an earlier
-    /// state of it is left, with their origins' versions. Looks at `max` cells with traces at most,
-    /// from a slot on, and returns the slot to go on from; 0 if there is none.
+    /// Finds the origins that can end: the cell of `own` began anew up to version `arrived`, and no
+    /// reset of an earlier state is left. Returns their keys and versions. Looks at up to `max`
+    /// cells with traces, starting at slot `from`. Also returns the slot to continue from; 0 at the
+    /// end.
     pub(crate) fn finished_origins(
         &self,
         own: ReplicaId,
-        heard: Version,
+        arrived: Version,
         from: u32,
         max: usize,
     ) -> (Vec<(u32, Version)>, u32) {
@@ -276,24 +280,25 @@ impl Cells {
         let finished = writer
             .extras_from(from)
             .take(max)
-            .filter(|(_, extra)| (1..=heard).contains(&extra.origin.version))
+            .filter(|(_, extra)| (1..=arrived).contains(&extra.origin.version))
             .map(|(slot, extra)| (writer.key(slot), extra.origin.version))
             .filter(|&(key, origin)| self.is_unnamed(own, key, origin))
             .collect();
         (finished, writer.extras_from(from).nth(max).map_or(0, |(slot, _)| slot))
     }
 
-    /// The latest of the own tombstones up to version `heard` before the first one whose cell is
-    /// still named by a reset. 0 if there is none. Looks at `max` at most.
+    /// The version up to which the tombstones of `own` can be forgotten; 0 for none. It stops at
+    /// version `arrived`, and before the first tombstone whose cell a reset still mentions. Looks
+    /// at up to `max` tombstones.
     pub(crate) fn finished_tombstones(
         &self,
         own: ReplicaId,
-        heard: Version,
+        arrived: Version,
         max: usize,
     ) -> Version {
         let Some(writer) = self.writers().get(own) else { return 0 };
         let is_finished = |(version, key): &(Version, &[u8])| {
-            *version <= heard
+            *version <= arrived
                 && names_of(key)
                     .and_then(|(counter, region)| self.keys().find(counter, region))
                     .is_none_or(|here| self.is_unnamed(own, here, *version))
@@ -307,7 +312,8 @@ impl Cells {
             .map_or(0, |(version, _)| version)
     }
 
-    /// Takes the origins away from own cells whose origins are still these.
+    /// Clears these origins of the replica's own cells, unless they have changed since. Returns how
+    /// many it cleared.
     pub(crate) fn end_origins(&mut self, own: ReplicaId, origins: &[(u32, Version)]) -> usize {
         let mut ended = 0;
         for &(key, version) in origins {
@@ -326,10 +332,10 @@ impl Cells {
     }
 }
 
-/// What a writer does next with its own cell at one key.
+/// A writer's next change to its own cell at one key.
 enum CleanupStep {
     /// Drops it.
     Drop,
-    /// Writes it with these amounts. The version [`NEXT`] stands for that of the change.
+    /// Rewrites it with these amounts. [`NEXT`] stands for the version of the change.
     Rewrite { amounts: Amounts, extra: CellExtra },
 }

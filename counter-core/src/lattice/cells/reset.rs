@@ -1,7 +1,7 @@
 //! Observed reset: clears exactly the amounts that the resetter has seen. Concurrent adds stay.
 
 use super::store::Cells;
-use crate::incarnation::baseline::{Baselines, seen};
+use crate::incarnation::baseline::{Baselines, cleared_by_reset};
 use crate::lattice::cell::amounts::Amounts;
 use crate::lattice::cell::{Cleared, Origin};
 use crate::lattice::versions::Version;
@@ -23,12 +23,12 @@ impl Cells {
         Some(self.clear(replica, key, false))
     }
 
-    /// Clears all that is held at a key as `replica`, and asks for the removal of the counter if
-    /// `removes`. Returns the version of the change.
+    /// Clears everything that is held at a key as `replica`. If `removes` is true, also asks for
+    /// the removal of the counter. Returns the version of the change.
     pub(super) fn clear(&mut self, replica: ReplicaId, key: u32, removes: bool) -> Version {
         let baselines = Baselines::of(self.held(key));
-        // A replica that still holds a dropped cell counts it as cleared too.
-        let seen: Vec<(ReplicaId, Cleared, Origin)> = seen(self.held(key))
+        // Dropped cells are included, for replicas that still hold them.
+        let seen: Vec<(ReplicaId, Cleared, Origin)> = cleared_by_reset(self.held(key))
             .into_iter()
             .chain(self.dropped(key))
             .map(|(id, cleared)| (id, cleared, self.origin_of(&baselines, id, key)))
@@ -42,7 +42,8 @@ impl Cells {
         let version = writer.next_version();
         for (id, mut cleared, origin) in seen {
             if id == replica {
-                // Its own cell names itself as of the version that says so.
+                // This write moves the resetter's cell to `version`, so its reset of itself must
+                // carry that version.
                 cleared.version = version;
             }
             extra.resets.clear(id, cleared, origin);
@@ -50,8 +51,8 @@ impl Cells {
         self.write_extra(at, slot, extra)
     }
 
-    /// The writers that have dropped their cells at a key, and have neither forgotten that nor made
-    /// another, as a reset names them.
+    /// The writers that have dropped their cells at a key, in the form that a reset records. Leaves
+    /// out writers that have forgotten the drop or made a new cell.
     pub(super) fn dropped(&self, key: u32) -> impl Iterator<Item = (ReplicaId, Cleared)> + '_ {
         let name = key_bytes(self.keys().names(key));
         self.writers().iter().filter_map(move |writer| {
@@ -63,8 +64,8 @@ impl Cells {
         })
     }
 
-    /// The origin of a replica's cell at a key. If the cell was dropped, it is that of the next
-    /// one.
+    /// The origin of a replica's cell at a key. If the cell was dropped, the origin that its next
+    /// cell would have.
     pub(super) fn origin_of(&self, baselines: &Baselines, replica: ReplicaId, key: u32) -> Origin {
         let dropped = || {
             let writer = self.writers().get(replica)?;

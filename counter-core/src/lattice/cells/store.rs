@@ -1,4 +1,4 @@
-//! The cells and what is kept beside them, in step.
+//! [`Cells`]: the cells, with keys, values and expiries kept in step.
 
 use super::expiries::{Expiries, ExpiryRules};
 use super::intake::Intake;
@@ -18,17 +18,17 @@ use crate::replica_id::ReplicaId;
 
 /// The cells of all writers, with their keys, values and expiries.
 ///
-/// Invariant: the value of each key is what its cells give, and each counter's total is the sum of
-/// its keys. A key is dead if it had cells and has none. The index knows the latest expiry in each
-/// counter's cells.
+/// Invariant: the value of each key follows from its cells, and each counter's total is the sum
+/// over its keys. A key is dead if it had cells and has none. The index holds the latest expiry in
+/// each counter's cells.
 #[derive(Clone, Default)]
 pub(crate) struct Cells {
     keys: Keys,
     values: ValueTable,
     writers: Writers,
-    /// How long counters that are made here live.
+    /// How long the counters that this replica creates live.
     expiry_rules: ExpiryRules,
-    /// The counters that end.
+    /// The counters that expire.
     expiries: Expiries,
 }
 
@@ -77,22 +77,23 @@ impl Cells {
         self.values.all()
     }
 
-    /// True if the value of some key is more than a sum of amounts: it has traces of resets,
-    /// removals or absorbed incarnations.
+    /// True if some key has traces of resets, removals or absorbed incarnations, so that its value
+    /// is not a plain sum of amounts.
     #[inline]
-    pub(crate) fn has_shaped(&self) -> bool {
-        self.values.has_shaped()
+    pub(crate) fn has_adjusted(&self) -> bool {
+        self.values.has_adjusted()
     }
 
     /// True if a key has traces of resets, removals or absorbed incarnations.
     #[inline]
-    pub(crate) fn is_shaped(&self, key: u32) -> bool {
-        self.values.is_shaped(key)
+    pub(crate) fn is_adjusted(&self, key: u32) -> bool {
+        self.values.is_adjusted(key)
     }
 
-    /// The keys with traces of resets, removals or absorbed incarnations, from one on, ascending.
-    pub(crate) fn shaped_from(&self, key: u32) -> impl Iterator<Item = u32> + '_ {
-        self.values.shaped_from(key)
+    /// The keys with traces of resets, removals or absorbed incarnations, starting at `key`,
+    /// ascending.
+    pub(crate) fn adjusted_from(&self, key: u32) -> impl Iterator<Item = u32> + '_ {
+        self.values.adjusted_from(key)
     }
 
     /// The cells of all writers at a key. O(writers).
@@ -107,7 +108,7 @@ impl Cells {
     /// The amounts that each writer's cell counts for a key: its own and absorbed ones, above its
     /// reset baseline. O(writers).
     pub(crate) fn shares(&self, key: u32) -> impl Iterator<Item = (ReplicaId, Amounts)> + '_ {
-        let baselines = if self.values.is_shaped(key) {
+        let baselines = if self.values.is_adjusted(key) {
             Baselines::of(self.held(key))
         } else {
             Baselines::default()
@@ -162,14 +163,14 @@ impl Cells {
         Ok(key)
     }
 
-    /// Makes a key that was looked for and not found. The caller checks the bounds.
+    /// Makes a key that does not exist yet. The caller checks the bounds.
     pub(crate) fn make_key(&mut self, counter: &str, region: &str) -> u32 {
         let key = self.keys.push(counter, region);
         self.values.cover(key, self.keys.counter_of(key));
         key
     }
 
-    /// Forgets the names and keys that no cell has and that are not kept. O(cells).
+    /// Forgets the names and keys without cells, except those that `keeps` accepts. O(cells).
     pub(crate) fn compact(&mut self, keeps: impl Fn(u32) -> bool) -> Renumbering {
         let mut used = vec![false; self.keys.len()];
         for writer in self.writers.iter() {
@@ -188,12 +189,12 @@ impl Cells {
 
 /// Changes that a replica writes as its own, each under its next version.
 impl Cells {
-    /// Takes the next version of a writer, for a change that is kept elsewhere.
+    /// Takes the next version of a writer, for a change that is stored elsewhere.
     pub(crate) fn begin_change(&mut self, replica: ReplicaId) -> Version {
         let at = self.writers.find_or_make(replica);
         let writer = self.writers.at_mut(at);
         let version = writer.next_version();
-        writer.hold_up_to(version);
+        writer.set_seen(version);
         version
     }
 
@@ -219,11 +220,11 @@ impl Cells {
         let amounts = raised(writer.plain(slot).amounts, by).ok_or(WriteError::CellFull)?;
         let plain = PlainCell { version: writer.next_version(), amounts };
         writer.replace(&self.keys, slot, plain);
-        writer.hold_up_to(plain.version);
+        writer.set_seen(plain.version);
         self.values.cover(key, counter);
-        match self.values.is_shaped(key) {
+        match self.values.is_adjusted(key) {
             false => self.values.shift(key, counter, by.net()),
-            true => self.recount(key),
+            true => self.recompute(key),
         }
         Ok(plain.version)
     }
@@ -235,8 +236,8 @@ impl Cells {
         (at, slot.unwrap_or_else(|| self.make_own(at, key)))
     }
 
-    /// A cell that `at` makes as its writer. Returns its slot. If a cell was dropped at that key,
-    /// it begins anew.
+    /// Makes a cell as the writer at place `at`, and returns its slot. The cell begins anew if an
+    /// earlier one was dropped at that key.
     #[inline(never)]
     fn make_own(&mut self, at: usize, key: u32) -> u32 {
         self.keys.revive(key);
@@ -247,13 +248,13 @@ impl Cells {
         writer.begin_extra(slot, CellExtra { origin, expires_at, ..CellExtra::default() });
         if origin.is_set() {
             self.values.cover(key, self.keys.counter_of(key));
-            self.values.mark_shaped(key);
+            self.values.mark_adjusted(key);
         }
         slot
     }
 
-    /// The expiry of a cell that is made here now: that of the counter's other cells. A counter
-    /// without cells gets that of the rules. 0 for none.
+    /// The expiry for a cell that is made now: the expiry of the counter's other cells, or, without
+    /// any, the one that the rules give. 0 for none.
     fn expiry_of_new(&mut self, key: u32) -> u64 {
         if self.expiries.is_empty() && self.expiry_rules.is_empty() {
             return 0;
@@ -293,14 +294,14 @@ impl Cells {
         }
         writer.put_extra(slot, Some(extra));
         writer.put(slot, version, amounts);
-        writer.hold_up_to(version);
+        writer.set_seen(version);
         self.values.cover(key, self.keys.counter_of(key));
-        self.values.mark_shaped(key);
-        self.recount(key);
+        self.values.mark_adjusted(key);
+        self.recompute(key);
         version
     }
 
-    /// Drops the own cell of `replica` at a key, and leaves a tombstone.
+    /// Drops the cell of `replica` at a key as its writer, and leaves a tombstone.
     pub(super) fn drop_own(&mut self, replica: ReplicaId, key: u32) {
         let Ok(at) = self.writers.find(replica) else { return };
         let Some(slot) = self.writers.at(at).slot(key, key) else { return };
@@ -308,12 +309,11 @@ impl Cells {
         let (writer, name) = (self.writers.at_mut(at), key_bytes(self.keys.names(key)));
         let version = writer.next_version();
         writer.put_tombstone(version, &name);
-        writer.hold_up_to(version);
+        writer.set_seen(version);
     }
 
-    /// Writes the record of `replica`, as `change` makes it of the one that is held. Returns the
-    /// version of the change. [`forget_folded`](Self::forget_folded) follows if it speaks of
-    /// incarnations.
+    /// Applies `change` to the record of `replica`. Returns the version of the change. Call
+    /// [`forget_folded`](Self::forget_folded) afterwards if the record mentions ended incarnations.
     pub(crate) fn write_record(
         &mut self,
         replica: ReplicaId,
@@ -326,21 +326,20 @@ impl Cells {
         change(&mut record);
         record.version = version;
         writer.set_record(record);
-        writer.hold_up_to(version);
+        writer.set_seen(version);
         version
     }
 }
 
 /// Changes that come from others.
 impl Cells {
-    /// The place of a writer, which is made if it is new.
+    /// The place of a writer, added if it is new.
     #[inline]
-    pub(crate) fn writer_or_new(&mut self, replica: ReplicaId) -> usize {
+    pub(crate) fn find_or_make_writer(&mut self, replica: ReplicaId) -> usize {
         self.writers.find_or_make(replica)
     }
 
-    /// Begins to take about `cells` cells of the writer at a place. `in_order` is true if they come
-    /// in the order of their versions. If not, all are newer than those that are held.
+    /// Prepares to take about `cells` cells of the writer at a place, see [`Intake::begin`].
     pub(crate) fn intake<'a>(
         &'a mut self,
         at: usize,
@@ -352,8 +351,8 @@ impl Cells {
         Intake::begin(writers.at_mut(at), keys, (values, expiries), joined, (cells, in_order))
     }
 
-    /// Takes one newer cell without an extra part, at a key that is not shaped, of a writer that
-    /// has no such cells. Everything of the writer up to `upto` is held then.
+    /// Takes one newer cell, and sets the version of its writer to `upto`. Neither the cell nor any
+    /// other of its writer may have an extra part, and the key must have no traces.
     #[inline(always)]
     pub(crate) fn take_plain(&mut self, at: usize, key: u32, plain: PlainCell, upto: Version) {
         let writer = self.writers.at_mut(at);
@@ -364,15 +363,15 @@ impl Cells {
                 writer.make(key)
             }
         };
-        let stood = writer.replace(&self.keys, slot, plain);
-        writer.hold_up_to(upto);
-        self.values.shift(key, self.keys.counter_of(key), plain.amounts.net() - stood.net());
+        let previous = writer.replace(&self.keys, slot, plain);
+        writer.set_seen(upto);
+        self.values.shift(key, self.keys.counter_of(key), plain.amounts.net() - previous.net());
     }
 
-    /// Everything of the writer at a place up to `version` is held now.
+    /// Notes that everything of the writer at a place up to `version` is held.
     #[inline]
-    pub(crate) fn hold_up_to(&mut self, at: usize, version: Version) {
-        self.writers.at_mut(at).hold_up_to(version);
+    pub(crate) fn set_seen(&mut self, at: usize, version: Version) {
+        self.writers.at_mut(at).set_seen(version);
     }
 
     /// Drops the writer's hash before many changes, when computing it afresh is cheaper.
@@ -390,15 +389,15 @@ impl Cells {
         let writer = self.writers.at_mut(at);
         let key = writer.key(slot);
         let amounts = writer.drop_cell(&self.keys, slot);
-        match self.values.is_shaped(key) {
-            true => self.recount(key),
+        match self.values.is_adjusted(key) {
+            true => self.recompute(key),
             false => self.values.shift(key, self.keys.counter_of(key), -amounts.net()),
         }
         self.bury_without_cells(key);
     }
 
-    /// Forgets the writers that the records have folded. Returns the keys whose values changed:
-    /// none if everything that their successor wrote before the fold is held.
+    /// Forgets the writers that the records have folded. Returns the keys whose values changed.
+    /// There are none if everything that the successor wrote before the fold is held.
     pub(crate) fn forget_folded(&mut self) -> Vec<KeyId> {
         let gone = self.writers.take_folded();
         self.values_without(gone)
@@ -411,12 +410,12 @@ impl Cells {
         self.values_without(gone)
     }
 
-    /// Forgets a writer and leaves the values as they are: for a map whose values nobody reads.
+    /// Forgets a writer without updating the values. Only for a map whose values are never read.
     pub(crate) fn discard_writer(&mut self, replica: ReplicaId) {
         self.writers.take(replica);
     }
 
-    /// Makes everything that `from` wrote the work of `to`, as [`Writers::rename`].
+    /// Renames a writer, see [`Writers::rename`].
     pub(crate) fn rename(&mut self, from: ReplicaId, to: ReplicaId) -> bool {
         self.writers.rename(from, to)
     }
@@ -426,24 +425,24 @@ impl Cells {
         self.writers.hash(&self.keys)
     }
 
-    /// Counts afresh those of the changed keys that are shaped.
+    /// Recomputes the values of the changed keys that have traces.
     #[inline]
-    pub(crate) fn recount_shaped(&mut self, changed: &[KeyId]) {
-        if !self.values.has_shaped() {
+    pub(crate) fn recompute_adjusted(&mut self, changed: &[KeyId]) {
+        if !self.values.has_adjusted() {
             return;
         }
         for &KeyId(key) in changed {
-            if self.values.is_shaped(key) {
-                self.recount(key);
+            if self.values.is_adjusted(key) {
+                self.recompute(key);
             }
         }
     }
 
-    /// Counts the value of a key afresh from all its cells.
-    fn recount(&mut self, key: u32) {
+    /// Recomputes the value of a key from all its cells.
+    fn recompute(&mut self, key: u32) {
         let value = self.shares(key).map(|(_, amounts)| amounts.net()).sum();
         self.values.set(key, self.keys.counter_of(key), value);
-        if !self.held(key).any(|held| held.extra.is_some_and(CellExtra::shapes_values)) {
+        if !self.held(key).any(|held| held.extra.is_some_and(CellExtra::adjusts_values)) {
             self.values.mark_plain(key);
         }
     }
@@ -453,7 +452,7 @@ impl Cells {
         for writer in gone {
             for key in writer.slots().map(|slot| writer.key(slot)) {
                 let before = self.values.of_key(key);
-                self.recount(key);
+                self.recompute(key);
                 self.bury_without_cells(key);
                 if self.values.of_key(key) != before {
                     changed.push(KeyId(key));
@@ -478,7 +477,7 @@ impl Cells {
     }
 }
 
-/// Both sums, or None if one passes 2^62.
+/// The sum of each part, or None if one passes 2^62.
 fn raised(amounts: Amounts, by: Amounts) -> Option<Amounts> {
     let part = |a: u64, b: u64| a.checked_add(b).filter(|&sum| sum <= CELL_MAX);
     Some(Amounts {

@@ -10,9 +10,9 @@ pub(super) struct ValueTable {
     of_key: Vec<i128>,
     of_counter: Vec<i128>,
     all: i128,
-    /// Keys whose value is more than a sum of amounts, because some cell has cleared or absorbed
-    /// something. These are counted from all their cells.
-    shaped: BTreeSet<u32>,
+    /// Keys whose value is not a plain sum of amounts, because some cell holds resets or absorbed
+    /// amounts. Their values are recomputed from all cells.
+    adjusted: BTreeSet<u32>,
 }
 
 impl ValueTable {
@@ -33,20 +33,20 @@ impl ValueTable {
         self.shift_counter(counter, by);
     }
 
-    /// The half of [`shift`](Self::shift) for one key, where many keys of one counter change.
+    /// Half of [`shift`](Self::shift): changes a key, and leaves its counter's total for later.
     #[inline]
     pub(super) fn shift_key(&mut self, key: u32, by: i128) {
         self.of_key[key as usize] += by;
     }
 
-    /// The other half: the sum by which the counter's keys changed.
+    /// The other half: changes a counter's total by the sum over its keys.
     #[inline]
     pub(super) fn shift_counter(&mut self, counter: u32, by: i128) {
         self.of_counter[counter as usize] += by;
         self.all += by;
     }
 
-    /// Takes the new numbers of keys. `counter_of` gives the counter of a new key. O(keys).
+    /// Renumbers the keys. `counter_of` returns the counter of a new key. O(keys).
     pub(super) fn renumber(&mut self, renumbering: &Renumbering, counter_of: impl Fn(u32) -> u32) {
         let old = std::mem::take(self);
         for (key, value) in (0..).zip(old.of_key) {
@@ -57,12 +57,12 @@ impl ValueTable {
         }
         self.of_key.shrink_to_fit();
         self.of_counter.shrink_to_fit();
-        self.shaped = old.shaped.iter().filter_map(|&key| renumbering.key(key)).collect();
+        self.adjusted = old.adjusted.iter().filter_map(|&key| renumbering.key(key)).collect();
     }
 
-    /// True if some key's value is more than a sum of amounts.
-    pub(super) fn has_shaped(&self) -> bool {
-        !self.shaped.is_empty()
+    /// True if some key's value is not a plain sum of amounts.
+    pub(super) fn has_adjusted(&self) -> bool {
+        !self.adjusted.is_empty()
     }
 
     pub(super) fn set(&mut self, key: u32, counter: u32, value: i128) {
@@ -81,21 +81,21 @@ impl ValueTable {
         self.all
     }
 
-    pub(super) fn mark_shaped(&mut self, key: u32) {
-        self.shaped.insert(key);
+    pub(super) fn mark_adjusted(&mut self, key: u32) {
+        self.adjusted.insert(key);
     }
 
     pub(super) fn mark_plain(&mut self, key: u32) {
-        self.shaped.remove(&key);
+        self.adjusted.remove(&key);
     }
 
-    /// The shaped keys from one on, ascending.
-    pub(super) fn shaped_from(&self, key: u32) -> impl Iterator<Item = u32> + '_ {
-        self.shaped.range(key..).copied()
+    /// The adjusted keys, starting at `key`, ascending.
+    pub(super) fn adjusted_from(&self, key: u32) -> impl Iterator<Item = u32> + '_ {
+        self.adjusted.range(key..).copied()
     }
 
     #[inline]
-    pub(super) fn is_shaped(&self, key: u32) -> bool {
-        !self.shaped.is_empty() && self.shaped.contains(&key)
+    pub(super) fn is_adjusted(&self, key: u32) -> bool {
+        !self.adjusted.is_empty() && self.adjusted.contains(&key)
     }
 }

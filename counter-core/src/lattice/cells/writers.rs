@@ -1,4 +1,4 @@
-//! Every writer that is held.
+//! The writers that a map holds.
 
 use crate::incarnation::index::Incarnations;
 use crate::incarnation::record::Record;
@@ -9,8 +9,7 @@ use crate::replica_id::ReplicaId;
 
 /// The snapshots of all writers in the order of ids, and the index of the incarnations that ended.
 ///
-/// Invariant, between joins: the index says what the writers' records say, and no folded writer is
-/// held.
+/// Invariant, between joins: the index matches the writers' records, and no folded writer is held.
 #[derive(Clone, Default)]
 pub(crate) struct Writers {
     /// Sorted by id.
@@ -33,7 +32,7 @@ impl Writers {
         self.find(replica).ok().map(|at| &self.all[at])
     }
 
-    /// The place of a writer, or the place where it would be. O(log writers).
+    /// The place of a writer. The error is the place where it would be inserted. O(log writers).
     #[inline]
     pub(crate) fn find(&self, replica: ReplicaId) -> Result<usize, usize> {
         self.all.binary_search_by_key(&replica, |writer| writer.id())
@@ -54,7 +53,7 @@ impl Writers {
         self.all.iter_mut()
     }
 
-    /// The place of a writer, which is made if it is new. O(writers) then.
+    /// The place of a writer, added if it is new. Adding is O(writers).
     #[inline]
     pub(super) fn find_or_make(&mut self, replica: ReplicaId) -> usize {
         self.find(replica).unwrap_or_else(|at| {
@@ -84,7 +83,7 @@ impl Writers {
         &self.ended
     }
 
-    /// Reads the records anew, and takes out the writers that they folded.
+    /// Rebuilds the index from the records, and takes out the writers that they folded.
     pub(super) fn take_folded(&mut self) -> Vec<Writer> {
         self.ended = Incarnations::of(self.records());
         let (gone, kept) = std::mem::take(&mut self.all)
@@ -99,8 +98,8 @@ impl Writers {
         self.find(replica).ok().map(|at| self.all.remove(at))
     }
 
-    /// Makes everything that `from` wrote the work of `to`. Returns false, and changes nothing, if
-    /// nothing of `from` is held or something of `to` is.
+    /// Gives another id to a writer: everything that `from` wrote becomes the work of `to`. Returns
+    /// false, and changes nothing, if nothing of `from` is held or something of `to` is.
     pub(super) fn rename(&mut self, from: ReplicaId, to: ReplicaId) -> bool {
         if self.find(to).is_ok() {
             return false;

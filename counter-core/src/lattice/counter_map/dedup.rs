@@ -29,8 +29,8 @@ impl CounterMap {
         of_node.fold(0, |written, writer| written.saturating_add(writer.seen()))
     }
 
-    /// Takes an entry of a writer that comes in a join, unless a newer one of its name is held.
-    /// `key` maps its keys to those here.
+    /// Takes a writer's entry from a join, unless a newer one of its name is held. `key` maps the
+    /// entry's keys to the keys of this map.
     pub(super) fn take_entry(
         &mut self,
         writer: ReplicaId,
@@ -47,13 +47,13 @@ impl CounterMap {
         }
     }
 
-    /// Drops the entries of a writer that go with folded writers.
+    /// Drops the entries of a writer that are no longer needed once writers are folded.
     pub(super) fn trim_entries_of(&mut self, writer: ReplicaId) {
         let (cells, dedup) = self.cells_and_dedup();
         dedup.trim(writer, |replica| cells.writers().ended().is_folded(replica));
     }
 
-    /// As [`trim_entries_of`](Self::trim_entries_of), of all writers.
+    /// Like [`trim_entries_of`](Self::trim_entries_of), for all writers.
     pub(crate) fn trim_entries(&mut self) {
         let (cells, dedup) = self.cells_and_dedup();
         dedup.trim_all(|replica| cells.writers().ended().is_folded(replica));

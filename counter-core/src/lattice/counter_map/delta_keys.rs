@@ -1,4 +1,4 @@
-//! The keys of this map for the keys of a delta.
+//! Maps the keys of a delta to the keys of this map.
 
 use smallvec::SmallVec;
 
@@ -12,9 +12,9 @@ use crate::lattice::versions::Version;
 
 /// A join accepts this many times `counters_max`: both sides of a partition may have reached the
 /// bound.
-const COUNTERS_JOINED_TIMES: usize = 2;
+const JOIN_COUNTERS_FACTOR: usize = 2;
 
-/// The keys here of a delta's keys.
+/// For each key of a delta, the key of this map.
 pub(super) enum DeltaKeys {
     /// Each has the same number.
     Same,
@@ -23,8 +23,8 @@ pub(super) enum DeltaKeys {
 }
 
 impl DeltaKeys {
-    /// Finds the keys that newer cells and entries of these parts use, and makes those that are
-    /// new. `parts` come with the version up to which each is held.
+    /// Finds the keys of the newer cells and entries in these parts, and makes the missing ones.
+    /// Each part comes with the version up to which its writer is held.
     ///
     /// # Errors
     /// `TooManyCounters` or `TooManyReplicas`. Nothing changed.
@@ -71,7 +71,7 @@ impl DeltaKeys {
         Ok(Self::Renumbered(keys))
     }
 
-    /// The key here of one of the delta's keys.
+    /// The key of this map for one of the delta's keys.
     #[inline]
     pub(super) fn key(&self, theirs: u32) -> u32 {
         match self {
@@ -88,7 +88,7 @@ fn check_room(
     new: usize,
     new_keys: impl Iterator<Item = u32>,
 ) -> Result<(), JoinError> {
-    let counters_max = map.counters_max().saturating_mul(COUNTERS_JOINED_TIMES);
+    let counters_max = map.counters_max().saturating_mul(JOIN_COUNTERS_FACTOR);
     let counters = map.keys().counter_count();
     let is_near = counters + new > counters_max;
     let is_over = is_near && {

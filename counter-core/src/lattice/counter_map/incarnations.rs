@@ -7,7 +7,7 @@ use crate::lattice::versions::{Version, VersionVector};
 use crate::replica_id::ReplicaId;
 
 impl CounterMap {
-    /// True if an incarnation was folded into its successor: its cells are forgotten, and late
+    /// True if an incarnation was folded into its successor. Its cells are then forgotten, and late
     /// copies of them are ignored. O(log nodes).
     pub fn is_folded(&self, replica: ReplicaId) -> bool {
         self.writers().ended().is_folded(replica)
@@ -36,17 +36,17 @@ impl CounterMap {
         self.replicas().filter(|&replica| !self.is_ended(replica))
     }
 
-    /// The successor of an incarnation that ended; None if some replica has to claim it anew.
+    /// The successor of an incarnation that ended; None if some replica has to claim it again.
     /// O(claims).
     ///
-    /// - If a replica has begun to absorb it, that is the successor. If that one has ended too,
-    ///   *its* successor is, and absorbs both together.
+    /// - A replica that has begun to absorb it is the successor. If that replica has ended too,
+    ///   *its* successor takes over, and absorbs both together.
     ///
-    /// - If nobody has begun, it is the lowest claimant that has not ended. If all have ended, it
-    ///   is the successor of the latest incarnation of the same node among them.
+    /// - If no replica has begun, the successor is the lowest claimant that has not ended. If all
+    ///   claimants have ended, it is the successor of the latest one on the same node.
     ///
-    /// Other claims are not passed on: two replicas that claimed each other would give two
-    /// successors.
+    /// The claims of other ended replicas do not pass to their successors. Otherwise, two replicas
+    /// that claimed each other could give two successors.
     pub fn successor_of(&self, ended: ReplicaId) -> Option<ReplicaId> {
         self.writers().ended().successor_of(ended)
     }
@@ -75,17 +75,17 @@ impl CounterMap {
     /// The incarnations that `successor` answers for and may absorb together, ascending.
     /// O(incarnations * claims).
     ///
-    /// Each of them comes with all earlier incarnations of its node, because a fold names only a
-    /// node's last one. It also comes with the unfolded incarnations that it claims itself and may
-    /// have absorbed. If another replica answers for a claimed incarnation, it is left to that
-    /// replica. Some may be claimed here without any of their cells.
+    /// An incarnation is listed only with all earlier incarnations of its node, because a fold
+    /// names only a node's last one. It is also listed only with the unfolded incarnations that it
+    /// claims itself, because it may have absorbed them. Incarnations with another successor are
+    /// left out. Some of those listed may have no cells here.
     pub fn absorbable_by(&self, successor: ReplicaId) -> Vec<ReplicaId> {
         self.cells().absorbable_by(successor)
     }
 
-    /// True if everything that a leaver held at its end is held here or was folded. Also true for
-    /// an incarnation that did not leave. A replica that covers a leaver's last statement knows
-    /// every replica that the leaver served. O(writers log writers).
+    /// True if everything in an incarnation's last statement is held here or was folded. Also true
+    /// for an incarnation that did not leave. A replica that covers a last statement knows every
+    /// replica that the incarnation served. O(writers log writers).
     pub fn covers_final_of(&self, incarnation: ReplicaId) -> bool {
         let is_here = |&(writer, version): &(ReplicaId, Version)| {
             self.seen_of(writer) >= version || self.is_folded(writer)
@@ -103,23 +103,22 @@ impl CounterMap {
         self.writers().records().any(|(_, record)| record.is_rebasing())
     }
 
-    /// The records that speak of ended incarnations, by writer, with their versions. A replica that
-    /// holds all of them knows every claim and every fold.
+    /// The writers whose records mention ended incarnations, with the versions of the records. A
+    /// replica that holds all of them knows every claim and every fold.
     pub fn incarnation_records(&self) -> impl Iterator<Item = (ReplicaId, Version)> + '_ {
         self.writers()
             .records()
-            .filter(|(_, record)| record.speaks_of_incarnations())
+            .filter(|(_, record)| record.mentions_incarnations())
             .map(|(writer, record)| (writer, record.version))
     }
 
-    /// The first enrolled replica besides `own` that is not known to agree: its digest does not
-    /// show `own` up to `upto` or some record that speaks of ended incarnations, or it names
-    /// something that is not held here yet. None if all agree. O(writers²).
+    /// The first enrolled replica besides `own` that is not known to [agree](Self::agrees), by its
+    /// digest. None if all agree. O(writers²).
     ///
-    /// A replica keeps what its digest shows, and once it knows a claim it takes that incarnation's
-    /// cells only from members. So once all agree on the claim, the cells of the incarnation that
-    /// are held here are final. Once all agree on an absorption, nobody resets in the coordinates
-    /// before it any more.
+    /// A replica keeps everything in its digest. Once it knows a claim, it takes cells of that
+    /// incarnation only from members. So once all agree on a claim, the held cells of that
+    /// incarnation are final. Once all agree on an absorption, every new reset already counts the
+    /// absorbed amounts in the successor's cell.
     pub fn first_disagreeing<'a>(
         &self,
         own: ReplicaId,
@@ -132,8 +131,9 @@ impl CounterMap {
         self.enrolled().find(|&replica| replica != own && !agrees(replica))
     }
 
-    /// True if a digest shows `own` up to `upto` and every record that speaks of ended
-    /// incarnations, and names nothing that is not held here. O(writers log writers).
+    /// True if the sender of a digest agrees with this map on ended incarnations. The digest must
+    /// include `own` up to `upto`, and every record that mentions ended incarnations. It must not
+    /// include anything that is not held here. O(writers log writers).
     pub fn agrees(&self, own: ReplicaId, upto: Version, digest: &VersionVector) -> bool {
         digest.get(own) >= upto
             && self.incarnation_records().all(|(writer, version)| digest.get(writer) >= version)
@@ -142,8 +142,8 @@ impl CounterMap {
                 .all(|(writer, version)| self.seen_of(writer) >= version || self.is_folded(writer))
     }
 
-    /// The latest known incarnation of a replica's node besides the replica itself: held, claimed
-    /// or folded. O(writers + claims).
+    /// The latest known incarnation of a replica's node, other than the replica itself: held,
+    /// claimed or folded. O(writers + claims).
     pub fn latest_beside(&self, replica: ReplicaId) -> Option<ReplicaId> {
         let known = self
             .replicas()

@@ -9,7 +9,7 @@ use crate::lattice::cell::PlainCell;
 use crate::lattice::counter_map::delta_keys::DeltaKeys;
 use crate::lattice::counter_map::{CounterMap, Joined};
 use crate::lattice::delta::{Delta, DeltaPart};
-use crate::lattice::keys::order::in_order;
+use crate::lattice::keys::order::sorted_by_number;
 use crate::lattice::keys::{KeyId, KeySearch, Keys};
 use crate::lattice::versions::Version;
 use crate::lattice::writer::Writer;
@@ -26,11 +26,11 @@ impl CounterMap {
             let seen = self.seen_of(theirs.id());
             if theirs.seen() > seen && !self.is_folded(theirs.id()) {
                 self.join_drops(theirs, other.keys(), seen, &mut joined);
-                // Nothing up to `seen` is missing besides drops.
+                // All changes up to `seen` are held, except for the drops just taken.
                 let after = seen;
                 let many = theirs.many_since(after);
-                // If much is new, all keys are compared at once, at the speed of memory, instead of
-                // one by one.
+                // If much is new, comparing all keys in one pass is faster than looking each one
+                // up.
                 let same = many
                     && *same.get_or_insert_with(|| {
                         self.keys().same_prefix(other.keys()) as usize == other.keys().len()
@@ -45,7 +45,7 @@ impl CounterMap {
                 let keys = if same {
                     Vec::new()
                 } else {
-                    self.keys_like(
+                    self.local_keys(
                         &mut search,
                         other.keys(),
                         slots.iter().map(|&slot| theirs.key(slot)),
@@ -71,7 +71,7 @@ impl CounterMap {
         keys: &[u32],
         joined: &mut Joined,
     ) {
-        let at = self.cells_mut().writer_or_new(theirs.id());
+        let at = self.cells_mut().find_or_make_writer(theirs.id());
         let in_order = slots.is_sorted_by_key(|&slot| theirs.plain(slot).version);
         let mut intake = self.cells_mut().intake(at, slots.len(), in_order, joined);
         match keys {
@@ -87,16 +87,16 @@ impl CounterMap {
         if let Some(record) = theirs.record().filter(|record| record.version > after) {
             self.cells_mut().intake(at, 0, true, joined).take_record(record);
         }
-        self.cells_mut().hold_up_to(at, theirs.seen());
+        self.cells_mut().set_seen(at, theirs.seen());
     }
 
-    /// Takes the drops of a writer that are newer than `seen`: its tombstones, and where some of
-    /// them are forgotten there, the cells that are missing.
+    /// Takes a writer's drops after `seen`. They are its tombstones and, if the other map has
+    /// forgotten some, the cells that it no longer holds.
     fn join_drops(&mut self, theirs: &Writer, names: &Keys, seen: Version, joined: &mut Joined) {
         if theirs.tombstones().is_empty() && theirs.forgot() <= seen {
             return;
         }
-        let at = self.cells_mut().writer_or_new(theirs.id());
+        let at = self.cells_mut().find_or_make_writer(theirs.id());
         if seen > 0 && seen < theirs.forgot() {
             let kept = theirs.slots().map(|slot| theirs.key(slot));
             self.cells_mut().drop_missing(at, names, kept, theirs.forgot(), joined);
@@ -106,19 +106,19 @@ impl CounterMap {
         }
     }
 
-    /// The keys here for the keys of another numbering, made where they are new. The caller checks
-    /// the bounds.
-    fn keys_like(
+    /// Maps keys of another numbering to the keys of this map, and makes the missing ones. The
+    /// caller checks the bounds.
+    fn local_keys(
         &mut self,
         search: &mut KeySearch,
         names: &impl KeyNames,
         theirs: impl Iterator<Item = u32>,
     ) -> Vec<u32> {
-        theirs.map(|theirs| self.key_like(search, names, theirs)).collect()
+        theirs.map(|theirs| self.local_key(search, names, theirs)).collect()
     }
 
     #[inline]
-    fn key_like(&mut self, search: &mut KeySearch, names: &impl KeyNames, theirs: u32) -> u32 {
+    fn local_key(&mut self, search: &mut KeySearch, names: &impl KeyNames, theirs: u32) -> u32 {
         self.keys().find_same(search, names, theirs).unwrap_or_else(|| {
             let (counter, region) = names.names(theirs);
             let key = self.cells_mut().make_key(counter, region);
@@ -137,7 +137,7 @@ impl CounterMap {
     ) {
         for entry in theirs.since(after) {
             let same =
-                |map: &mut Self, key| map.key_like(&mut KeySearch::near(key), their_keys, key);
+                |map: &mut Self, key| map.local_key(&mut KeySearch::near(key), their_keys, key);
             let keys: SmallVec<[(u32, u32); 4]> =
                 entry.keys().map(|key| (key, same(self, key))).collect();
             let here = |key| keys.iter().find(|pair| pair.0 == key).map_or(0, |pair| pair.1);
@@ -154,7 +154,7 @@ impl CounterMap {
     /// state is unchanged.
     ///
     /// # Complexity
-    /// O(cells of the delta), plus a sort of them if versions do not ascend with names.
+    /// O(cells of the delta), plus a sort of them if they are not in version order.
     pub fn join_delta(&mut self, delta: &Delta) -> Result<Joined, JoinError> {
         if let Some(open) = delta.parts.iter().find(|part| !part.closed) {
             return Err(JoinError::OpenPart(open.span.replica));
@@ -176,7 +176,7 @@ impl CounterMap {
         let keys = DeltaKeys::find_or_make(self, delta, &parts)?;
         for (part, seen) in parts {
             if part.replaces(seen) {
-                self.replace_by(part, &delta.keys, &mut joined);
+                self.drop_missing(part, &delta.keys, &mut joined);
             }
             self.take_part(part, seen, &keys, &mut joined);
         }
@@ -185,8 +185,8 @@ impl CounterMap {
     }
 
     /// Joins a delta from a log that overlaps a checkpoint. The checkpoint's early pages may hold
-    /// cells that were dropped, and whose tombstones were forgotten, before its last page. So drops
-    /// count even where the state is past them.
+    /// cells that were dropped before its last page, with tombstones that are already forgotten. So
+    /// drops apply even if the state is past their versions.
     ///
     /// # Complexity
     /// As [`join_delta`](Self::join_delta), and O(n log n) for the `n` cells of each writer whose
@@ -202,16 +202,16 @@ impl CounterMap {
                     self.cells_mut().drop_older(at, tombstone.version, &tombstone.key, &mut joined);
                 }
                 if part.span.after == 0 {
-                    self.replace_by(part, &delta.keys, &mut joined);
+                    self.drop_missing(part, &delta.keys, &mut joined);
                 }
             }
         }
         Ok(joined)
     }
 
-    /// Joins the delta that is sent most often: one plain cell of a counter and a writer that are
-    /// held, if it is new and follows what is held. Returns None for any other delta, and nothing
-    /// changed. O(log writers).
+    /// Fast path for the most common delta: one plain cell, newer and without a gap, of a known
+    /// writer and a known counter. Returns None for any other delta, and changes nothing. O(log
+    /// writers).
     fn join_one(&mut self, delta: &Delta) -> Option<Joined> {
         let [part] = delta.parts.as_slice() else { return None };
         let [cell] = part.cells.as_slice() else { return None };
@@ -219,7 +219,7 @@ impl CounterMap {
             || !part.extras.is_empty()
             || !part.dedup.is_empty()
             || !part.tombstones.is_empty()
-            || self.cells().has_shaped()
+            || self.cells().has_adjusted()
         {
             return None;
         }
@@ -235,8 +235,9 @@ impl CounterMap {
         Some(Joined { changed: vec![KeyId(key)], ..Joined::default() })
     }
 
-    /// Takes the result of a full pull after a divergence: cell by cell the greater version, and of
-    /// equal versions the greater bytes. Spans take effect as in a join.
+    /// Joins the result of a full pull after a divergence. It keeps the greater version of each
+    /// cell; if versions are equal, the cell that compares as greater. Spans take effect as in a
+    /// join.
     ///
     /// # Complexity
     /// O(n log n) for the `n` cells of the delta and its writers, if most of them agree.
@@ -255,7 +256,7 @@ impl CounterMap {
         let keys = DeltaKeys::find_or_make(self, delta, &parts)?;
         for (part, _) in parts {
             if part.span.after == 0 {
-                self.replace_by(part, &delta.keys, &mut joined);
+                self.drop_missing(part, &delta.keys, &mut joined);
             }
             self.repair_part(part, &keys, &mut joined);
         }
@@ -270,7 +271,7 @@ impl CounterMap {
         keys: &DeltaKeys,
         joined: &mut Joined,
     ) {
-        let at = self.cells_mut().writer_or_new(part.span.replica);
+        let at = self.cells_mut().find_or_make_writer(part.span.replica);
         for tombstone in part.tombstones.iter().filter(|tombstone| tombstone.version > seen) {
             self.cells_mut().take_tombstone(at, tombstone.version, &tombstone.key, joined);
         }
@@ -289,7 +290,7 @@ impl CounterMap {
             self.cells_mut().intake(at, 0, true, joined).take_record(record);
         }
         self.take_entries(part, seen, keys, joined);
-        self.cells_mut().hold_up_to(at, part.span.upto);
+        self.cells_mut().set_seen(at, part.span.upto);
     }
 
     /// Takes the entries of a part that are newer than `seen`.
@@ -309,11 +310,11 @@ impl CounterMap {
         self.trim_entries_of(part.span.replica);
     }
 
-    /// Drops the cells of a writer that its whole snapshot no longer has, and whose tombstones are
+    /// Drops the cells that a writer's whole snapshot no longer has, and whose tombstones are
     /// forgotten.
-    fn replace_by(&mut self, part: &DeltaPart, names: &impl KeyNames, joined: &mut Joined) {
+    fn drop_missing(&mut self, part: &DeltaPart, names: &impl KeyNames, joined: &mut Joined) {
         let (at, forgot) = (
-            self.cells_mut().writer_or_new(part.span.replica),
+            self.cells_mut().find_or_make_writer(part.span.replica),
             part.record.as_ref().map_or(0, |record| record.forgot()),
         );
         self.cells_mut().drop_missing(
@@ -325,8 +326,8 @@ impl CounterMap {
         );
     }
 
-    /// Takes the cells of open parts as they are, the newer one of each key. Versions rise only to
-    /// those that are there.
+    /// Stages the open parts: keeps the newer cell of each key, and takes their spans without
+    /// looking for gaps.
     pub(crate) fn stage(&mut self, delta: &Delta) {
         let parts: Vec<_> =
             delta.parts.iter().filter(|part| !part.closed).map(|part| (part, 0)).collect();
@@ -338,14 +339,16 @@ impl CounterMap {
     }
 
     fn repair_part(&mut self, part: &DeltaPart, keys: &DeltaKeys, joined: &mut Joined) {
-        let at = self.cells_mut().writer_or_new(part.span.replica);
+        let at = self.cells_mut().find_or_make_writer(part.span.replica);
         self.cells_mut().forget_hash(at);
         for tombstone in &part.tombstones {
             self.cells_mut().take_tombstone(at, tombstone.version, &tombstone.key, joined);
         }
-        // In version order each cell goes to the end. In key order each would need a search for its
-        // place.
-        for number in in_order(part.cells.iter().map(|cell| cell.version).zip(0..).collect()) {
+        // In version order each cell goes to the end of the ring. In key order each would need a
+        // search.
+        for number in
+            sorted_by_number(part.cells.iter().map(|cell| cell.version).zip(0..).collect())
+        {
             let cell = &part.cells[number as usize];
             let key = keys.key(cell.key);
             let offered =
@@ -368,13 +371,13 @@ impl CounterMap {
         }
         self.take_entries(part, 0, keys, joined);
         let upto = self.writers().at(at).seen().max(part.span.upto);
-        self.cells_mut().hold_up_to(at, upto);
+        self.cells_mut().set_seen(at, upto);
     }
 
     /// Brings values up to date, and forgets the writers that the new records folded.
     #[inline]
     fn settle(&mut self, joined: &mut Joined) {
-        self.cells_mut().recount_shaped(&joined.changed);
+        self.cells_mut().recompute_adjusted(&joined.changed);
         if joined.incarnations_changed {
             joined.changed.extend(self.forget_folded());
         }

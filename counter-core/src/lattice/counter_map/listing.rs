@@ -21,11 +21,11 @@ impl CounterMap {
     /// Sorts up to `max` of the names that are new since the last call. Returns true if all names
     /// are sorted.
     ///
-    /// A list sorts all of them. If it must be quick or runs under a lock, call this before it in
-    /// small steps.
+    /// Listing sorts all new names first. If it must be quick or runs under a lock, call this in
+    /// small steps before.
     ///
     /// # Complexity
-    /// O(max log counters): about 1 µs a name in random order among 1,000,000. The order takes no
+    /// O(max log counters): about 1 µs per name in random order among 1,000,000. The order takes no
     /// memory until the first call.
     pub fn sort_names(&self, max: usize) -> bool {
         self.keys().sort_counters(max)
@@ -36,7 +36,7 @@ impl CounterMap {
     /// first.
     ///
     /// Looks at up to `max` names, and leaves out counters that were interned and never written. So
-    /// a page may be short, or even empty, although there is a next one.
+    /// a page may be short, or even empty, with more to come.
     ///
     /// # Complexity
     /// O(log counters + max), after [`sort_names`](Self::sort_names) of all names that are new.
@@ -56,8 +56,7 @@ impl CounterMap {
         self.list(prefix, after, max, |_| None)
     }
 
-    /// As [`counters_after`](Self::counters_after), with the amount that is pending at a counter,
-    /// if any is.
+    /// Like [`counters_after`](Self::counters_after), but adds the pending amount of each counter.
     pub(crate) fn list(
         &self,
         prefix: &str,
@@ -101,9 +100,9 @@ impl CounterMap {
         self.keys().counter_name(number)
     }
 
-    /// True if lists name the counter: some writer has a cell of it, and it was not removed. A
-    /// counter that was only interned has none. O(1) if its total is not 0, else up to O(regions *
-    /// writers).
+    /// True if a list includes the counter: some writer has a cell of it, and it was not removed. A
+    /// counter that was only interned has no cell. O(1) if its total is not 0, else up to O(regions
+    /// * writers).
     fn is_listed(&self, counter: u32) -> bool {
         self.cells().total(counter) != 0
             || self
@@ -117,8 +116,8 @@ impl CounterMap {
     }
 }
 
-/// The counters with the largest totals among those of some pages. Of equal totals the first name
-/// is the larger one.
+/// The counters with the largest totals, over any number of pages. Among equal totals, the name
+/// that sorts first wins.
 ///
 /// # Examples
 /// ```

@@ -12,11 +12,11 @@ use crate::lattice::state_hash::StateHash;
 use crate::lattice::versions::Version;
 use crate::replica_id::ReplicaId;
 
-/// Default bound on the counters that are made here, so that no client can grow a map for ever.
+/// Default bound on the counters that a replica creates, so that no client can grow a map forever.
 pub const COUNTERS_MAX: usize = 2_000_000;
-/// Keys allowed for each counter that may be made here: its regions, on average.
+/// Keys allowed for each counter up to `counters_max`: its regions, on average.
 const KEYS_PER_COUNTER: usize = 8;
-/// Keys allowed under any `counters_max`, because few counters may each have many regions.
+/// Keys allowed however small `counters_max` is, because a few counters may have many regions.
 const KEYS_MIN: usize = 2_000_000;
 /// Default bound on replicas.
 pub const REPLICAS_MAX: usize = 100_000;
@@ -52,7 +52,7 @@ pub struct CounterMap {
     dedup: DedupTables,
     counters_max: usize,
     replicas_max: usize,
-    /// How often the keys were renumbered.
+    /// The number of times that the keys were renumbered.
     renumberings: u64,
 }
 
@@ -70,11 +70,11 @@ impl CounterMap {
 
     /// An empty map with other bounds on counters and replicas.
     ///
-    /// The bound on counters refuses only new ones: existing counters go on, in every region. A
-    /// join accepts up to twice `counters_max`, because both sides of a partition may have reached
-    /// the bound. A delta that would pass that, `replicas_max` or [`keys_max`](Self::keys_max) is
-    /// refused whole. Give all replicas the same bounds, or some replicas refuse what others
-    /// accept.
+    /// The bound on counters refuses only new ones. Existing counters still accept adds, in every
+    /// region. A join accepts up to twice `counters_max`, because both sides of a partition may
+    /// have reached the bound. A delta that would pass that, `replicas_max` or
+    /// [`keys_max`](Self::keys_max) is refused whole. Give all replicas the same bounds, or some
+    /// refuse deltas that others accept.
     pub fn with_bounds(counters_max: usize, replicas_max: usize) -> Self {
         Self {
             cells: Cells::default(),
@@ -90,7 +90,7 @@ impl CounterMap {
         Self { counters_max, replicas_max, ..self }
     }
 
-    /// The number of counters that may be made here. A join accepts up to twice as many.
+    /// The number of counters that this map may create. A join accepts up to twice as many.
     pub fn counters_max(&self) -> usize {
         self.counters_max
     }
@@ -100,14 +100,14 @@ impl CounterMap {
         self.replicas_max
     }
 
-    /// The number of keys, that is, of regions of all counters, in a map that makes `counters_max`
-    /// counters: eight for each, and at least 2,000,000. Neither an add nor a join passes it. It
-    /// bounds the memory that a faulty member can fill.
+    /// The most keys, one for each region of each counter, in a map that may create `counters_max`
+    /// counters: eight for each, and at least 2,000,000. No add and no join exceeds it. It bounds
+    /// the memory that a faulty member can fill.
     pub fn keys_max(counters_max: usize) -> usize {
         counters_max.saturating_mul(KEYS_PER_COUNTER).max(KEYS_MIN)
     }
 
-    /// The same map with `dedup_max` entries a writer instead of
+    /// The same map with `dedup_max` entries per writer instead of
     /// [`DEDUP_ENTRIES_MAX`](crate::DEDUP_ENTRIES_MAX), and all other bounds of dedup entries in
     /// proportion. For tests of evictions. If replicas differ in it, equal version vectors are not
     /// equal states.
@@ -200,7 +200,7 @@ impl CounterMap {
         self.cells.intern((counter, region), self.counters_max, keys_max).map(KeyId)
     }
 
-    /// As [`intern`](Self::intern), for a bucket of a window.
+    /// Like [`intern`](Self::intern), for a bucket of a window.
     pub(crate) fn intern_bucket(
         &mut self,
         bucket: &str,
@@ -210,8 +210,8 @@ impl CounterMap {
         self.cells.intern_bucket((bucket, region), self.counters_max, keys_max).map(KeyId)
     }
 
-    /// Raises the cell of `replica` at `key` by both amounts, in one version, which it returns.
-    /// O(log writers); O(writers) if a cell of the key has reset or absorbed something.
+    /// Raises the cell of `replica` at `key` by both amounts, in one version. Returns that version.
+    /// O(log writers); O(writers) if a cell of the key holds resets or absorbed amounts.
     ///
     /// # Errors
     /// `CellFull` if a part would pass 2^62. Nothing changed.
@@ -289,24 +289,24 @@ impl CounterMap {
         changed
     }
 
-    /// Forgets a writer, to be pulled again as members have it. Returns the keys whose values
-    /// changed.
+    /// Forgets a writer, so that its state is pulled again from members. Returns the keys whose
+    /// values changed.
     pub(crate) fn unlearn(&mut self, replica: ReplicaId) -> Vec<KeyId> {
         let mut changed = self.cells.forget_writer(replica);
         changed.extend(self.forget_folded());
         changed
     }
 
-    /// Forgets a writer: its cells, its record and its version. Not a join, and values stay as they
-    /// are: for maps that are no replica's state.
+    /// Forgets a writer's cells, record, entries and version without updating the values. Only for
+    /// a map that is no replica's state, such as one that stages pages.
     pub(crate) fn discard_writer(&mut self, replica: ReplicaId) {
         self.cells.discard_writer(replica);
         self.dedup.retain(|writer| writer != replica);
     }
 
-    /// Makes everything that `from` wrote the work of `to`: the same cells, record and dedup
-    /// entries under the same versions. Values stay as they are. Returns false, and changes
-    /// nothing, if nothing of `from` is held or something of `to` is. O(cells of the writer).
+    /// Gives another id to a writer: the cells, record and dedup entries of `from` become those of
+    /// `to`, under the same versions. Values do not change. Returns false, and changes nothing, if
+    /// nothing of `from` is held or something of `to` is. O(cells of the writer).
     pub(crate) fn rename(&mut self, from: ReplicaId, to: ReplicaId) -> bool {
         let is_renamed = self.cells.rename(from, to);
         if is_renamed {
@@ -315,8 +315,8 @@ impl CounterMap {
         is_renamed
     }
 
-    /// Forgets the names and keys that nothing uses: no cell, no dedup entry, and not `keeps`.
-    /// Every [`KeyId`] changes. O(cells).
+    /// Forgets the names and keys without a cell or a dedup entry, except those that `keeps`
+    /// accepts. Every [`KeyId`] changes. O(cells).
     pub(crate) fn compact(&mut self, keeps: impl Fn(KeyId) -> bool) -> Renumbering {
         let mut used = vec![false; self.key_count()];
         self.dedup.keys().for_each(|key| used[key as usize] = true);
@@ -331,8 +331,8 @@ impl CounterMap {
         self.renumberings
     }
 
-    /// The hash of the whole state. O(writers), except for the first call and for writers most of
-    /// whose cells changed since the last one.
+    /// The hash of the whole state. O(writers). The first call, and each writer with many changes
+    /// since the last call, costs O(cells).
     pub fn state_hash(&mut self) -> StateHash {
         StateHash(self.cells.hash().wrapping_add(self.dedup.hash()))
     }

@@ -3,7 +3,8 @@
 //! [`CounterMap`] has two parts, each behind verbs of its own: the cells of all writers with
 //! everything kept beside them ([`Cells`](crate::lattice::cells::Cells)), and the dedup entries
 //! ([`DedupTables`](crate::dedup::tables::DedupTables)). It keeps both as of the same versions. The
-//! files here say what the two do together: join, read, list, page, agree on ended incarnations.
+//! files here implement the operations on the whole: join, read, list, page, agree on ended
+//! incarnations.
 
 mod dedup;
 mod delta_keys;

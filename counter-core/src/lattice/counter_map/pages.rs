@@ -1,5 +1,5 @@
-//! Writing the state for others: deltas, the whole state as bytes, and pages of a pull that is too
-//! large for one message.
+//! Writes the state for other replicas: deltas, the whole state as bytes, and the pages of a pull
+//! that is too large for one message.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use crate::dedup::entry::DedupEntry;
 use crate::error::DecodeError;
 use crate::lattice::counter_map::CounterMap;
 use crate::lattice::delta::{Delta, DeltaCell, DeltaPart, Span, Tombstone};
-use crate::lattice::keys::order::in_order;
+use crate::lattice::keys::order::sorted_by_number;
 use crate::lattice::versions::{Version, VersionVector};
 use crate::lattice::writer::Writer;
 use crate::replica_id::ReplicaId;
@@ -38,7 +38,7 @@ impl Cursor {
         self.version
     }
 
-    /// The bytes for the source's next request.
+    /// The bytes to send with the next request to the source.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = self.replica.to_bytes().to_vec();
         write_varint(&mut out, self.version);
@@ -46,11 +46,11 @@ impl Cursor {
         out
     }
 
-    /// Reads the bytes of [`encode`](Self::encode). Any cursor is harmless to the source: it only
-    /// says where to continue.
+    /// Reads the bytes of [`encode`](Self::encode). A forged cursor is harmless: it only tells the
+    /// source where to continue.
     ///
     /// # Errors
-    /// Any other bytes.
+    /// [`DecodeError`] for any other bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let (replica, version) = (reader.replica()?, reader.varint()?);
@@ -112,18 +112,18 @@ impl CounterMap {
         Some(Delta::from_parts(smallvec![part], self.keys()))
     }
 
-    /// One page of what a holder of `have` lacks: at most `bytes_max` encoded bytes, but at least
-    /// one cell. `only` limits it to some writers.
+    /// One page of the changes that a holder of `have` lacks: at most `bytes_max` encoded bytes,
+    /// but at least one cell. `only` limits it to some writers.
     ///
-    /// Writers come in the order of how much is lacking, least first, so that quiet ones do not
-    /// starve. Ended writers come last: their successor's absorbed amounts must stand before their
-    /// own cells arrive. Each is walked in version order to its *current* end, so a cell that moves
-    /// meanwhile is met again at its newer version. The span comes with the writer's last page.
-    /// Continue with `next` at the *same* source; at another source start again without it.
+    /// The writers with the fewest missing changes come first, so that quiet ones do not starve.
+    /// Ended writers come last: their successor's absorbed amounts must arrive before their own
+    /// cells. Each writer is walked in version order to its *current* end, so a cell that changes
+    /// during the pull is sent again at its newer version. The span comes with the writer's last
+    /// page. Continue with `next` at the *same* source; at another source start again without it.
     ///
     /// # Complexity
-    /// O(writers log writers + cells of the page). If the cursor's cell has moved, once O(cells
-    /// after it).
+    /// O(writers log writers + cells of the page). If the cursor's cell has changed since, also
+    /// O(cells after it).
     pub fn page_since(
         &self,
         have: &VersionVector,
@@ -147,15 +147,15 @@ impl CounterMap {
         DeltaPage { delta: Delta::from_parts(draft.parts, self.keys()), next: None }
     }
 
-    /// The writers of which a requester lacks something: first the one under way, then the living,
-    /// then the ended, each by how much it lacks.
+    /// The writers of which a requester lacks changes: first the one under way, then live ones,
+    /// then ended ones. Within each group, those with the fewest missing changes come first.
     fn wanted(
         &self,
         have: &VersionVector,
         only: Option<&[ReplicaId]>,
         cursor: Option<&Cursor>,
     ) -> Vec<&Writer> {
-        // Requesters send them ascending. One that does not pays for a sort.
+        // Requesters send them in ascending order, so this sort is rare.
         let only = only.map(|only| {
             let mut only = Cow::Borrowed(only);
             if !only.is_sorted() {
@@ -238,12 +238,12 @@ impl CounterMap {
 }
 
 impl CounterMap {
-    /// A part with everything after a version but the cells.
+    /// A closed part with all changes after a version, except the cells.
     #[inline(always)]
     fn closed_part(&self, writer: &Writer, after: Version) -> DeltaPart {
         let mut part = open_part(writer, after, after);
         part.closed = true;
-        // Mostly there are none.
+        // Usually there are none.
         if !self.dedup().is_empty() {
             let entries = self.dedup().of(writer.id()).into_iter();
             part.dedup.extend(entries.flat_map(|entries| entries.since(after)).cloned());
@@ -282,8 +282,8 @@ impl CounterMap {
     /// # Ok::<(), counter_core::WriteError>(())
     /// ```
     pub fn encode(&self) -> Vec<u8> {
-        // A state of one cell may have the short form of one click, and extras, entries and
-        // tombstones are written by the delta.
+        // A state of one cell may take the short form of a single add. Extras, entries and
+        // tombstones need the general path.
         if self.cell_count() < 2
             || !self.dedup().is_empty()
             || self.writers().iter().any(|writer| {
@@ -296,7 +296,7 @@ impl CounterMap {
         out.extend_from_slice(&SHORT_HEAD);
         let writers = || self.writers().iter().filter(|writer| writer.seen() > 0);
         let all_used = writers().any(|writer| writer.len() == self.keys().len());
-        if let Some((counters, regions)) = self.keys().in_order().filter(|_| all_used) {
+        if let Some((counters, regions)) = self.keys().sorted_names().filter(|_| all_used) {
             let pair = |key: usize| self.keys().numbers(key as u32);
             body::write_head(
                 &mut out,
@@ -333,7 +333,7 @@ struct PageDraft {
     bytes_max: usize,
 }
 
-/// An open part, with the record if that is newer than `sent`.
+/// An open part. It has the record if that is newer than `sent`.
 #[inline(always)]
 fn open_part(writer: &Writer, after: Version, sent: Version) -> DeltaPart {
     let mut part = DeltaPart::new(Span { replica: writer.id(), after, upto: writer.seen() }, false);
@@ -366,7 +366,7 @@ fn write_writer(out: &mut Vec<u8>, writer: &Writer, numbering: &KeyRanks) {
     if matches!(numbering, KeyRanks::Same) && writer.ascending() {
         return body::write_part(out, &part, writer.len(), |at| cell(writer, at as u32));
     }
-    let slots = in_order(
+    let slots = sorted_by_number(
         writer.slots().map(|slot| (u64::from(numbering.rank(writer.key(slot))), slot)).collect(),
     );
     let ranked = |slot| DeltaCell { key: numbering.rank(writer.key(slot)), ..cell(writer, slot) };

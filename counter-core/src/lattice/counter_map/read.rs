@@ -29,13 +29,13 @@ impl CounterMap {
         self.keys().find(counter, region).map_or(0, |key| self.cells().value(key))
     }
 
-    /// The value of a key of this map; 0 for numbers that it does not have. O(1).
+    /// The value of a key of this map; 0 for a key that it does not have. O(1).
     pub fn value_of(&self, key: KeyId) -> i128 {
         self.cells().value(key.0)
     }
 
-    /// A counter's regions with their values, in the order in which they came. Regions that were
-    /// removed are left out. O(regions).
+    /// A counter's regions with their values, in the order in which they were first seen. Removed
+    /// regions are left out. O(regions).
     pub fn regions(&self, counter: &str) -> impl Iterator<Item = (&str, i128)> {
         let keys = self
             .keys()
@@ -47,7 +47,7 @@ impl CounterMap {
         keys.map(|key| (self.keys().region_of(key), self.cells().value(key)))
     }
 
-    /// The name of every counter, in the order in which they came.
+    /// The name of every counter, in the order in which they were first seen.
     pub fn counters(&self) -> impl Iterator<Item = &str> {
         self.keys().counters()
     }
@@ -89,7 +89,7 @@ impl CounterMap {
         self.keys().counter(counter)
     }
 
-    /// True if a counter of this name is made, and not all of its cells were dropped.
+    /// True if the counter exists and not all of its keys are dead.
     pub(crate) fn has_counter(&self, counter: &str) -> bool {
         self.keys().counter(counter).is_some_and(|number| !self.keys().is_dead_counter(number))
     }
@@ -141,7 +141,7 @@ impl CounterMap {
     pub fn has_reset_of_unknown(&self) -> bool {
         let is_unknown = |replica: ReplicaId| self.counted_up_to(replica) == 0;
         self.cells()
-            .shaped_from(0)
+            .adjusted_from(0)
             .flat_map(|key| self.cells().held(key))
             .filter_map(|held| held.extra)
             .any(|extra| extra.resets.iter().any(|(replica, _)| is_unknown(replica)))
@@ -157,8 +157,8 @@ impl CounterMap {
         self.writers().get(replica).map_or(0, |writer| writer.tombstones().len())
     }
 
-    /// The time after which a counter ends, in milliseconds since the start of 1970: the latest in
-    /// its cells. None if it does not end, or is unknown. O(regions * writers).
+    /// The time after which a counter expires, in milliseconds since the start of 1970: the latest
+    /// in its cells. None if it never expires, or is unknown. O(regions * writers).
     pub fn expires_at(&self, counter: &str) -> Option<u64> {
         let number = self.keys().counter(counter)?;
         Some(self.cells().expiry_in_cells(number)).filter(|&at| at > 0)
@@ -194,7 +194,7 @@ impl CounterMap {
         self.writers().seen_of(replica)
     }
 
-    /// For each writer the version up to which everything is held. O(writers).
+    /// For each writer, the version up to which everything is held. O(writers).
     pub fn version_vector(&self) -> VersionVector {
         self.writers().iter().map(|writer| (writer.id(), writer.seen())).collect()
     }

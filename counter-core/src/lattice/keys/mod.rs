@@ -35,15 +35,15 @@ impl KeyId {
 /// No key: the end of a chain.
 const NO_KEY: u32 = u32::MAX;
 
-/// A counter: its keys are a chain through `next`, in the order in which they came.
+/// The keys of one counter: a chain through `next`, in the order in which they were made.
 #[derive(Clone, Copy)]
 struct CounterChain {
     first: u32,
     last: u32,
 }
 
-/// Interned (counter, region) pairs. 12 bytes a key and 8 a counter besides the names and about 6
-/// bytes of index a key.
+/// Interned (counter, region) pairs. Besides the names, a key takes 12 bytes and about 6 of index,
+/// and a counter takes 8.
 #[derive(Clone, Default)]
 pub(crate) struct Keys {
     counters: NameSet,
@@ -57,7 +57,7 @@ pub(crate) struct Keys {
     chains: Vec<CounterChain>,
     index: HashTable<u32>,
     seed: RandomState,
-    /// True if some key sorts before the one that came before it.
+    /// True if some key sorts before the previous one.
     unsorted: bool,
     /// Keys that had cells and have none any more.
     dead: KeyBits,
@@ -112,7 +112,7 @@ impl Keys {
         self.dead_counters > 0 && self.of_counter(counter).all(|key| self.is_dead(key))
     }
 
-    /// Marks a key without cells. O(regions of the counter).
+    /// Marks a key as dead: it has no cells any more. O(regions of the counter).
     pub(crate) fn bury(&mut self, key: u32) {
         if self.dead.insert(key) {
             let counter = self.counter_of(key);
@@ -121,7 +121,7 @@ impl Keys {
         }
     }
 
-    /// Unmarks a key that has a cell again, or is about to. O(1) while no key is dead.
+    /// Marks a key as live: it has a cell again, or is about to. O(1) while no key is dead.
     #[inline]
     pub(crate) fn revive(&mut self, key: u32) {
         if !self.dead.is_empty() {
@@ -138,7 +138,7 @@ impl Keys {
         }
     }
 
-    /// Forgets the keys that are not kept, and renumbers the others. Counters keep their order.
+    /// Forgets the keys that `keeps` rejects, and renumbers the others. Counters keep their order.
     /// O(keys).
     pub(crate) fn compact(&mut self, keeps: impl Fn(u32) -> bool) -> Renumbering {
         let mut old = std::mem::take(self);
@@ -198,7 +198,7 @@ impl Keys {
         KeyNames::names(self, key)
     }
 
-    /// The keys of a counter by its number, in the order in which they came.
+    /// The keys of a counter by its number, in the order in which they were made.
     pub(crate) fn of_counter(&self, counter: u32) -> impl Iterator<Item = u32> + '_ {
         let first = self.chains[counter as usize].first;
         std::iter::successors(Some(first), |&key| {
@@ -219,8 +219,8 @@ impl Keys {
         self.index.find(self.hash(counter, region), is_it).copied()
     }
 
-    /// The number of leading keys that both number alike. May return 0 instead if they are hard to
-    /// compare. O(keys), at the speed of memory.
+    /// The number of leading keys that are the same in both. May return 0 instead if they are hard
+    /// to compare. O(keys), a plain comparison of memory.
     pub(crate) fn same_prefix(&self, other: &Self) -> u32 {
         let count = self.len().min(other.len());
         let same = self.pairs[..count] == other.pairs[..count]
@@ -229,7 +229,7 @@ impl Keys {
         if same { count as u32 } else { 0 }
     }
 
-    /// As [`same_prefix`](Self::same_prefix), of the keys of a delta.
+    /// Like [`same_prefix`](Self::same_prefix), for the keys of a delta.
     pub(crate) fn same_prefix_of_delta(&self, other: &Dictionary) -> u32 {
         let count = self.len().min(other.pairs.len());
         let same = self.counters.same_start(other.counters.as_slice())
@@ -238,17 +238,17 @@ impl Keys {
         if same { count as u32 } else { 0 }
     }
 
-    /// The names of counters and regions, if they are in the order of a dictionary of all keys.
-    pub(crate) fn in_order(&self) -> Option<(NameSlice<'_>, NameSlice<'_>)> {
-        let in_order = !self.unsorted && self.regions.sorted();
-        in_order.then(|| (self.counters.as_slice(), self.regions.as_slice()))
+    /// The names of counters and regions, if they are sorted as in a dictionary of all keys.
+    pub(crate) fn sorted_names(&self) -> Option<(NameSlice<'_>, NameSlice<'_>)> {
+        let is_sorted = !self.unsorted && self.regions.sorted();
+        is_sorted.then(|| (self.counters.as_slice(), self.regions.as_slice()))
     }
 
     /// The key of (counter, region), made now if it is new.
     ///
     /// # Errors
-    /// `NameOutOfRange` where a new name may not be given; `TooManyCounters` where a new counter
-    /// would pass `counters_max` or a new key `keys_max`. Nothing changed.
+    /// `NameOutOfRange` if a new name is not allowed. `TooManyCounters` if a new counter would pass
+    /// `counters_max`, or a new key `keys_max`. Nothing changed.
     pub(crate) fn intern(
         &mut self,
         counter: &str,
@@ -266,17 +266,17 @@ impl Keys {
             }
             return Ok(key);
         }
-        let may_be = |name, names: &NameSet| is_name(name) || names.find(name).is_some();
-        if !may_be(counter, &self.counters) || !may_be(region, &self.regions) {
+        let is_allowed = |name, names: &NameSet| is_name(name) || names.find(name).is_some();
+        if !is_allowed(counter, &self.counters) || !is_allowed(region, &self.regions) {
             return Err(WriteError::NameOutOfRange);
         }
         self.make(counter, region, counters_max, keys_max)
     }
 
-    /// The key of a bucket, which may have a name that no client may give.
+    /// The key of a bucket. Its name is not allowed for clients.
     ///
     /// # Errors
-    /// `TooManyCounters` as [`intern`](Self::intern).
+    /// `TooManyCounters`, as for [`intern`](Self::intern).
     pub(crate) fn intern_bucket(
         &mut self,
         bucket: &str,
@@ -311,7 +311,7 @@ impl Keys {
         self.find(counter, region).unwrap_or_else(|| self.push(counter, region))
     }
 
-    /// A key for a pair that has none.
+    /// Makes a key for a pair that has none. The caller checks the bounds.
     pub(crate) fn push(&mut self, counter: &str, region: &str) -> u32 {
         let key = self.len() as u32;
         if let Some(last) = key.checked_sub(1) {
@@ -370,7 +370,7 @@ impl KeyNames for Keys {
     }
 }
 
-/// The hash of a pair from that of its counter, which many pairs share.
+/// The hash of a pair, from the hash of its counter's name. Many pairs share that one.
 #[inline]
 fn hash_region(seed: &RandomState, counter: u64, region: &str) -> u64 {
     let mut hasher = seed.build_hasher();

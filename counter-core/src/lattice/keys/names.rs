@@ -8,8 +8,8 @@ use hashbrown::HashTable;
 /// The longest name of a counter or region, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 
-/// The longest name that is read, in bytes: the format has one byte for a length. Earlier releases
-/// made names as long as that.
+/// The longest name that a decoder accepts, in bytes: the format has one byte for a length. Earlier
+/// releases allowed names of this length.
 pub(crate) const READ_NAME_BYTES_MAX: usize = 255;
 
 /// True if a counter or region may be given this name: 1 to [`NAME_BYTES_MAX`] bytes, none of them
@@ -28,7 +28,7 @@ pub(crate) struct NameSlice<'a> {
     pub(crate) ends: &'a [u32],
 }
 
-/// An append-only set of strings; the n-th distinct string has number n. About 9 bytes a name
+/// An append-only set of strings; the n-th distinct string has number n. About 9 bytes per name
 /// besides its own.
 ///
 /// The hash is seeded at random, against crafted names. No order and no output depends on it.
@@ -39,7 +39,7 @@ pub(crate) struct NameSet {
     ends: Vec<u32>,
     numbers: HashTable<u32>,
     seed: RandomState,
-    /// True if some name sorts before the one that came before it.
+    /// True if some name sorts before the previous one.
     unsorted: bool,
 }
 
@@ -69,7 +69,7 @@ impl NameSet {
         &self.arena[self.range(number)]
     }
 
-    /// A name's bytes; cheaper to compare than the name.
+    /// The bytes of a name, which are cheaper to slice than the string.
     #[inline]
     pub(crate) fn bytes(&self, number: u32) -> &[u8] {
         &self.arena.as_bytes()[self.range(number)]
@@ -86,7 +86,7 @@ impl NameSet {
         self.find_hashed(name, self.hash(name))
     }
 
-    /// As [`find`](Self::find), with the [hash](Self::hash) of the name.
+    /// Like [`find`](Self::find), with the [hash](Self::hash) of the name.
     #[inline]
     pub(crate) fn find_hashed(&self, name: &str, hash: u64) -> Option<u32> {
         self.numbers.find(hash, |&number| self.bytes(number) == name.as_bytes()).copied()
@@ -111,13 +111,13 @@ impl NameSet {
         number
     }
 
-    /// Gives back room for names that are not there.
+    /// Frees spare capacity.
     pub(crate) fn shrink_to_fit(&mut self) {
         self.arena.shrink_to_fit();
         self.ends.shrink_to_fit();
     }
 
-    /// A name's hash here.
+    /// The hash of a name in this set.
     #[inline]
     pub(crate) fn hash(&self, name: &str) -> u64 {
         hash_str(&self.seed, name)

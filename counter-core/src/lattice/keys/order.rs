@@ -1,12 +1,12 @@
 //! Sorting by number. It counts instead of comparing if the numbers are dense, as versions and
 //! ranks mostly are.
 
-/// A place without a number.
+/// An empty place.
 const NO_NUMBER: u32 = u32::MAX;
 
-/// The second numbers of the pairs, each below 2^32 - 1, sorted by the first. Pairs with equal
-/// first numbers are sorted by the second. O(pairs) where the numbers are dense, else a sort.
-pub(crate) fn in_order(mut pairs: Vec<(u64, u32)>) -> Vec<u32> {
+/// Sorts the pairs, and returns their second numbers, each of which is below 2^32 - 1. O(pairs) if
+/// the first numbers are dense, else a sort.
+pub(crate) fn sorted_by_number(mut pairs: Vec<(u64, u32)>) -> Vec<u32> {
     let bounds = pairs.iter().fold((u64::MAX, 0), |(least, greatest), &(number, _)| {
         (number.min(least), number.max(greatest))
     });
@@ -15,7 +15,7 @@ pub(crate) fn in_order(mut pairs: Vec<(u64, u32)>) -> Vec<u32> {
         let mut placed = vec![NO_NUMBER; (greatest - least) as usize + 1];
         pairs.iter().for_each(|&(number, thing)| placed[(number - least) as usize] = thing);
         placed.retain(|&thing| thing != NO_NUMBER);
-        // Where two have the same number, only one of them was kept.
+        // If two pairs have the same number, one of them is missing.
         if placed.len() == pairs.len() {
             return placed;
         }
@@ -26,7 +26,7 @@ pub(crate) fn in_order(mut pairs: Vec<(u64, u32)>) -> Vec<u32> {
 
 /// The numbers of distinct names in the order of the names. The eight bytes after the common prefix
 /// mostly tell two names apart. O(n log n).
-pub(crate) fn in_name_order<'a>(numbers: Vec<u32>, name: impl Fn(u32) -> &'a str) -> Vec<u32> {
+pub(crate) fn sorted_by_name<'a>(numbers: Vec<u32>, name: impl Fn(u32) -> &'a str) -> Vec<u32> {
     let Some(&first) = numbers.first() else { return numbers };
     let first = name(first).as_bytes();
     let in_common = |common: usize, number: &u32| {
@@ -59,11 +59,11 @@ mod tests {
 
     #[test]
     fn dense_sparse_and_doubled_numbers_come_in_order() {
-        assert_eq!(in_order(vec![(12, 0), (10, 1), (11, 2)]), [1, 2, 0]);
-        assert_eq!(in_order(vec![(1 << 60, 0), (10, 1), (11, 2)]), [1, 2, 0]);
-        assert_eq!(in_order(vec![(12, 2), (10, 1), (12, 0)]), [1, 0, 2]);
-        assert_eq!(in_order(vec![(0, 0), (u64::MAX, 1)]), [0, 1]);
-        assert_eq!(in_order(vec![]), []);
+        assert_eq!(sorted_by_number(vec![(12, 0), (10, 1), (11, 2)]), [1, 2, 0]);
+        assert_eq!(sorted_by_number(vec![(1 << 60, 0), (10, 1), (11, 2)]), [1, 2, 0]);
+        assert_eq!(sorted_by_number(vec![(12, 2), (10, 1), (12, 0)]), [1, 0, 2]);
+        assert_eq!(sorted_by_number(vec![(0, 0), (u64::MAX, 1)]), [0, 1]);
+        assert_eq!(sorted_by_number(vec![]), []);
     }
 
     proptest! {
@@ -76,7 +76,7 @@ mod tests {
             let sorted = names.clone();
             fastrand::Rng::with_seed(seed).shuffle(&mut names);
             let numbers = (0..names.len() as u32).collect();
-            let order = in_name_order(numbers, |number| names[number as usize].as_str());
+            let order = sorted_by_name(numbers, |number| names[number as usize].as_str());
             prop_assert!(order.into_iter().map(|number| &names[number as usize]).eq(&sorted));
         }
     }

@@ -1,5 +1,5 @@
-//! Finds the keys of another map or delta, one after the other. Neighbours of one counter share the
-//! lookup of its name.
+//! Finds the keys of another map or delta in this one, one after the other. Neighbours of one
+//! counter share the lookup of its name.
 
 use super::{Keys, hash_region};
 use crate::codec::dictionary::KeyNames;
@@ -11,7 +11,7 @@ const GUESS_EVERY: u32 = 64;
 /// The state of a search through another numbering.
 #[derive(Default)]
 pub(crate) struct KeySearch {
-    /// The key to guess next: the keys of two states mostly came in the same order.
+    /// The key to guess next. Two states mostly met their keys in the same order.
     near: u32,
     misses: u32,
     counter: Option<LastCounter>,
@@ -31,7 +31,7 @@ impl KeySearch {
         Self { near: key, ..Self::default() }
     }
 
-    /// Notes a new key: a counter that was missing may be there now.
+    /// Notes a new key. A counter that was missing may exist now.
     pub(crate) fn note_new(&mut self, key: u32) {
         self.near = key + 1;
         self.counter.take_if(|counter| counter.here.is_none());
@@ -45,7 +45,7 @@ impl KeySearch {
 }
 
 impl Keys {
-    /// The key here with the names of another numbering's key.
+    /// The key of this map with the same names as key `theirs` of another numbering.
     #[inline]
     pub(crate) fn find_same(
         &self,

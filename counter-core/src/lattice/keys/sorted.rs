@@ -1,32 +1,33 @@
-//! The order of names: their numbers in sorted runs, which catch up with new names when asked.
+//! The order of names: their numbers in sorted runs. New names are sorted in only on request.
 
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::names::NameSet;
-use super::order::in_name_order;
+use super::order::sorted_by_name;
 
-/// The most numbers of a run, 1 KiB. A longer run makes an insertion move more memory, and more
-/// runs make the list of runs longer; at 1,000,000 names both are cheap here.
+/// The most numbers in a run: 1 KiB. With longer runs, an insertion moves more memory. With shorter
+/// ones, the list of runs grows. At 1,000,000 names both are cheap at this size.
 const RUN_MAX: usize = 256;
 
-/// The numbers that a run gets when names between others divide it, so that it has room for more.
+/// The numbers in each part of a run that an insertion in its middle divides. The rest is room for
+/// more.
 const RUN_FILL: usize = RUN_MAX * 3 / 4;
 
-/// The numbers of a [`NameSet`] in the order of its names: 4 bytes a name that came in order, and
+/// The numbers of a [`NameSet`] in the order of its names: 4 bytes per name that came in order, and
 /// about 6 in random order.
 ///
-/// A new name costs nothing until somebody wants the order: names numbered `upto` or above are not
-/// sorted yet. [`catch_up`](Self::catch_up) sorts some of them, also behind a shared reference. An
-/// empty value is always valid: it catches up with all names.
+/// A new name costs nothing until the order is needed: names numbered `upto` or above are not
+/// sorted yet. [`catch_up`](Self::catch_up) sorts some of them through a shared reference. An empty
+/// value is always valid, because it can catch up with all names.
 ///
-/// A `BTreeMap` of names takes 54 bytes a name. One sorted list takes 4, but a new name in its
-/// middle moves megabytes. A read that first sorted all 1,000,000 names would hold its lock for
-/// 40 ms.
+/// A `BTreeMap` of names takes 54 bytes per name. One sorted list takes 4, but a new name in its
+/// middle moves megabytes. A read that first sorted all 1,000,000 names would hold its lock for 40
+/// ms.
 #[derive(Default)]
 pub(crate) struct SortedNames {
-    /// Boxed, because a cell inside a map would make the compiler read the map's other fields again
-    /// after each write: up to 3 % more instructions in a join.
+    /// Boxed, because interior mutability inside the map makes the compiler reload the map's other
+    /// fields after each write: up to 3 % more instructions in a join.
     runs: Box<Mutex<Runs>>,
 }
 
@@ -42,7 +43,7 @@ impl SortedNames {
         let mut runs = self.lock();
         let upto = names.len().min(runs.upto as usize + max) as u32;
         if upto > runs.upto {
-            let new = in_name_order((runs.upto..upto).collect(), |number| names.name(number));
+            let new = sorted_by_name((runs.upto..upto).collect(), |number| names.name(number));
             runs.insert(names, &new);
             runs.upto = upto;
         }
@@ -84,7 +85,7 @@ impl Runs {
         (from + self.list[from..].partition_point(starts_up_to)).saturating_sub(1)
     }
 
-    /// Inserts numbers of names that are sorted and not here yet.
+    /// Inserts the numbers of new names, which are sorted.
     fn insert(&mut self, names: &NameSet, mut new: &[u32]) {
         if self.list.is_empty() {
             self.list.push(Vec::new());
@@ -111,7 +112,8 @@ impl Runs {
             return;
         }
         let run = std::mem::take(run);
-        // Names mostly come in order, and then nothing is inserted before the last run.
+        // If names come in order, nothing is inserted before the last run, so full runs waste no
+        // room.
         let is_last = at + 1 == self.list.len();
         let fill = if is_last { RUN_MAX } else { run.len().div_ceil(run.len().div_ceil(RUN_FILL)) };
         let parts = run.chunks(fill).map(|part| {
@@ -138,7 +140,7 @@ impl Runs {
     }
 }
 
-/// Inserts sorted numbers into a sorted run, from the back, so that each moves once.
+/// Inserts sorted numbers into a sorted run. Works from the back, so that each number moves once.
 fn insert_into(run: &mut Vec<u32>, names: &NameSet, new: &[u32]) {
     let mut end = run.len();
     run.resize(end + new.len(), 0);

@@ -1,4 +1,4 @@
-//! Gathers the pages of a pull until a writer's last one: only then does its span count.
+//! Gathers the pages of a pull. A writer's span counts only with its last page.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,9 @@ use crate::lattice::delta::Delta;
 use crate::lattice::versions::Version;
 use crate::replica_id::ReplicaId;
 
-/// Gathers the pages that *one source* sends. A page that took its own span would break the
-/// snapshot: a cell that moves while the pages go by is missing from its old place. A source that
-/// dies then would leave two replicas with equal version vectors and different states.
+/// Gathers the pages that *one source* sends. If each page took its own span, the snapshot would
+/// break: a cell that changes during the pull is missing at its old version. If the source then
+/// died, two replicas would have equal version vectors and different states.
 ///
 /// At most `cells_max` cells are staged.
 ///
@@ -40,8 +40,8 @@ use crate::replica_id::ReplicaId;
 pub struct Staging {
     /// The writers with incomplete pages, each with the newest cell so far of each key.
     pages: CounterMap,
-    /// The version that must be held of each staged writer for its pages to be complete: the
-    /// highest that a request named.
+    /// By staged writer, the version that must be held for its pages to be complete: the highest
+    /// that a request named.
     after: BTreeMap<ReplicaId, Version>,
     cells_max: usize,
 }
@@ -107,9 +107,9 @@ impl Staging {
 
     fn close(&mut self, replica: ReplicaId, upto: Version) -> Option<Delta> {
         let after = self.after.get(&replica).copied()?;
-        // If the end goes back, the pages are not from one source. None is taken, and the writer is
-        // pulled again.
-        // The same holds if the source has forgotten drops that its first pages may have lacked.
+        // If the end goes backwards, the pages come from more than one source. They are dropped,
+        // and the writer is pulled again. The same holds if the source has forgotten drops that its
+        // first pages may have lacked.
         let forgot = self.pages.record(replica).map_or(0, |record| record.forgot());
         let is_one_source = self.pages.seen_of(replica) == upto && (after == 0 || after >= forgot);
         let delta = is_one_source.then(|| self.pages.delta_of(replica, after)).flatten();

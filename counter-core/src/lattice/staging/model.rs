@@ -1,10 +1,10 @@
 //! Visits every state of a small world of pages: one writer with three keys, two sources, one
 //! receiver. It also breaks each rule, and shows the fault.
 //!
-//! Breadth first over all interleavings of: write, bring a source up to date, pull the next page of
-//! one cell, gossip past the pull, and the death of the source. Maps, pages and staging are the
-//! real ones. In each state the receiver must hold exactly the writer's cells as of what it has
-//! seen. A receiver that breaks a rule of pages on purpose must be caught.
+//! It searches breadth first through all interleavings of these steps: the writer writes, a source
+//! catches up, the receiver pulls a page of one cell, gossip bypasses the pull, the source dies.
+//! The maps, pages and staging are the real ones. In each state the receiver must hold exactly the
+//! writer's cells as of what it has seen. A receiver that breaks a rule on purpose must be caught.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -26,11 +26,11 @@ enum Rule {
     /// A page takes its own span at once, up to the newest version in it.
     PageTakesItsSpan,
     /// When the source dies, the pull continues at the other one with the same cursor and stage.
-    GoesOnElsewhere,
-    /// The same, and pages do not say where their source ends, by which `Staging` would notice.
-    GoesOnElsewhereUnnoticed,
+    ContinuesElsewhere,
+    /// The same, but pages hide where their source ends, so that `Staging` cannot notice.
+    ContinuesElsewhereUnnoticed,
     /// A page takes effect with the whole version vector of its source.
-    WholeVectorWithAPart,
+    WholeVectorWithPartialState,
     /// The older half of the versions is pulled from one source, the newer half from the other.
     DividedByVersions,
 }
@@ -109,8 +109,8 @@ impl ModelState {
         next
     }
 
-    /// Any key that was written before, or the first that was not: the others differ only in their
-    /// names.
+    /// Writes any key that was written before, or the first new one. The other new keys differ only
+    /// in name.
     fn write(&self, next: &mut Vec<Self>) {
         let known = self.history.iter().max().map_or(0, |key| key + 1);
         for (key, counter) in KEYS.iter().enumerate().take(known + 1) {
@@ -140,7 +140,7 @@ impl ModelState {
         next.extend(self.clone().page(rule));
         let mut dead = self.clone();
         dead.pull = match rule {
-            Rule::GoesOnElsewhere | Rule::GoesOnElsewhereUnnoticed => {
+            Rule::ContinuesElsewhere | Rule::ContinuesElsewhereUnnoticed => {
                 Some(ModelPull { source: 1 - pull.source, ..pull.clone() })
             }
             _ => None,
@@ -160,8 +160,8 @@ impl ModelState {
         let mut delta = decoded(&page.delta);
         match rule {
             Rule::PageTakesItsSpan => take_own_span(&mut delta, after),
-            Rule::GoesOnElsewhereUnnoticed => hide_the_end(&mut delta),
-            Rule::WholeVectorWithAPart => {
+            Rule::ContinuesElsewhereUnnoticed => hide_the_end(&mut delta),
+            Rule::WholeVectorWithPartialState => {
                 delta.parts.iter_mut().for_each(|part| part.closed = true)
             }
             _ => {}
@@ -244,7 +244,7 @@ fn explore(rule: Rule) -> (usize, Option<ModelState>) {
 }
 
 /// Asserts that a broken rule is caught, and prints the history that shows it.
-fn is_found_out(rule: Rule, what: &str) {
+fn assert_caught(rule: Rule, what: &str) {
     let (states, wrong) = explore(rule);
     assert!(wrong.is_some(), "{what}: not found out in {states} states");
     if let Some(state) = wrong {
@@ -272,27 +272,27 @@ fn all_rules_keep_every_state_exact() {
 
 #[test]
 fn page_taking_its_own_span_is_caught() {
-    is_found_out(Rule::PageTakesItsSpan, "a page takes its own span");
+    assert_caught(Rule::PageTakesItsSpan, "a page takes its own span");
 }
 
 #[test]
 fn pull_continued_elsewhere_is_caught() {
-    is_found_out(Rule::GoesOnElsewhereUnnoticed, "a pull goes on at another source");
+    assert_caught(Rule::ContinuesElsewhereUnnoticed, "a pull goes on at another source");
 }
 
 #[test]
 fn staging_notices_an_older_source() {
-    assert!(explore(Rule::GoesOnElsewhere).1.is_none());
+    assert!(explore(Rule::ContinuesElsewhere).1.is_none());
 }
 
 #[test]
 fn whole_vector_with_partial_state_is_caught() {
-    is_found_out(Rule::WholeVectorWithAPart, "the whole vector with a part of the state");
+    assert_caught(Rule::WholeVectorWithPartialState, "the whole vector with a part of the state");
 }
 
 #[test]
 fn pull_divided_by_versions_is_caught() {
-    is_found_out(Rule::DividedByVersions, "a pull divided by versions");
+    assert_caught(Rule::DividedByVersions, "a pull divided by versions");
 }
 
 #[test]

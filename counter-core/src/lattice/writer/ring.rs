@@ -1,5 +1,5 @@
-//! A writer's cells in the order of their versions, linked as a ring. If many changes come in the
-//! order of the cells, the ring only turns.
+//! A writer's cells in version order, linked as a ring. If cells change in the order in which they
+//! are linked, the ring only turns: the oldest cell becomes the newest.
 
 use crate::lattice::versions::Version;
 
@@ -16,7 +16,7 @@ struct Neighbours {
 /// The link of a cell that has no version yet.
 const UNLINKED: Neighbours = Neighbours { prev: NO_SLOT, next: NO_SLOT };
 
-/// Slots in version order. 8 bytes a cell.
+/// Slots in version order. 8 bytes per cell.
 #[derive(Clone)]
 pub(crate) struct Ring {
     links: Vec<Neighbours>,
@@ -35,12 +35,12 @@ impl Ring {
         self.links.reserve(cells);
     }
 
-    /// Adds a slot, still outside the order.
+    /// Adds a slot that is not linked yet.
     pub(crate) fn make(&mut self) {
         self.links.push(UNLINKED);
     }
 
-    /// Takes a slot out of the order and away. The last slot takes its number.
+    /// Removes a slot. The last slot takes its number.
     pub(crate) fn swap_remove(&mut self, slot: u32) {
         self.unlink(slot);
         let last = self.links.len() as u32 - 1;
@@ -57,7 +57,7 @@ impl Ring {
         self.newest = here(self.newest);
     }
 
-    /// Gives back room, as `Vec::shrink_to`.
+    /// Frees spare capacity, like `Vec::shrink_to`.
     pub(crate) fn shrink_to(&mut self, cells: usize) {
         self.links.shrink_to(cells);
     }
@@ -66,13 +66,13 @@ impl Ring {
         self.links.get(self.newest as usize).map(|link| link.next)
     }
 
-    /// The slot after `slot`, unless that is the newest.
+    /// The next newer slot after `slot`; None if `slot` is the newest.
     #[inline]
     pub(crate) fn following(&self, slot: u32) -> Option<u32> {
         (slot != self.newest).then(|| self.links[slot as usize].next)
     }
 
-    /// From `first` on to the newest.
+    /// The slots from `first` to the newest.
     #[inline]
     pub(crate) fn from(&self, first: Option<u32>) -> impl Iterator<Item = u32> + '_ {
         std::iter::successors(first, |&slot| self.following(slot))
@@ -88,24 +88,25 @@ impl Ring {
         })
     }
 
-    /// Moves a cell to its place, which is the end unless a repair writes an older version. `stood`
-    /// is its version so far, 0 for none.
+    /// Moves a cell to its place, which is the end unless a repair writes an older version.
+    /// `previous` is the version that it had; 0 if it is new.
     #[inline]
     pub(crate) fn put(
         &mut self,
         slot: u32,
-        stood: Version,
+        previous: Version,
         version: Version,
         version_of: impl Fn(u32) -> Version,
     ) {
-        if stood != 0 && (stood == version || self.newest == slot && stood < version) {
+        if previous != 0 && (previous == version || self.newest == slot && previous < version) {
             return;
         }
-        let turns = stood != 0 && self.oldest() == Some(slot) && version_of(self.newest) < version;
+        let turns =
+            previous != 0 && self.oldest() == Some(slot) && version_of(self.newest) < version;
         if turns && self.newest != slot {
             self.newest = slot;
         } else {
-            self.relink(slot, stood != 0, version, version_of);
+            self.relink(slot, previous != 0, version, version_of);
         }
     }
 
@@ -197,8 +198,8 @@ mod tests {
                 ring.make();
                 versions.push(0);
             }
-            let stood = std::mem::replace(&mut versions[slot as usize], version);
-            ring.put(slot, stood, version, |slot| {
+            let previous = std::mem::replace(&mut versions[slot as usize], version);
+            ring.put(slot, previous, version, |slot| {
                 looks.set(looks.get() + 1);
                 versions[slot as usize]
             });
@@ -220,8 +221,8 @@ mod tests {
                     ring.make();
                     versions.push(0);
                 }
-                let stood = std::mem::replace(&mut versions[slot], version);
-                ring.put(slot as u32, stood, version, |slot| versions[slot as usize]);
+                let previous = std::mem::replace(&mut versions[slot], version);
+                ring.put(slot as u32, previous, version, |slot| versions[slot as usize]);
                 if random.u8(..3) == 0 {
                     let gone = random.usize(..versions.len());
                     ring.swap_remove(gone as u32);

@@ -2,16 +2,16 @@
 
 use hashbrown::HashTable;
 
-/// Slots in the order in which their cells were made. 4 bytes each, and about 6 of index for those
-/// after the first one that does not have the number of its key.
+/// The key of each slot, and an index from keys to slots. 4 bytes per slot, and about 6 of index
+/// from the first slot on whose number is not its key.
 ///
-/// Two maps that met the keys in one order number them alike, and so do their writers. Then a key
-/// is found without an index.
+/// A map's keys and a writer's cells are mostly made in the same order. Then a cell's slot has the
+/// number of its key, and needs no index.
 #[derive(Clone)]
 pub(crate) struct CellSlots {
     keys: Vec<u32>,
-    /// The slots below this one have the numbers of their keys. They are not in the index.
-    straight: u32,
+    /// The slots below this one have the numbers of their keys, and are not in the index.
+    unindexed: u32,
     /// Key -> slot.
     index: HashTable<u32>,
     /// True if keys ascend with slots.
@@ -20,7 +20,7 @@ pub(crate) struct CellSlots {
 
 impl Default for CellSlots {
     fn default() -> Self {
-        Self { keys: Vec::new(), straight: 0, index: HashTable::new(), ascending: true }
+        Self { keys: Vec::new(), unindexed: 0, index: HashTable::new(), ascending: true }
     }
 }
 
@@ -52,10 +52,10 @@ impl CellSlots {
         self.find(key)
     }
 
-    /// The slot of `key`, where a guess is not worth it.
+    /// The slot of `key`, without a guess first.
     #[inline]
     pub(crate) fn find(&self, key: u32) -> Option<u32> {
-        if key < self.straight {
+        if key < self.unindexed {
             return Some(key);
         }
         self.index.find(hash_key(key), |&slot| self.keys[slot as usize] == key).copied()
@@ -66,20 +66,20 @@ impl CellSlots {
         let slot = self.keys.len() as u32;
         self.ascending &= self.keys.last().is_none_or(|&last| last < key);
         self.keys.push(key);
-        if slot == key && slot == self.straight {
-            self.straight += 1;
+        if slot == key && slot == self.unindexed {
+            self.unindexed += 1;
         } else {
             self.insert(slot);
         }
         slot
     }
 
-    /// Takes a slot away. The last slot takes its number. Amortized O(1).
+    /// Removes a slot. The last slot takes its number. Amortized O(1).
     pub(crate) fn swap_remove(&mut self, slot: u32) {
-        for straight in slot..self.straight {
-            self.insert(straight);
+        for at in slot..self.unindexed {
+            self.insert(at);
         }
-        self.straight = self.straight.min(slot);
+        self.unindexed = self.unindexed.min(slot);
         let last = self.keys.len() as u32 - 1;
         self.remove(slot);
         if slot != last {
@@ -93,28 +93,29 @@ impl CellSlots {
         self.ascending |= self.keys.len() < 2;
     }
 
-    /// Gives back room, as `Vec::shrink_to`.
+    /// Frees spare capacity, like `Vec::shrink_to`.
     pub(crate) fn shrink_to(&mut self, slots: usize) {
         self.keys.shrink_to(slots);
         let keys = &self.keys;
         self.index.shrink_to(slots, |&slot| hash_key(keys[slot as usize]));
     }
 
-    /// Takes the new numbers of keys, and gives back all spare room. O(slots).
+    /// Renumbers the keys, and frees all spare capacity. O(slots).
     pub(crate) fn renumber(&mut self, rank: impl Fn(u32) -> u32) {
         self.keys.shrink_to_fit();
         self.keys.iter_mut().for_each(|key| *key = rank(*key));
         self.ascending = self.keys.is_sorted();
-        let straight = (0..).zip(&self.keys).take_while(|(slot, key)| slot == *key).count();
-        self.straight = straight as u32;
-        self.index = HashTable::with_capacity(self.keys.len() - straight);
-        (self.straight..self.keys.len() as u32).for_each(|slot| self.insert(slot));
+        let unindexed = (0..).zip(&self.keys).take_while(|(slot, key)| slot == *key).count();
+        self.unindexed = unindexed as u32;
+        self.index = HashTable::with_capacity(self.keys.len() - unindexed);
+        (self.unindexed..self.keys.len() as u32).for_each(|slot| self.insert(slot));
     }
 
     fn insert(&mut self, slot: u32) {
         let Self { index, keys, .. } = self;
         if index.len() == index.capacity() {
-            // Room for all that may follow at once, as there is for the keys.
+            // Reserves as much room as the keys have, so the index grows no more often than they
+            // do.
             let more = keys.capacity() - keys.len() + 1;
             index.reserve(more, |&other| hash_key(keys[other as usize]));
         }
@@ -147,7 +148,7 @@ mod tests {
         for round in 0..300 {
             let (mut slots, mut plain): (CellSlots, Vec<u32>) = Default::default();
             for _ in 0..200 {
-                // Mostly the next key, so that long runs are straight.
+                // Mostly the next key, so that long runs need no index.
                 let next = plain.len() as u32;
                 let key = if random.u8(..) < 200 { next } else { random.u32(..300) };
                 if random.u8(..) < 40 && !plain.is_empty() {

@@ -14,13 +14,13 @@ use crate::lattice::writer::slots::CellSlots;
 use crate::lattice::writer::tombstones::{Tombstones, key_bytes};
 use crate::replica_id::ReplicaId;
 
-/// Room for this many cells is kept when cells are dropped.
+/// Dropping cells never shrinks the room below this many cells.
 const ROOM_KEPT: usize = 64;
 
 /// One writer's snapshot: exactly its cells, its record and its tombstones as of version `seen`.
 /// Its dedup entries are held beside it, as of the same version.
 ///
-/// 36 bytes a cell, and about 6 of index if its slot differs from its key. A walk back from the
+/// 36 bytes per cell, and about 6 of index if its slot differs from its key. A walk back from the
 /// newest cell finds the changes since a version in O(changed).
 ///
 /// The hash covers the cells, the record and the tombstones, or is absent. Each change keeps it up
@@ -28,10 +28,10 @@ const ROOM_KEPT: usize = 64;
 #[derive(Clone)]
 pub(crate) struct Writer {
     id: ReplicaId,
-    /// Every change of this writer up to here is held, none after it.
+    /// Every change of this writer up to this version is held, and none after it.
     seen: Version,
     record: Option<Record>,
-    /// The cells that it dropped above the version that its record says is forgotten.
+    /// The cells that it dropped, except for drops that its record marks as forgotten.
     tombstones: Tombstones,
     plain: Vec<PlainCell>,
     slots: CellSlots,
@@ -58,7 +58,7 @@ impl Writer {
         }
     }
 
-    /// Takes another id, also where its own cells and its record name it.
+    /// Changes the id, including mentions of it in its own cells and record.
     pub(crate) fn rename(&mut self, to: ReplicaId) {
         let from = std::mem::replace(&mut self.id, to);
         self.extras.values_mut().for_each(|extra| extra.rename(from, to));
@@ -83,9 +83,9 @@ impl Writer {
         self.seen + 1
     }
 
-    /// Everything up to `version` is held now.
+    /// Notes that everything up to `version` is held.
     #[inline]
-    pub(crate) fn hold_up_to(&mut self, version: Version) {
+    pub(crate) fn set_seen(&mut self, version: Version) {
         self.seen = version;
     }
 
@@ -110,7 +110,8 @@ impl Writer {
         });
     }
 
-    /// Every replica holds the cells that this writer dropped up to here as dropped.
+    /// The version up to which all replicas know this writer's drops, so that it needs no
+    /// tombstones for them.
     #[inline]
     pub(crate) fn forgot(&self) -> Version {
         self.record.as_ref().map_or(0, Record::forgot)
@@ -120,8 +121,8 @@ impl Writer {
         &self.tombstones
     }
 
-    /// Takes a tombstone, unless it is held or forgotten. They come in the order of their versions.
-    /// The cell is dropped besides.
+    /// Takes a tombstone, unless it is held or forgotten. Tombstones come in version order. The
+    /// caller drops the cell.
     pub(crate) fn put_tombstone(&mut self, version: Version, key: &[u8]) {
         if version <= self.forgot().max(self.tombstones.newest()) {
             return;
@@ -157,7 +158,7 @@ impl Writer {
         cell_hash(scratch, self.id, keys.names(self.key(slot)), plain, self.extra(slot))
     }
 
-    /// True while each change also changes the hash.
+    /// True while the hash is kept up to date with each change.
     #[inline]
     pub(crate) fn has_hash(&self) -> bool {
         self.hash.is_some()
@@ -172,10 +173,10 @@ impl Writer {
     pub(crate) fn rehash(&mut self, keys: &Keys, slot: u32, plain: PlainCell) {
         let Some(sum) = self.hash else { return };
         let mut scratch = Vec::with_capacity(96);
-        let (new, stood) = (self.cell_hash(&mut scratch, keys, slot, plain), self.plain(slot));
-        let old = match stood.version {
+        let (new, previous) = (self.cell_hash(&mut scratch, keys, slot, plain), self.plain(slot));
+        let old = match previous.version {
             0 => 0,
-            _ => self.cell_hash(&mut scratch, keys, slot, stood),
+            _ => self.cell_hash(&mut scratch, keys, slot, previous),
         };
         self.hash = Some(sum.wrapping_sub(old).wrapping_add(new));
     }
@@ -197,7 +198,7 @@ impl Writer {
         self.slots.find_near(key, hint)
     }
 
-    /// The slot of `key` from the index, where a guess is not worth it.
+    /// The slot of `key` from the index, without a guess first.
     #[inline]
     pub(crate) fn indexed(&self, key: u32) -> Option<u32> {
         self.slots.find(key)
@@ -242,8 +243,8 @@ impl Writer {
         self.slot(key, key).map(|slot| (self.plain(slot).amounts, self.extra(slot)))
     }
 
-    /// Makes a cell for a key that has none, still outside the version order: [`put`](Self::put)
-    /// follows.
+    /// Makes a cell for a key that has none. It is outside the version order until
+    /// [`put`](Self::put).
     pub(crate) fn make(&mut self, key: u32) -> u32 {
         self.plain.push(PlainCell::default());
         self.ring.make();
@@ -266,12 +267,12 @@ impl Writer {
         self.ring.swap_remove(slot);
         self.slots.swap_remove(slot);
         let amounts = self.plain.swap_remove(slot as usize).amounts;
-        self.give_back_room();
+        self.shrink_room();
         amounts
     }
 
-    /// Gives back room once three quarters of it are empty. Amortized O(1) a drop.
-    fn give_back_room(&mut self) {
+    /// Frees room once three quarters of it are empty. Amortized O(1) per drop.
+    fn shrink_room(&mut self) {
         let (cells, room) = (self.plain.len(), self.plain.capacity());
         if room > ROOM_KEPT && cells < room / 4 {
             self.plain.shrink_to(cells * 2);
@@ -280,8 +281,7 @@ impl Writer {
         }
     }
 
-    /// Takes the new numbers of keys, and gives back all spare room. All keys of its cells are
-    /// kept. O(cells).
+    /// Renumbers the keys, and frees all spare capacity. All keys of its cells are kept. O(cells).
     pub(crate) fn renumber(&mut self, renumbering: &Renumbering) {
         let rank = |key| renumbering.key(key).unwrap_or(key);
         self.plain.shrink_to_fit();
@@ -289,8 +289,8 @@ impl Writer {
         self.slots.renumber(rank);
     }
 
-    /// The origin of a cell that the writer makes now at this key: set if it dropped a cell there
-    /// that is not forgotten.
+    /// The origin of the next cell at this key. Some if the writer dropped a cell there and has not
+    /// forgotten that.
     pub(crate) fn origin_of_new(&self, keys: &Keys, key: u32) -> Option<Origin> {
         if self.tombstones.is_empty() {
             return None;
@@ -299,7 +299,7 @@ impl Writer {
         Some(Origin::after_drop(self.next_version()))
     }
 
-    /// As [`put`](Self::put), and keeps the hash up to date.
+    /// Like [`put`](Self::put), and keeps the hash up to date.
     #[inline]
     pub(crate) fn replace(&mut self, keys: &Keys, slot: u32, plain: PlainCell) -> Amounts {
         if self.hash.is_some() {
@@ -309,18 +309,18 @@ impl Writer {
     }
 
     /// Writes a cell and moves it to its place in version order, which is the end unless a repair
-    /// writes an older one. Returns the amounts that stood there.
+    /// writes an older version. Returns the previous amounts.
     #[inline]
     pub(crate) fn put(&mut self, slot: u32, version: Version, amounts: Amounts) -> Amounts {
-        let stood =
+        let previous =
             std::mem::replace(&mut self.plain[slot as usize], PlainCell { version, amounts });
         let plain = &self.plain;
-        self.ring.put(slot, stood.version, version, |slot| plain[slot as usize].version);
-        stood.amounts
+        self.ring.put(slot, previous.version, version, |slot| plain[slot as usize].version);
+        previous.amounts
     }
 
-    /// Writes a cell and leaves the version order as it is: [`order`](Self::order) of all such
-    /// cells follows. Returns what stood there.
+    /// Writes a cell without moving it in version order. Call [`order`](Self::order) for all such
+    /// cells afterwards. Returns the previous cell.
     #[inline]
     pub(crate) fn write(&mut self, slot: u32, plain: PlainCell) -> PlainCell {
         std::mem::replace(&mut self.plain[slot as usize], plain)
@@ -359,8 +359,9 @@ impl Writer {
         self.plain[slot as usize].version
     }
 
-    /// The version from which on a holder of everything up to `seen` needs this writer's changes: 0
-    /// if tombstones that it lacks are forgotten here, so that it needs the whole snapshot.
+    /// A holder of everything up to `seen` needs this writer's changes after the returned version.
+    /// It is 0 if tombstones that the holder lacks are forgotten here: then it needs the whole
+    /// snapshot.
     #[inline]
     pub(crate) fn needed_after(&self, seen: Version) -> Version {
         if seen < self.forgot() { 0 } else { seen }
@@ -389,13 +390,13 @@ impl Writer {
             || self.count_since(after, few + 1) > few
     }
 
-    /// As [`since`](Self::since), in the order of slots. O(cells).
+    /// Like [`since`](Self::since), in slot order. O(cells).
     #[inline]
     pub(crate) fn slots_since(&self, after: Version) -> impl Iterator<Item = u32> + Clone + '_ {
         self.slots().filter(move |&slot| self.version(slot) > after)
     }
 
-    /// As [`since`](Self::since), and O(1) where the cell in `slot` is still the last one up to
+    /// Like [`since`](Self::since), but O(1) if the cell in `slot` is still the last one up to
     /// version `after`.
     pub(crate) fn since_near(&self, after: Version, slot: u32) -> impl Iterator<Item = u32> + '_ {
         let is_up_to =

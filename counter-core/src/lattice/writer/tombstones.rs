@@ -11,7 +11,7 @@ use crate::lattice::versions::Version;
 /// counter's name, the region's name.
 pub(crate) type KeyBytes = smallvec::SmallVec<[u8; 64]>;
 
-/// The bytes by which a tombstone knows a key. Names have at most 255 bytes.
+/// The names of a key as [`KeyBytes`]. Names have at most 255 bytes.
 pub(crate) fn key_bytes((counter, region): (&str, &str)) -> KeyBytes {
     let mut bytes = KeyBytes::with_capacity(1 + counter.len() + region.len());
     bytes.push(counter.len() as u8);
@@ -31,8 +31,9 @@ pub(crate) fn names_of(bytes: &[u8]) -> Option<(&str, &str)> {
 /// which the writer dropped its cell there. Besides the names, each takes 13 bytes and about 6 of
 /// index, and the spare capacity of both.
 ///
-/// A key that was dropped twice has two, so the tombstones between two versions do not depend on
-/// when they came. The names do not need the map's keys, which go with the last cell.
+/// A key that was dropped twice has two tombstones, so the tombstones between two versions do not
+/// depend on the order of arrival. They hold names instead of keys, because a key may go with its
+/// last cell.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tombstones {
     /// Ascending. Those before `start` are forgotten, and still take room.
@@ -60,7 +61,7 @@ impl Tombstones {
         self.versions[self.start..].last().copied().unwrap_or(0)
     }
 
-    /// Adds a tombstone. Its version is above all that are held.
+    /// Adds a tombstone. Its version must be above all held ones.
     pub(crate) fn push(&mut self, version: Version, key: &[u8]) {
         debug_assert!(self.versions.last().is_none_or(|last| *last < version));
         let at = self.versions.len() as u32;
@@ -93,7 +94,8 @@ impl Tombstones {
             .map(|at| (self.versions[at], bytes_at(&self.arena, &self.ends, at as u32)))
     }
 
-    /// Forgets every tombstone up to a version. `each` gets it before it goes. Amortized O(1) each.
+    /// Forgets every tombstone up to a version, and passes each to `each` first. Amortized O(1)
+    /// each.
     pub(crate) fn forget(&mut self, upto: Version, mut each: impl FnMut(Version, &[u8])) {
         while self.versions.get(self.start).is_some_and(|&version| version <= upto) {
             let at = self.start as u32;
