@@ -1,7 +1,8 @@
-//! Traces of removals and resets are taken back once all replicas hold them.
+//! Drops the traces of removals and resets once every enrolled replica holds them.
 //!
-//! counter-core writes the steps, see `Replica::clean_up`. This module decides when each may be
-//! taken: from the promises of the enrolled replicas, at a bounded rate.
+//! A trace is a part of a cell that records a removal or a reset. `Replica::clean_up` of
+//! counter-core drops traces in steps. This module decides when the next step may be taken. It
+//! needs the promises of the enrolled replicas, and keeps to a bounded rate.
 
 use std::time::Duration;
 
@@ -21,8 +22,8 @@ const TOMBSTONES_ALARMED: usize = 100_000;
 
 /// This node's progress with its traces.
 ///
-/// Invariant: what others may still need is taken back only once all enrolled replicas have
-/// promised to keep the word that ends it.
+/// Invariant: a step that others need to know of is taken only once every enrolled replica has
+/// promised to keep the step before it.
 #[derive(Debug, Default)]
 pub(super) struct Removal {
     work: Cleanup,
@@ -51,8 +52,9 @@ impl Removal {
         replica.has_traces()
     }
 
-    /// Takes the next step. `shown` is what all have promised. Own amounts and cells can be dropped
-    /// without promises. Returns the counters whose value changed, or `None` if nothing did.
+    /// Takes the next step. `proven` names the versions that all replicas have promised. Own
+    /// amounts and cells can be dropped without promises. Returns the counters whose value changed,
+    /// or `None` if nothing did.
     pub(super) fn clean_up(
         &mut self,
         replica: &mut Replica,

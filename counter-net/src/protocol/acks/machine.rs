@@ -89,7 +89,7 @@ impl Acks {
         }
     }
 
-    /// The caller waits no more.
+    /// A caller has stopped waiting.
     pub(crate) fn cancel(&mut self, id: u64) {
         self.pending.cancel(id);
     }

@@ -138,7 +138,7 @@ impl PendingAcks {
         room
     }
 
-    /// The caller waits no more.
+    /// A caller has stopped waiting.
     pub(super) fn cancel(&mut self, id: u64) {
         self.copies.retain(|wait| wait.id != id);
         self.remove_versions(id);

@@ -11,7 +11,7 @@ use crate::protocol::input::NodeId;
 use crate::protocol::stats::Kind;
 use crate::protocol::wire::GossipMessage;
 
-/// Settings, identity, time and randomness, and the way to act.
+/// Settings, identity, time and randomness, and the outputs and timers through which machines act.
 ///
 /// A plain bundle. Only the replicator's router changes `own` and `now`.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Context {
         NodeId(self.own.node)
     }
 
-    /// The duration, up to 20 % shorter or longer.
+    /// Returns `time` made up to 20 % shorter or longer at random.
     pub(crate) fn jittered(&mut self, time: Duration) -> Duration {
         time.mul_f64(0.8 + 0.4 * self.rng.f64())
     }

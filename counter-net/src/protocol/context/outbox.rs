@@ -1,4 +1,4 @@
-//! The outputs, in the order in which they arose, and the counts.
+//! The queue of outputs, and the counts.
 
 use std::collections::VecDeque;
 

@@ -32,7 +32,7 @@ pub(crate) enum Timer {
     Retry(NodeId),
     /// A connection was lost and no peer has announced a suspicion yet.
     Suspect(NodeId),
-    /// A member's suspicion, ttl or memory is over.
+    /// A member's suspicion, its ttl, or the time to remember it is over.
     Member(NodeId),
     /// A caller's time is over, or a peer may be asked again for its ack.
     Acks,

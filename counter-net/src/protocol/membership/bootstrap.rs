@@ -1,4 +1,4 @@
-//! When this node has caught up, and when it may serve.
+//! Decides when this node has caught up, and when it may serve.
 //!
 //! A peer that was found counts as a candidate until it has answered a pull or failed: while it is
 //! queued, while it is dialled, and while it is connected and silent. A connection is no answer,
@@ -37,7 +37,7 @@ pub enum NotReady {
     },
     /// Every peer that answers has another cluster key.
     KeyRefused,
-    /// A bound of the state refused cells of a peer, so this node would show half of the truth.
+    /// A bound of the state refused cells of a peer, so this node would show incomplete totals.
     BoundReached,
 }
 
@@ -135,8 +135,8 @@ impl Bootstrap {
         }
     }
 
-    /// True if this node is not synced and another peer than this one is still to answer. The peer
-    /// must not take this node's state for all there is.
+    /// True if this node is not synced, and a peer other than this one has yet to answer. The peer
+    /// must then not take this node's state for complete.
     pub(crate) fn waits(&self, peers: &Peers, peer: NodeId) -> bool {
         !self.synced && (self.search.expects_peers() || peers.any_unresolved_but(peer))
     }
@@ -158,7 +158,7 @@ impl Bootstrap {
         self.was_answered |= peers.any_answers();
         self.pulling = peers.unresolved();
         self.synced |= peers.any_synced_pulled() || self.is_resolved(peers, members);
-        // A pull that makes progress is waited for. So far it has brought half of the truth.
+        // Wait for a pull that makes progress. Until it ends, totals are incomplete.
         self.opened |= self.synced || (self.patience_over && !peers.any_pulling());
     }
 

@@ -1,4 +1,5 @@
-//! This node announces itself. Other members come, fall silent, are suspected, answer and leave.
+//! Announces this node, and follows the other members as they come, fall silent, are suspected,
+//! answer and leave.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::protocol::stats::{Counted, Kind};
 use crate::protocol::wire::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, Announcement, GossipMessage};
 use crate::protocol::wire::{Id, MemberState, NumberAsk, Numbered, Suspicion};
 
-/// The members of the cluster, as far as this node heard of them, and this node among them.
+/// The members of the cluster that this node has heard of, itself included.
 ///
 /// Invariant: each member but this node has a timer at which its state ends. Only this node raises
 /// the version of its own announcement.
@@ -213,7 +214,7 @@ impl Membership {
         ctx.timers.cancel(Timer::Announce);
     }
 
-    /// Announces this node above what was said of it.
+    /// Announces this node with a greater version than the statement that it refutes.
     fn refute(&mut self, ctx: &mut Context, peers: &Peers, version: u64) {
         if self.is_leaving() {
             return;
@@ -436,7 +437,7 @@ impl Membership {
 
 /// Dials.
 impl Membership {
-    /// Chooses the members to dial before anything else happens.
+    /// Chooses the members to dial right after the current input.
     pub(crate) fn dial_soon(&mut self, ctx: &mut Context) {
         ctx.timers.set_by(Timer::Dial, ctx.now);
     }

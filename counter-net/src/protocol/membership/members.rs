@@ -114,8 +114,8 @@ impl Members {
         }
     }
 
-    /// How much longer than in a small cluster heartbeats pause and announcements stay valid. So
-    /// the heartbeats that a node receives do not grow with the cluster.
+    /// The factor by which heartbeats are rarer and announcements valid for longer than in a small
+    /// cluster. Because of it, the heartbeats that a node receives do not grow with the cluster.
     pub(super) fn slowdown(&self) -> f64 {
         slowdown_of(self.entries.len())
     }

@@ -1,4 +1,4 @@
-//! The members of the cluster, and how this node catches up with it.
+//! The members of the cluster, and this node's way to catch up with them.
 //!
 //! Nodes announce themselves, fall silent, are suspected, answer, and leave. [`Membership`] is the
 //! machine. Its table holds the greatest statement heard of each node, and it knows which members

@@ -22,7 +22,7 @@ pub(crate) struct ConnectedPeer {
     heard: VersionVector,
     /// How far it was behind this node then.
     lacks: Shortfall,
-    /// When that was, or `None` before the first answer.
+    /// When that was, or `None` before its first digest.
     heard_at: Option<Duration>,
     /// It has said nothing for so long that it may be gone.
     is_silent: bool,
@@ -33,7 +33,7 @@ pub(crate) struct ConnectedPeer {
     answered_ask: bool,
     /// It said that it is synced.
     is_synced: bool,
-    /// It said that it is not, and waits for others.
+    /// It said that it is not synced and waits for others.
     waits: bool,
     /// It runs an earlier release, which confirms no targets.
     confirms_nothing: bool,
@@ -135,7 +135,7 @@ impl ConnectedPeer {
         self.failures >= FAILURES_MAX
     }
 
-    /// True if it was pulled to the end, or failed too often to wait for.
+    /// True if this node need not wait for it: it was pulled to the end, or failed too often.
     pub(super) fn is_resolved(&self) -> bool {
         (self.is_pulled && self.answered_ask) || self.has_failed()
     }
@@ -145,8 +145,8 @@ impl ConnectedPeer {
         self.repaired_at.is_none_or(|at| now >= at + interval)
     }
 
-    /// The writers that this peer holds beyond `seen`, nearest first, and by how many versions.
-    /// Quiet writers come before busy ones.
+    /// The writers of which this peer holds more than `seen`, each with the number of missing
+    /// versions. The fewest come first, so quiet writers come before busy ones.
     pub(crate) fn wanted(&self, seen: &VersionVector) -> Vec<(Version, ReplicaId)> {
         let lacking = |(writer, version): (ReplicaId, Version)| {
             (version > seen.get(writer) && self.is_worth_asking(writer, version))
@@ -196,7 +196,7 @@ impl ConnectedPeer {
         self.compared.take()
     }
 
-    /// It held just what this node held when it was asked.
+    /// It held exactly what this node held when it was asked.
     pub(super) fn set_equal(&mut self, synced: bool) {
         (self.is_synced, self.is_pulled) = (synced, true);
     }

@@ -198,7 +198,7 @@ impl Peers {
         self.get_mut(peer)?.take_compared()
     }
 
-    /// A peer held just what this node held when it asked.
+    /// A peer held exactly what this node held when this node asked.
     pub(crate) fn set_equal(&mut self, peer: NodeId, synced: bool) {
         self.get_mut(peer).into_iter().for_each(|peer| peer.set_equal(synced));
     }
@@ -298,22 +298,22 @@ impl Peers {
         self.connected.values().filter(|peer| !peer.is_resolved()).count()
     }
 
-    /// True if another peer than this one is still to answer.
+    /// True if a peer other than this one has yet to answer.
     pub(crate) fn any_unresolved_but(&self, peer: NodeId) -> bool {
         self.iter().any(|(node, other)| node != peer && !other.is_resolved())
     }
 
-    /// True if a peer has ever answered.
+    /// True if a connected peer has ever sent its digest.
     pub(crate) fn any_answers(&self) -> bool {
         self.connected.values().any(ConnectedPeer::has_answered)
     }
 
-    /// True if a peer has answered and is being pulled.
+    /// True if a peer has sent its digest and is not pulled to the end.
     pub(crate) fn any_pulling(&self) -> bool {
         self.connected.values().any(|peer| peer.has_answered() && !peer.is_resolved())
     }
 
-    /// True if all that some peer held was here once.
+    /// True if this node has held, at some time, everything that some peer held.
     pub(crate) fn any_pulled(&self) -> bool {
         self.connected.values().any(|peer| peer.is_pulled() && peer.answered_ask())
     }
@@ -323,7 +323,7 @@ impl Peers {
         self.connected.values().any(ConnectedPeer::waits)
     }
 
-    /// True if all that some synced peer held was here once.
+    /// True if this node has held, at some time, everything that some synced peer held.
     pub(crate) fn any_synced_pulled(&self) -> bool {
         self.connected.values().any(|peer| peer.is_pulled() && peer.is_synced())
     }

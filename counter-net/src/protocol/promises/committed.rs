@@ -1,11 +1,11 @@
 //! The part of the state that is on disk, and the work that waits until more of it is.
 //!
 //! After a crash a node is back at its last commit. So a digest promises only the committed part,
-//! and two things wait for a commit. The first request of a newcomer is answered once the disk
-//! names that replica. And a node publishes nothing until its disk names another live replica,
-//! through which it would learn of all others. Without these waits a restarted node might know
-//! nobody, take over its own earlier incarnation as its disk has it, and lose the cells that others
-//! already held.
+//! and two things wait for a commit. A newcomer's first request is answered once the disk names the
+//! newcomer. A node publishes nothing until its disk names another live replica, through which it
+//! would learn of all others. Without these waits a restarted node might know nobody. It would take
+//! over its own earlier incarnation as its disk has it, and lose the cells that others already
+//! held.
 
 use std::collections::VecDeque;
 
@@ -51,7 +51,7 @@ impl Committed {
         }
     }
 
-    /// Forgets writers that digests name no more.
+    /// Forgets writers that digests no longer name.
     pub(crate) fn retain(&mut self, keep: impl FnMut(ReplicaId) -> bool) {
         if let Some(on_disk) = &mut self.on_disk {
             on_disk.retain(keep);

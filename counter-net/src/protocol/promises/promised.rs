@@ -1,6 +1,6 @@
 //! The versions that each enrolled replica has promised to keep.
 //!
-//! A digest that a replica sends itself is a promise: it holds and keeps what the digest names. A
+//! A replica's own digest is a promise: the replica holds and keeps the versions that it names. A
 //! version is stable once all enrolled replicas have promised it. Only then is an ended incarnation
 //! absorbed or folded, or a trace of a removal taken back.
 
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use counter_core::{CounterMap, ProvenVersions, ReplicaId, Version, VersionVector};
 
-/// Who waits for promises.
+/// The work that waits for promises.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum WaitsFor {
     /// The successor of an ended incarnation.
@@ -83,7 +83,7 @@ impl Promises {
         map.enrolled().filter(|member| *member != own && lacks(member)).collect()
     }
 
-    /// An enrolled replica has sent this digest.
+    /// An enrolled replica has promised to keep these versions.
     pub(crate) fn promise(&mut self, member: ReplicaId, digest: &VersionVector) {
         if self.is_wanted() {
             self.by_member.entry(member).or_default().join(digest);

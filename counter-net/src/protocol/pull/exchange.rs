@@ -20,8 +20,8 @@ pub(super) const FIRST_PEER_WAIT: Duration = Duration::from_millis(200);
 /// The most peers asked for their digests at a time.
 pub(crate) const ASKED_AT_ONCE_MAX: usize = 8;
 
-/// This node as its messages describe it: what it holds, what of that it promises to keep, and what
-/// it says of itself.
+/// Borrows the machines that describe this node in its messages: its cells, its promises and its
+/// announcement.
 ///
 /// Invariant: while the number of this incarnation is open, peers get no digest and no cell of it.
 pub(crate) struct DigestExchange<'a> {
@@ -35,8 +35,8 @@ pub(crate) struct DigestExchange<'a> {
 }
 
 impl DigestExchange<'_> {
-    /// Sends the whole digest, and this replica's record if the peer may not have it. Cells are
-    /// asked of one peer at a time.
+    /// Sends the whole digest, and this replica's record if the peer may not have it. Only one peer
+    /// at a time is asked for cells.
     pub(crate) fn ask(&mut self, peer: NodeId) {
         if !self.peers.awaits(peer, |asked| matches!(asked, Asked::Ask { .. })) {
             let cells = self.peers.cells_asked().is_none();
@@ -81,7 +81,7 @@ impl DigestExchange<'_> {
         self.peers.send(self.ctx, peer, Asked::Ask { cells }, &Request::ask(ask));
     }
 
-    /// Asks which incarnations of this node a peer knows.
+    /// Asks a peer for the latest incarnation of this node that it knows.
     fn ask_number(&mut self, peer: NodeId) {
         if !self.peers.awaits(peer, |asked| asked == Asked::Number) {
             let ask = NumberAsk { replica: Id(self.ctx.own) };
@@ -112,7 +112,8 @@ impl DigestExchange<'_> {
     }
 
     /// True if a leaving node may send its last cells unasked. Here too a peer must be known before
-    /// it is served: every replica that holds anything of this node is named by its last statement.
+    /// it is served, because this node's last statement has to name every replica that holds
+    /// anything of it.
     fn may_send_cells(&self, peer: NodeId) -> bool {
         let map = self.replica.map();
         let is_known = |incarnation: ReplicaId| {
@@ -161,8 +162,8 @@ impl DigestExchange<'_> {
         self.peers.send(self.ctx, peer, Asked::Tell, &Request::tell(tell));
     }
 
-    /// Compares hashes with a peer. `state` is that of this node's state. A long digest is compared
-    /// in buckets `at_once`, or else after the peer has said that something differs.
+    /// Compares hashes with a peer. `state` is the hash of this node's state. A long digest is
+    /// compared in buckets `at_once`, or else after the peer has said that something differs.
     pub(crate) fn compare(&mut self, peer: NodeId, state: StateHash, at_once: bool) {
         let digest = self.replica.map().version_vector();
         let seen = digest.digest_hash();
@@ -184,8 +185,8 @@ impl DigestExchange<'_> {
     /// This node's digest for a message to `peer`. If it is too long this is its first part, and
     /// the others are sent now.
     ///
-    /// A peer that asks faster than it takes parts is sent no others. Otherwise it would fill this
-    /// node's memory.
+    /// A peer that asks faster than it takes parts is sent the first part only. Otherwise it would
+    /// fill this node's memory.
     pub(crate) fn digest_for(&mut self, peer: NodeId) -> DigestPiece {
         let digest = self.replica.map().version_vector();
         let replicas_max = self.ctx.config.digest_replicas_max;
@@ -208,7 +209,7 @@ impl DigestExchange<'_> {
     }
 
     /// True if the parts that a peer has yet to take may name `heard_replicas_max` replicas
-    /// together.
+    /// together. No further parts are sent then.
     fn has_parts_under_way(&self, peer: NodeId) -> bool {
         let (config, parts) =
             (&self.ctx.config, self.peers.count_open(peer, |asked| asked == Asked::Digest));

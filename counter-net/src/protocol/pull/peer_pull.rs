@@ -18,7 +18,7 @@ use crate::protocol::output::Refusal;
 use crate::protocol::wire::PullPage;
 use crate::protocol::wire::{Id, pack_ids, pack_vector};
 
-/// A pull takes writers until they have this many versions to bring, which is about a page or two.
+/// A pull takes writers until they lack this many versions together. 8,192, about a page or two.
 const VERSIONS_A_PULL: Version = 8192;
 /// How long a pull's peer may be silent before a second peer is asked for the same writers. Several
 /// round trips of a wide link, and well below the time that a leave may take.
@@ -29,21 +29,21 @@ const SILENCE_MAX: Duration = Duration::from_secs(2);
 pub(super) struct PeerPull {
     /// The writers, ascending. `None` means all of them, for a repair.
     writers: Option<Vec<ReplicaId>>,
-    /// Up to which version the peer was heard to hold each of them when the pull began. The pull
+    /// The version of each writer that the peer was heard to hold when the pull began. The pull
     /// must bring these.
     promised: VersionVector,
-    /// The version of each of them that this node had at the start. Raised for each writer with its
-    /// last page, because a span begins where its first page did.
+    /// The version of each writer that this node had at the start. A writer's version is raised
+    /// with its last page only, because a span begins where its first page did.
     have: VersionVector,
     cursor: Option<Vec<u8>>,
-    /// When it began, or when the last page came.
+    /// When the pull began, or when its last page came.
     heard: Duration,
     staging: Staging,
     /// True for a repair, which compares cell by cell.
     is_repair: bool,
 }
 
-/// What a page completed.
+/// The cells that a page completed.
 #[derive(Debug)]
 pub(crate) struct PulledCells {
     /// The complete cells, which may be joined.
@@ -136,8 +136,8 @@ impl Pulls {
         }
     }
 
-    /// Begins a pull of some of the `wanted` writers (nearest first) that are not claimed yet.
-    /// `None` if there are none.
+    /// Begins a pull of some of the `wanted` writers that are not being pulled yet. `wanted` has
+    /// the writer with the fewest missing versions first. `None` if there are none.
     pub(super) fn begin(
         &mut self,
         peer: NodeId,

@@ -14,7 +14,7 @@ use crate::protocol::stats::{Counted, Kind};
 use crate::protocol::wire::{self, Noted, PageMessage, PeerStatus, Response, StateMessage};
 use crate::protocol::wire::{Refused, unpack_vector};
 
-/// After this time a peer that waits for others is asked again, while this node waits too.
+/// How soon an unsynced node asks again a peer that itself waits for others.
 const WAITING_INTERVAL: Duration = Duration::from_millis(200);
 
 impl Replicator {
@@ -83,8 +83,8 @@ impl Replicator {
         }
     }
 
-    /// A peer refused a request. An earlier release refuses what it does not know, and does
-    /// everything else.
+    /// A peer refused a request. An earlier release refuses the kinds of request that it does not
+    /// know, and serves all others.
     fn take_refused(&mut self, request: OpenRequest, refused: &Refused) -> Result<(), Refusal> {
         let peer = request.peer;
         if refused.reason == Refusal::UnknownVersion.label() && self.peers.contains(peer) {
@@ -105,8 +105,9 @@ impl Replicator {
         Err(Refusal::RefusedByPeer)
     }
 
-    /// The peer's version vector has the hash `asked`, so it holds what this node held when it
-    /// asked. The versions in `behind` are not on the peer's disk. This node may hold more by now.
+    /// The peer's version vector has the hash `asked`, so the peer holds exactly what this node
+    /// held when it sent the request. This node may hold more by now. `uncommitted` counts the
+    /// versions of each writer that are not on the peer's disk.
     fn hear_equal(
         &mut self,
         replica: &Replica,
@@ -205,7 +206,7 @@ impl Replicator {
         joined
     }
 
-    /// Takes what an answer said beside its digest, once the digest is whole.
+    /// Takes the status that came with an answer, once the answer's digest is whole.
     pub(super) fn take_status(&mut self, peer: NodeId, status: PeerStatus) {
         self.peers.set_status(peer, status);
         if status.waits && !self.is_synced() {
@@ -213,7 +214,8 @@ impl Replicator {
         }
     }
 
-    /// Joins what a peer answered, or holds it back until it is whole.
+    /// Joins the cells of an answer, or holds them back until everything that belongs to them is
+    /// here.
     fn take_pulled(
         &mut self,
         replica: &mut Replica,
@@ -247,7 +249,7 @@ impl Replicator {
     }
 }
 
-/// True if a peer speaks as an ended incarnation. Its cells are taken from members only.
+/// True if a peer speaks as an ended incarnation. Only members may bring its cells.
 fn is_ended(replica: &Replica, peer: NodeId, incarnation: Option<u64>) -> bool {
     incarnation.is_some_and(|incarnation| {
         replica.map().is_ended(counter_core::ReplicaId::new(peer.0, incarnation))

@@ -10,13 +10,13 @@ use crate::protocol::stats::Counted;
 use crate::protocol::wire::is_bucketed;
 
 impl Replicator {
-    /// The machines that a message with this node's digest is made from.
+    /// Borrows the machines that describe this node in a message with its digest.
     pub(super) fn exchange<'a>(&'a mut self, replica: &'a Replica) -> DigestExchange<'a> {
         let Self { ctx, peers, membership, gossip, committed, leave, .. } = self;
         DigestExchange { ctx, peers, replica, membership, gossip, committed, leave }
     }
 
-    /// Begins every pull that is wanted and has room.
+    /// Begins every pull that is needed and has room.
     pub(super) fn plan(&mut self, replica: &Replica) {
         let Self { ctx, peers, membership, gossip, committed, leave, anti_entropy, .. } = self;
         anti_entropy.plan(&mut DigestExchange {

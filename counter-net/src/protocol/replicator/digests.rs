@@ -1,4 +1,4 @@
-//! What peers say that they hold, and what of that they promise to keep.
+//! Takes peers' digests: the versions that they hold, and those that they promise to keep.
 
 use counter_core::{Replica, ReplicaId, VersionVector};
 
@@ -10,8 +10,7 @@ use crate::protocol::wire::{BucketMask, DigestPart, PartNumber, PeerStatus, Whol
 use crate::protocol::wire::{unpack_vector, whole_of};
 
 impl Replicator {
-    /// Reads a digest that came with a message, and `answer` with it. `None` while parts are
-    /// missing.
+    /// Reads the digest of a message, and keeps `answer` with it. `None` while parts are missing.
     ///
     /// # Errors
     /// It is malformed, or names more replicas than the bounds.
@@ -38,7 +37,8 @@ impl Replicator {
         }
     }
 
-    /// Reads a digest of which only these buckets came. The others are what this node `compared`.
+    /// Reads a digest that came without the buckets outside of `mask`. Those equal the buckets of
+    /// `compared`, the digest that this node sent hashes of.
     ///
     /// # Errors
     /// It is malformed, or names more replicas than the bounds.
@@ -144,7 +144,7 @@ impl Replicator {
     }
 }
 
-/// Refuses an ended incarnation. It learns that way that it ended, and continues as a new one.
+/// Refuses an ended incarnation. The refusal tells it that it ended, so it continues as a new one.
 pub(super) fn not_ended(replica: &Replica, requester: ReplicaId) -> Result<(), Refusal> {
     if replica.map().is_ended(requester) { Err(Refusal::Ended) } else { Ok(()) }
 }

@@ -9,7 +9,7 @@ use crate::protocol::peers::Asked;
 use crate::protocol::pull::ASKED_AT_ONCE_MAX;
 
 impl Replicator {
-    /// Publishes pending amounts, announces the leave, and hands the last cells to the peers.
+    /// Publishes pending amounts, announces the leave, and sends the last cells to the peers.
     pub(super) fn on_leave(&mut self, replica: &mut Replica, for_good: bool) {
         if self.membership.is_leaving() {
             return;
@@ -48,7 +48,7 @@ impl Replicator {
         }
     }
 
-    /// Asks members again and again until one is known to cover the last statement.
+    /// Keeps asking members until one is known to cover the last statement.
     pub(super) fn pursue_leave(&mut self, replica: &mut Replica) {
         if !self.leave.look_again(&mut self.ctx) {
             return;

@@ -29,8 +29,8 @@ pub(super) struct Status {
 }
 
 impl Replicator {
-    /// A machine for `replica`. `now` is the time on a monotonic clock of any origin, and `seed`
-    /// feeds jitter and the choice of peers.
+    /// Creates the machine for `replica`. `now` is the time on a monotonic clock of any origin, and
+    /// `seed` feeds jitter and the choice of peers.
     pub fn new(config: ProtocolConfig, replica: &Replica, seed: u64, now: Duration) -> Self {
         let mut ctx = Context::new(config, replica, seed, now);
         ctx.timers.set(Timer::Ready, now + ctx.config.ready_within);
@@ -179,8 +179,8 @@ impl Replicator {
         }
     }
 
-    /// Takes the steps that any input may have made possible: the number, the end of catching up,
-    /// a renewal, a clean-up.
+    /// Takes the steps that any input may have made possible. It settles this incarnation's number,
+    /// ends the catch-up, renews the incarnation, or begins a clean-up.
     fn advance(&mut self, replica: &mut Replica) {
         if !self.is_synced() && !self.peers.is_empty() {
             // The cells that a peer was heard to hold may have come from others meanwhile.
@@ -212,7 +212,7 @@ impl Replicator {
         }
     }
 
-    /// Tells readers once what the input changed.
+    /// Tells readers what the input changed, once for the whole input.
     fn notify_readers(&mut self) {
         let status = Status {
             synced: self.is_synced(),

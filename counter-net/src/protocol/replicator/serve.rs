@@ -33,7 +33,7 @@ impl From<Response> for Served {
 }
 
 impl Replicator {
-    /// True if an answer or own cells wait for a commit. After one, feed
+    /// True if an answer or own cells wait for a commit. After the commit, feed
     /// [`Input::LocalChange`](crate::protocol::Input::LocalChange).
     pub fn awaits_commit(&self) -> bool {
         self.committed.is_awaited()
@@ -213,8 +213,8 @@ impl Replicator {
         Response { uncommitted: behind, ..Response::state(state) }
     }
 
-    /// A requester is known before it is served: its record is joined first, and a requester whose
-    /// record is not here gets nothing.
+    /// Joins the requester's record before serving it. A requester whose record is not here gets
+    /// nothing.
     fn serve_ask(
         &mut self,
         replica: &mut Replica,
@@ -258,7 +258,7 @@ impl Replicator {
         Ok(self.state(peer, Some(digest), state, differ, whole).into())
     }
 
-    /// After its last statement, a leaver serves only the replicas that it names.
+    /// After its last statement, a leaver serves only the replicas that the statement names.
     fn check_served(&self, requester: ReplicaId) -> Result<(), Refusal> {
         if self.leave.serves(requester) { Ok(()) } else { Err(Refusal::NotRecorded) }
     }
@@ -360,8 +360,8 @@ impl Replicator {
     }
 }
 
-/// The answer to a peer that asks before this node's number is settled: nothing is here, and it is
-/// worth waiting.
+/// The answer to a peer that asks before this node's number is settled. It says that this node
+/// holds nothing yet and is worth waiting for.
 fn unnumbered() -> Response {
     Response::state(StateMessage {
         have: Some(pack_vector(&VersionVector::new())),

@@ -1,9 +1,10 @@
-//! This replica's own leave for good, as a state of three stages.
+//! This replica's own leave for good, in three stages.
 //!
-//! Invariant: after its last statement a leaver writes nothing, and serves no replica that the
-//! statement does not name. So every member whose vector covers the statement knows all replicas
-//! that hold anything of the leaver, and any such member may claim it. No successor is named, so a
-//! hung peer holds nobody up.
+//! The *last statement* of a leaver is a record that names every version that it holds. Invariant:
+//! after its last statement a leaver writes nothing, and serves no replica that the statement does
+//! not name. So every member whose vector covers the statement knows all replicas that hold
+//! anything of the leaver, and any such member may claim it. No successor is named, so a hung peer
+//! holds nobody up.
 
 use std::time::Duration;
 
@@ -14,11 +15,11 @@ use crate::protocol::input::NodeId;
 use crate::protocol::membership::Membership;
 use crate::protocol::peers::Peers;
 
-/// The longest delay of the last statement for a connected peer that is not recorded yet. The
-/// statement would not name it.
+/// How long the last statement waits for the record of a connected peer, so that it can name that
+/// peer.
 const UNKNOWN_PEER_PATIENCE: Duration = Duration::from_millis(500);
-/// The longest delay of the last statement for this node's own start. A node that is not synced yet
-/// may know a single peer, and if that one hangs, nobody else may cover the statement.
+/// How long the last statement waits until this node is synced. An unsynced node may know a single
+/// peer, and if that one hangs, nobody else may cover the statement.
 const UNSYNCED_PATIENCE: Duration = Duration::from_secs(2);
 /// Time between two looks whether a member covers the last statement.
 const LEAVE_INTERVAL: Duration = Duration::from_millis(100);
@@ -99,7 +100,7 @@ impl Leave {
         }
     }
 
-    /// True once the last statement is written. Nobody would take what is written afterwards.
+    /// True once the last statement is written. No node takes anything written after it.
     pub(crate) fn has_stated(&self) -> bool {
         matches!(self.stage, LeaveStage::Stated { .. })
     }
@@ -136,7 +137,7 @@ impl Leave {
     }
 
     /// True if nothing is left to do: a member covers the last statement, or this replica was
-    /// claimed and nobody takes anything of it any more.
+    /// claimed, so no node takes anything of it any more.
     pub(crate) fn is_over(&self) -> bool {
         match self.stage {
             LeaveStage::Stated { is_covered, is_claimed, .. } => is_covered || is_claimed,

@@ -13,11 +13,10 @@ use crate::protocol::stats::Counted;
 
 /// Time between two steps, and between two looks whether the next one may be taken.
 const STEP_INTERVAL: Duration = Duration::from_millis(250);
-/// The longest time that a node must have run before it takes over work that another replica ended
-/// in the middle of. Otherwise a node that crashes again and again would leave it half done each
-/// time.
+/// The longest time that a node must have run before it takes over work that another replica left
+/// unfinished. Otherwise a node that keeps crashing would leave it half done each time.
 const RUN_FIRST_MAX: Duration = Duration::from_secs(60);
-/// A node must have run this many times as long as such work takes before it begins it.
+/// Before such work, a node must have run this many times as long as the work takes.
 const RUN_FIRST_FACTOR: u32 = 8;
 /// About the bytes of one absorbed cell in a delta.
 const ABSORBED_CELL_BYTES: usize = 35;
@@ -37,7 +36,7 @@ pub(crate) enum TakeOver {
     Folded,
 }
 
-/// This node's duties for ended incarnations.
+/// This node's work as a successor of ended incarnations.
 ///
 /// Invariant: a successor takes a step only once every enrolled replica has promised to keep what
 /// the step rests on.
@@ -151,8 +150,8 @@ impl Retirement {
 
 /// The successor's steps.
 impl Retirement {
-    /// Looks up the work if records changed, and comes back while there is some. Returns true if
-    /// promises of others are needed.
+    /// Looks up the work if records changed. Sets its timer again while there is some. Returns true
+    /// if promises of others are needed.
     pub(crate) fn look_up_work(&mut self, ctx: &mut Context, replica: &Replica) -> bool {
         if self.has_begun() || self.is_stale {
             let work = self.work.take();
@@ -185,8 +184,8 @@ impl Retirement {
         self.work = None;
     }
 
-    /// True if another replica ended in the middle of this work, and this node has not run for long
-    /// enough yet. The time depends on the work, because short work is not left half done.
+    /// True if another replica left this work unfinished, and this node has not run for long enough
+    /// yet. The time depends on the work, because short work is hardly ever left half done.
     pub(crate) fn is_too_early(&self, ctx: &Context, map: &CounterMap) -> bool {
         let Some(work) = self.work.as_ref().filter(|work| !work.has_begun()) else { return false };
         let was_at_work =

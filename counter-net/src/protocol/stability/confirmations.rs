@@ -2,7 +2,7 @@
 //!
 //! While the state moves, one node proposes *targets*: version vectors that every live member is
 //! asked to confirm. A member confirms a target once its own vector covers it. A member's vector
-//! covers a target sooner or later, even if clicks never pause. Equal hashes would never appear.
+//! covers a target sooner or later, even if adds never pause. Equal hashes might then never occur.
 //! The proposer is the live synced member with the lowest id. If it stays silent, any other member
 //! steps in a little later.
 //!
@@ -24,8 +24,8 @@ use crate::protocol::input::NodeId;
 use crate::protocol::output::Refusal;
 use crate::protocol::wire::{ConfirmMessage, TargetMessage, unpack_vector};
 
-/// The most replicas that a target names, so that it fits a message whatever their versions. With
-/// more no target is proposed, and how far members agree is not known.
+/// The most replicas that a target names, so that it fits a message whatever their versions. If a
+/// state has more, no target is proposed, and the agreement of the members is unknown.
 const TARGET_REPLICAS_MAX: usize = 65_536;
 /// Changes within this time, such as the clicks of one moment, are proposed together.
 const PROPOSE_DELAY: Duration = Duration::from_millis(50);
@@ -40,7 +40,7 @@ const FANOUT: usize = 2;
 /// The node as the machine sees it: its state, and the live members.
 pub(super) struct ClusterView<'a> {
     pub map: &'a CounterMap,
-    /// Differs whenever the state moved.
+    /// Changes whenever the state does.
     pub moved: u64,
     /// The other live members, ascending.
     pub live: Vec<ReplicaId>,
@@ -71,7 +71,7 @@ pub(crate) struct Confirmations {
     /// The targets that each peer was asked about and has not answered.
     asked: BTreeMap<NodeId, Vec<u64>>,
     last_number: u64,
-    /// The last `moved` that `poll` was given.
+    /// The last stamp that `poll` was given.
     moved: u64,
     propose_at: Option<Duration>,
     last_target_at: Option<Duration>,

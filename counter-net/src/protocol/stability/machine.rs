@@ -1,4 +1,5 @@
-//! What other replicas hold of this node's states: asks live members, and answers them.
+//! Finds out which of this node's states other replicas hold. It asks live members, and answers
+//! them.
 
 use std::time::Duration;
 
@@ -20,10 +21,10 @@ const QUESTIONS_MAX: usize = 8;
 /// The longest time between two looks while a counter is watched.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How far other replicas hold what this node held a moment ago.
+/// The states that this node held a moment ago, and which of them other replicas hold.
 ///
-/// Invariant: what counts for a replica comes from its own digests and confirmations, never from
-/// what was sent to it.
+/// Invariant: a replica counts as a holder of a state only by its own digest or confirmation, never
+/// because cells were sent to it.
 #[derive(Debug)]
 pub(crate) struct Stability {
     confirmations: Confirmations,
@@ -307,7 +308,7 @@ impl Stability {
     }
 }
 
-/// A number that differs whenever the state moved.
+/// A number that changes whenever the state does.
 fn moved(ctx: &Context, map: &CounterMap) -> u64 {
     map.seen_of(ctx.own).wrapping_add(ctx.out.stats().cells_joined)
 }

@@ -51,7 +51,7 @@ struct Snapshot {
 
 #[derive(Debug)]
 struct WatchedCounter {
-    /// Unique for ever: a counter that is watched again begins anew.
+    /// Never used again: a counter that is watched again gets a new number.
     number: u64,
     asked: Duration,
 }
@@ -62,7 +62,7 @@ pub(crate) struct Snapshots {
     /// Oldest first. Each holds all that the one before it held.
     ring: VecDeque<Snapshot>,
     last_serial: u64,
-    /// The last `moved` that `look` was given.
+    /// The last stamp that `look` was given.
     moved: u64,
     watched: BTreeMap<String, WatchedCounter>,
     last_watch: u64,
@@ -75,8 +75,8 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
-    /// Takes a snapshot if the state has moved on and the last one is old enough. `moved` differs
-    /// whenever the state moved. O(1), or O(writers + replicas of the watched counters) if one is
+    /// Takes a snapshot if the state has moved on and the last one is old enough. `stamp` changes
+    /// whenever the state does. O(1), or O(writers + replicas of the watched counters) if one is
     /// taken.
     pub(crate) fn look(&mut self, map: &CounterMap, moved: u64, now: Duration) {
         if moved != self.moved {

@@ -252,7 +252,7 @@ impl Targets {
             return Agreement { confirmed: 0, of, age: Some(Duration::ZERO), late: Vec::new() };
         }
         let state = map.version_vector();
-        // A member that came since may not have confirmed it.
+        // A member that joined since may not have confirmed it.
         let complete =
             self.complete.as_ref().filter(|complete| complete.confirmers.contains_all(live));
         let covering = self.open.iter().rev().find(|target| target.digest().contains(&state));

@@ -17,7 +17,7 @@ use serde_bytes::ByteBuf;
 use super::encoding::pack_vector;
 use crate::protocol::output::Refusal;
 
-/// The serial of a first part whose others do not follow. It is not put together.
+/// The serial of a first part that no other parts follow. Its digest never becomes whole.
 pub(crate) const NONE_FOLLOW: u64 = 0;
 
 /// Which part of a digest a message carries.
