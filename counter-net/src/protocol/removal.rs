@@ -28,7 +28,7 @@ const TOMBSTONES_ALARMED: usize = 100_000;
 pub(super) struct Removal {
     work: Cleanup,
     /// True while the timer of the next step is set.
-    is_set: bool,
+    is_timer_set: bool,
     /// The promises and state at the last idle step. Until one of them changes, no step is tried.
     idle: Option<(VersionVector, VersionVector)>,
     /// The number of own tombstones at which an alarm is next raised; 0 stands for the first.
@@ -38,9 +38,9 @@ pub(super) struct Removal {
 impl Removal {
     /// Sets the timer if there are traces and it is not set. Returns true if it was set. O(1).
     pub(super) fn begin(&mut self, ctx: &mut Context, replica: &Replica) -> bool {
-        let begins = !self.is_set && replica.has_traces();
+        let begins = !self.is_timer_set && replica.has_traces();
         if begins {
-            self.is_set = true;
+            self.is_timer_set = true;
             ctx.timers.set_by(Timer::CleanUp, ctx.now + STEP_INTERVAL);
         }
         begins
@@ -48,7 +48,7 @@ impl Removal {
 
     /// The time of the next step has come. Returns true if there are still traces.
     pub(super) fn is_due(&mut self, replica: &Replica) -> bool {
-        self.is_set = false;
+        self.is_timer_set = false;
         replica.has_traces()
     }
 
@@ -58,13 +58,13 @@ impl Removal {
     pub(super) fn clean_up(
         &mut self,
         replica: &mut Replica,
-        shown: &ProvenVersions,
+        proven: &ProvenVersions,
     ) -> Option<Vec<KeyId>> {
-        let at = (shown.by_all.clone(), replica.map().version_vector());
+        let at = (proven.by_all.clone(), replica.map().version_vector());
         if self.idle.as_ref() == Some(&at) {
             return None;
         }
-        let changed = replica.clean_up(&mut self.work, shown, KEYS_A_STEP);
+        let changed = replica.clean_up(&mut self.work, proven, KEYS_A_STEP);
         if changed.is_none() {
             self.idle = Some(at);
         }
@@ -78,7 +78,7 @@ impl Removal {
         map: &CounterMap,
         promises: &Promises,
     ) -> Vec<ReplicaId> {
-        promises.without(map, ctx.own, &self.work.awaited(map))
+        promises.lacking(map, ctx.own, &self.work.awaited(map))
     }
 
     /// Raises an alarm if many own tombstones wait for promises.

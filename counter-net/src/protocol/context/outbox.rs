@@ -90,7 +90,7 @@ impl Outbox {
     }
 
     /// Raises an alarm if a bound of this node stopped a pull.
-    pub(crate) fn alarm_of(&mut self, reason: Refusal) {
+    pub(crate) fn alarm_if_join_refused(&mut self, reason: Refusal) {
         if reason == Refusal::JoinRefused {
             let cause = "a replica has more cells than this node takes of one; they were dropped, \
                          the state is unchanged: raise counters_max";

@@ -71,7 +71,7 @@ impl Gossip {
     }
 
     /// True if this node's record was never published, as on a node that has counted nothing.
-    pub(crate) fn is_unborn(&self) -> bool {
+    pub(crate) fn is_unpublished(&self) -> bool {
         self.publisher.published() == 0
     }
 

@@ -138,7 +138,7 @@ impl Bootstrap {
     /// True if this node is not synced, and a peer other than this one has yet to answer. The peer
     /// must then not take this node's state for complete.
     pub(crate) fn waits(&self, peers: &Peers, peer: NodeId) -> bool {
-        !self.synced && (self.search.expects_peers() || peers.any_unresolved_but(peer))
+        !self.synced && (self.search.expects_peers() || peers.any_other_unresolved(peer))
     }
 
     /// True if a peer answers, or nobody else is expected.
@@ -154,7 +154,7 @@ impl Bootstrap {
 
     /// Updates `synced` and readiness. Call it after every input, because any may bring them
     /// nearer.
-    pub(crate) fn look(&mut self, peers: &Peers, members: &Membership) {
+    pub(crate) fn update(&mut self, peers: &Peers, members: &Membership) {
         self.was_answered |= peers.any_answers();
         self.pulling = peers.unresolved();
         self.synced |= peers.any_synced_pulled() || self.is_resolved(peers, members);

@@ -330,7 +330,7 @@ impl Membership {
 
     /// An open connection that is not silent outweighs any suspicion.
     pub(crate) fn absolve_connected(&mut self, ctx: &mut Context, peers: &Peers, node: NodeId) {
-        if peers.vouch_for(node) {
+        if peers.is_reachable(node) {
             ctx.timers.cancel(Timer::Suspect(node));
             self.members.absolve(node);
             self.set_member_timer(ctx, node);
@@ -343,7 +343,7 @@ impl Membership {
             return;
         };
         let (replica, version) = (entry.replica, entry.version);
-        if peers.vouch_for(node) || !self.suspect(ctx, replica, version) {
+        if peers.is_reachable(node) || !self.suspect(ctx, replica, version) {
             return;
         }
         ctx.out.count(Counted::Suspicion);
@@ -359,7 +359,7 @@ impl Membership {
             if version >= self.members.own().version {
                 self.refute(ctx, peers, version);
             }
-        } else if !peers.vouch_for(NodeId(replica.node)) {
+        } else if !peers.is_reachable(NodeId(replica.node)) {
             self.suspect(ctx, replica, version);
         }
     }
@@ -449,7 +449,7 @@ impl Membership {
         }
         let candidate = |(node, entry): (NodeId, &MemberEntry)| Candidate {
             node,
-            connected: peers.vouch_for(node),
+            connected: peers.is_reachable(node),
             not_before: entry.met.0 + dial_pause(ctx, node, entry),
         };
         let live: Vec<Candidate> = self.others_live().map(candidate).collect();

@@ -66,7 +66,7 @@ impl ConnectedPeer {
     }
 
     /// True once it has said what it holds.
-    pub(crate) fn has_answered(&self) -> bool {
+    pub(crate) fn has_digest(&self) -> bool {
         self.heard_at.is_some()
     }
 
@@ -182,7 +182,7 @@ impl ConnectedPeer {
 
     /// It holds `writer` up to `version`. Ignored before its first digest.
     pub(super) fn hear_writer(&mut self, writer: ReplicaId, version: Version) {
-        if self.has_answered() {
+        if self.has_digest() {
             self.heard.raise(writer, version);
         }
     }
@@ -263,7 +263,7 @@ impl ConnectedPeer {
 
     /// Counts as pulled if `seen` covers its digest, apart from what no pull brought.
     pub(super) fn mark_pulled(&mut self, seen: &VersionVector) {
-        if !self.is_pulled && self.has_answered() {
+        if !self.is_pulled && self.has_digest() {
             self.is_pulled = self.heard.iter().all(|(writer, version)| {
                 seen.get(writer) >= version || !self.is_worth_asking(writer, version)
             });

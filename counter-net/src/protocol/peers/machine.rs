@@ -83,7 +83,7 @@ impl Peers {
     }
 
     /// True if the connection to a peer is open and not silent, so the peer is there.
-    pub(crate) fn vouch_for(&self, peer: NodeId) -> bool {
+    pub(crate) fn is_reachable(&self, peer: NodeId) -> bool {
         self.get(peer).is_some_and(|peer| !peer.is_silent())
     }
 
@@ -299,18 +299,18 @@ impl Peers {
     }
 
     /// True if a peer other than this one has yet to answer.
-    pub(crate) fn any_unresolved_but(&self, peer: NodeId) -> bool {
+    pub(crate) fn any_other_unresolved(&self, peer: NodeId) -> bool {
         self.iter().any(|(node, other)| node != peer && !other.is_resolved())
     }
 
     /// True if a connected peer has ever sent its digest.
     pub(crate) fn any_answers(&self) -> bool {
-        self.connected.values().any(ConnectedPeer::has_answered)
+        self.connected.values().any(ConnectedPeer::has_digest)
     }
 
     /// True if a peer has sent its digest and is not pulled to the end.
     pub(crate) fn any_pulling(&self) -> bool {
-        self.connected.values().any(|peer| peer.has_answered() && !peer.is_resolved())
+        self.connected.values().any(|peer| peer.has_digest() && !peer.is_resolved())
     }
 
     /// True if this node has held, at some time, everything that some peer held.

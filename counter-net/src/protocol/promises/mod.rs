@@ -8,4 +8,4 @@ mod committed;
 mod promised;
 
 pub(super) use committed::{Committed, DeferredRequest, committed_part};
-pub(super) use promised::{Promises, WaitsFor};
+pub(super) use promised::{Promises, WaitingWork};

@@ -10,7 +10,7 @@ use counter_core::{CounterMap, ProvenVersions, ReplicaId, Version, VersionVector
 
 /// The work that waits for promises.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(crate) enum WaitsFor {
+pub(crate) enum WaitingWork {
     /// The successor of an ended incarnation.
     Retirement,
     /// The writer of traces that removals and resets left.
@@ -31,10 +31,10 @@ pub(crate) struct Promises {
 
 impl Promises {
     /// Keeps digests while somebody waits for them.
-    pub(crate) fn want(&mut self, who: WaitsFor, waits: bool) {
+    pub(crate) fn want(&mut self, who: WaitingWork, waits: bool) {
         match who {
-            WaitsFor::Retirement => self.retirement_waits = waits,
-            WaitsFor::Removal => self.removal_waits = waits,
+            WaitingWork::Retirement => self.retirement_waits = waits,
+            WaitingWork::Removal => self.removal_waits = waits,
         }
         if !self.is_wanted() {
             self.by_member.clear();
@@ -48,7 +48,7 @@ impl Promises {
     /// The versions promised by every enrolled replica. `promised` is this node's own promise.
     /// `None` if one of them has promised nothing yet, or holds a replica that is unknown here.
     /// O(writers²).
-    pub(crate) fn of_all(
+    pub(crate) fn proven(
         &self,
         map: &CounterMap,
         own: ReplicaId,
@@ -67,7 +67,7 @@ impl Promises {
     }
 
     /// The enrolled replicas that have not promised all of these versions.
-    pub(crate) fn without(
+    pub(crate) fn lacking(
         &self,
         map: &CounterMap,
         own: ReplicaId,
@@ -84,7 +84,7 @@ impl Promises {
     }
 
     /// An enrolled replica has promised to keep these versions.
-    pub(crate) fn promise(&mut self, member: ReplicaId, digest: &VersionVector) {
+    pub(crate) fn take_promise(&mut self, member: ReplicaId, digest: &VersionVector) {
         if self.is_wanted() {
             self.by_member.entry(member).or_default().join(digest);
         }
@@ -107,7 +107,7 @@ impl Promises {
     /// record about ended incarnations, or that holds something which is not here. `None` if there
     /// is none, so the version is stable. O(writers) while it is the same one, O(writers²)
     /// otherwise.
-    pub(crate) fn first_without(
+    pub(crate) fn first_lacking_own(
         &mut self,
         map: &CounterMap,
         own: ReplicaId,
@@ -127,7 +127,12 @@ impl Promises {
 
     /// All enrolled replicas that have not promised `own` up to `upto` and every record about ended
     /// incarnations. O(writers²).
-    pub(crate) fn behind(&self, map: &CounterMap, own: ReplicaId, upto: Version) -> Vec<ReplicaId> {
+    pub(crate) fn lacking_own(
+        &self,
+        map: &CounterMap,
+        own: ReplicaId,
+        upto: Version,
+    ) -> Vec<ReplicaId> {
         let records: Vec<(ReplicaId, Version)> = map.incarnation_records().collect();
         let shows = |incarnation: &ReplicaId| {
             self.by_member.get(incarnation).is_some_and(|digest| {

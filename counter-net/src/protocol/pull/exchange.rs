@@ -64,12 +64,12 @@ impl DigestExchange<'_> {
         if self.membership.numbering().is_open() {
             return self.ask_number(peer);
         }
-        let DigestPiece { have, behind, part } = self.digest_for(peer);
+        let DigestPiece { have, uncommitted, part } = self.digest_for(peer);
         let is_known = self.peers.get(peer).is_some_and(|peer| peer.holds(self.ctx.own) > 0);
         let ask = Ask {
             announcement: self.membership.own_announcement(self.ctx.now),
             have,
-            uncommitted: behind,
+            uncommitted,
             birth: (!is_known).then(|| ByteBuf::from(self.gossip.birth())),
             announcements: Hash(self.membership.hash()),
             cells,
@@ -96,11 +96,11 @@ impl DigestExchange<'_> {
         }
         let known = self.peers.get(peer).map_or(0, |peer| peer.holds(self.ctx.own));
         let last = self.may_send_cells(peer).then(|| own_since(self.replica, known).encode());
-        let DigestPiece { have, behind, part } = self.digest_for(peer);
+        let DigestPiece { have, uncommitted, part } = self.digest_for(peer);
         let tell = Tell {
             announcement: self.membership.own_announcement(self.ctx.now),
             have,
-            uncommitted: behind,
+            uncommitted,
             delta: last
                 .filter(|bytes| bytes.len() <= self.ctx.config.page_bytes_max)
                 .map(ByteBuf::from),
@@ -126,12 +126,7 @@ impl DigestExchange<'_> {
 
     /// Tells a peer what this node holds, if the peer knows this replica and lacks some of that. A
     /// peer whose digest `heard` came in buckets is told only what it lacks.
-    pub(crate) fn tell_what_lacks(
-        &mut self,
-        peer: NodeId,
-        heard: &VersionVector,
-        in_buckets: bool,
-    ) {
+    pub(crate) fn tell_lacking(&mut self, peer: NodeId, heard: &VersionVector, in_buckets: bool) {
         let own = self.replica.map().version_vector();
         let lacks = own.iter().filter(|(writer, version)| heard.get(*writer) < *version);
         let lacking: VersionVector = lacks.collect();
@@ -198,10 +193,9 @@ impl DigestExchange<'_> {
         let mut pieces =
             cut(&digest, &self.not_promised(&digest), serial, replicas_max).into_iter();
         let first = pieces.next().unwrap_or_default();
-        for DigestPiece { have, behind, part } in pieces.filter(|_| others_follow) {
+        for DigestPiece { have, uncommitted, part } in pieces.filter(|_| others_follow) {
             if let Some(part) = part {
-                let further =
-                    DigestPart { replica: Id(self.ctx.own), have, uncommitted: behind, part };
+                let further = DigestPart { replica: Id(self.ctx.own), have, uncommitted, part };
                 self.peers.send(self.ctx, peer, Asked::Digest, &Request::digest(further));
             }
         }
@@ -220,12 +214,12 @@ impl DigestExchange<'_> {
     /// not committed, or the last statement of this leaver does not name them. O(writers log
     /// writers).
     pub(crate) fn not_promised(&self, held: &VersionVector) -> VersionVector {
-        let mut behind = self.committed.behind(held);
-        if let Some(stated) = self.leave.stated() {
+        let mut not_promised = self.committed.uncommitted(held);
+        if let Some(statement) = self.leave.statement() {
             for (writer, version) in held.iter() {
-                behind.raise(writer, version.saturating_sub(stated.get(writer)));
+                not_promised.raise(writer, version.saturating_sub(statement.get(writer)));
             }
         }
-        behind
+        not_promised
     }
 }

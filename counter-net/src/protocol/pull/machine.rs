@@ -65,7 +65,7 @@ impl AntiEntropy {
 
     /// True if `writer` is being pulled, and need not be pulled from another peer too.
     pub(crate) fn is_pulling(&self, ctx: &Context, writer: ReplicaId) -> bool {
-        self.pulls.is_claimed(writer, ctx.now)
+        self.pulls.is_pulling(writer, ctx.now)
     }
 
     /// The pulls in flight, and the cells that they have staged.
@@ -77,7 +77,7 @@ impl AntiEntropy {
 /// Pulls.
 impl AntiEntropy {
     /// Begins every pull that is wanted and has room.
-    pub(crate) fn plan(&mut self, exchange: &mut DigestExchange<'_>) {
+    pub(crate) fn begin_pulls(&mut self, exchange: &mut DigestExchange<'_>) {
         let (now, own) = (exchange.ctx.now, exchange.ctx.own);
         // The first peer's answer may bring everything, so for a moment nobody else is asked for
         // it.
@@ -139,7 +139,7 @@ impl AntiEntropy {
             return Err(Refusal::Malformed);
         }
         let pull = self.pulls.get_mut(peer).ok_or(Refusal::Unasked)?;
-        pull.page(delta, next, ctx.now).inspect_err(|reason| ctx.out.alarm_of(*reason))
+        pull.page(delta, next, ctx.now).inspect_err(|reason| ctx.out.alarm_if_join_refused(*reason))
     }
 
     /// A pull came to its end.

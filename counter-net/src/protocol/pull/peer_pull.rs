@@ -124,7 +124,7 @@ impl Pulls {
     }
 
     /// True if `writer` is being pulled, and need not be pulled from another peer too.
-    pub(super) fn is_claimed(&self, writer: ReplicaId, now: Duration) -> bool {
+    pub(super) fn is_pulling(&self, writer: ReplicaId, now: Duration) -> bool {
         let has_it = |pull: &&PeerPull| {
             pull.writers.as_ref().is_some_and(|writers| writers.binary_search(&writer).is_ok())
         };
@@ -147,7 +147,7 @@ impl Pulls {
     ) -> Option<&PeerPull> {
         let (mut writers, mut versions) = (Vec::new(), 0_u64);
         let mut promised = VersionVector::new();
-        for (behind, writer) in wanted.iter().filter(|(_, writer)| !self.is_claimed(*writer, now)) {
+        for (behind, writer) in wanted.iter().filter(|(_, writer)| !self.is_pulling(*writer, now)) {
             versions = versions.saturating_add(*behind);
             if (versions > VERSIONS_A_PULL && !writers.is_empty())
                 || writers.len() == self.writers_max
@@ -237,7 +237,7 @@ mod tests {
         let _ = pulls.begin(NodeId(1), &[(1, writer)], &seen, Duration::ZERO);
         let pull = pulls.get_mut(NodeId(1)).expect("it began");
         assert!(pull.page(Delta::default(), None, SILENCE_MAX).is_ok());
-        assert!(pulls.is_claimed(writer, SILENCE_MAX));
-        assert!(!pulls.is_claimed(writer, SILENCE_MAX * 2));
+        assert!(pulls.is_pulling(writer, SILENCE_MAX));
+        assert!(!pulls.is_pulling(writer, SILENCE_MAX * 2));
     }
 }

@@ -48,7 +48,7 @@ impl Replicator {
         response: Response,
     ) -> Result<(), Refusal> {
         let (peer, incarnation) = (request.peer, response.incarnation);
-        let behind = response.uncommitted.clone();
+        let uncommitted = response.uncommitted.clone();
         if let Some(refused) = &response.refused {
             return self.take_refused(request, refused);
         }
@@ -59,14 +59,14 @@ impl Replicator {
         match (request.asked, response) {
             (Asked::Compare { seen }, Response { same: Some(same), .. }) => {
                 ctx.out.count(Counted::RoundEqual);
-                self.hear_equal(replica, peer, (incarnation, &behind), seen, same.synced)
+                self.hear_equal(replica, peer, (incarnation, &uncommitted), seen, same.synced)
             }
             (Asked::Compare { .. } | Asked::Ask { .. }, Response { state: Some(state), .. }) => {
-                self.take_state(replica, request, incarnation, state, &behind)
+                self.take_state(replica, request, incarnation, state, &uncommitted)
             }
             (Asked::Pull, Response { page: Some(page), .. }) => self.take_page(replica, peer, page),
             (Asked::Tell, Response { noted: Some(noted), .. }) => {
-                self.take_noted(replica, peer, incarnation, &noted, &behind)
+                self.take_noted(replica, peer, incarnation, &noted, &uncommitted)
             }
             (Asked::Confirm, Response { confirm: Some(answer), .. }) => {
                 self.stability.take_answer(ctx, replica.map(), peers, peer, &answer)
@@ -112,19 +112,19 @@ impl Replicator {
         &mut self,
         replica: &Replica,
         peer: NodeId,
-        (incarnation, behind): (Option<u64>, &[u8]),
+        (incarnation, uncommitted): (Option<u64>, &[u8]),
         asked: u128,
         synced: bool,
     ) -> Result<(), Refusal> {
-        let behind = unpack_vector(behind, self.ctx.config.digest_replicas_max)?;
-        if behind.is_empty()
+        let uncommitted = unpack_vector(uncommitted, self.ctx.config.digest_replicas_max)?;
+        if uncommitted.is_empty()
             && let Some(incarnation) = self.incarnation_heard(replica, peer, incarnation)
         {
             self.stability.take_promised_hash(incarnation, asked);
         }
         let seen = replica.map().version_vector();
         if seen.digest_hash() == asked {
-            self.take_promise(replica, peer, incarnation, &committed_part(&seen, &behind));
+            self.take_promise(replica, peer, incarnation, &committed_part(&seen, &uncommitted));
             self.hear(replica, peer, seen);
         }
         self.peers.set_equal(peer, synced);
@@ -137,10 +137,10 @@ impl Replicator {
         peer: NodeId,
         incarnation: Option<u64>,
         noted: &Noted,
-        behind: &[u8],
+        uncommitted: &[u8],
     ) -> Result<(), Refusal> {
         if let Some(digest) =
-            self.read_digest(peer, incarnation, (&noted.have, behind), noted.part, None)?
+            self.read_digest(peer, incarnation, (&noted.have, uncommitted), noted.part, None)?
         {
             self.take_digest(replica, peer, incarnation, &digest);
         }
@@ -153,7 +153,7 @@ impl Replicator {
         request: OpenRequest,
         incarnation: Option<u64>,
         state: StateMessage,
-        behind: &[u8],
+        uncommitted: &[u8],
     ) -> Result<(), Refusal> {
         let peer = request.peer;
         self.membership.take_announcements(&mut self.ctx, &self.peers, &state.announcements);
@@ -165,18 +165,18 @@ impl Replicator {
         let Some(have) = state.have else {
             self.peers.set_waits(peer, state.waits);
             if let Asked::Compare { seen } = request.asked {
-                self.hear_equal(replica, peer, (incarnation, behind), seen, state.synced)?;
+                self.hear_equal(replica, peer, (incarnation, uncommitted), seen, state.synced)?;
             }
             return Ok(());
         };
         let answer = PeerStatus { synced: state.synced, waits: state.waits };
         let digest = match (state.buckets, compared) {
             (Some(mask), Some(compared)) => {
-                Some(self.read_buckets(peer, (&have, behind), mask, &compared)?)
+                Some(self.read_buckets(peer, (&have, uncommitted), mask, &compared)?)
             }
             (Some(_), None) => return Err(Refusal::Unasked),
             (None, _) => {
-                self.read_digest(peer, incarnation, (&have, behind), state.part, Some(answer))?
+                self.read_digest(peer, incarnation, (&have, uncommitted), state.part, Some(answer))?
             }
         };
         if let Some(digest) = &digest {
@@ -192,7 +192,7 @@ impl Replicator {
             }
             None => Ok(()),
         };
-        self.plan(replica);
+        self.begin_pulls(replica);
         if let Some(digest) = digest {
             if digest.have == replica.map().version_vector() {
                 if replica.state_hash().0 != state.state.0 {
@@ -200,7 +200,7 @@ impl Replicator {
                 }
             } else {
                 let in_buckets = state.buckets.is_some();
-                self.exchange(replica).tell_what_lacks(peer, &digest.have, in_buckets);
+                self.exchange(replica).tell_lacking(peer, &digest.have, in_buckets);
             }
         }
         joined
@@ -241,7 +241,7 @@ impl Replicator {
         }
         if page.is_last {
             self.anti_entropy.finish_pull(replica.map(), &mut self.peers, peer);
-            self.plan(replica);
+            self.begin_pulls(replica);
         } else {
             self.anti_entropy.continue_pull(&mut self.ctx, &mut self.peers, peer);
         }

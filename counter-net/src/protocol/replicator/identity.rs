@@ -48,7 +48,7 @@ impl Replicator {
     /// Settles the number of this incarnation once enough peers have answered, and introduces it to
     /// them.
     pub(super) fn settle_number(&mut self, replica: &mut Replica) {
-        if self.leave.has_stated() {
+        if self.leave.has_statement() {
             return;
         }
         let expects_peers = self.bootstrap.expects_peers();

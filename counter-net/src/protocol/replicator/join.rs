@@ -35,7 +35,7 @@ impl Replicator {
         match replica.join_delta(delta) {
             Ok(joined) => {
                 self.bootstrap.set_refused(writers, false);
-                self.note(replica, joined);
+                self.on_joined(replica, joined);
                 Ok(())
             }
             Err(cause) => Err(self.refuse_join(&cause, writers)),
@@ -89,7 +89,7 @@ impl Replicator {
     pub(super) fn repair(&mut self, replica: &mut Replica, delta: Delta) -> Result<(), Refusal> {
         match replica.repair(delta) {
             Ok(joined) => {
-                self.note(replica, joined);
+                self.on_joined(replica, joined);
                 Ok(())
             }
             Err(cause) => Err(self.refuse_join(&cause, &[])),
@@ -97,7 +97,7 @@ impl Replicator {
     }
 
     /// Tells the machines and the readers what a join changed.
-    fn note(&mut self, replica: &Replica, joined: Joined) {
+    fn on_joined(&mut self, replica: &Replica, joined: Joined) {
         self.ctx.out.count_many(Counted::CellJoined, joined.cells());
         if joined.conflicts > 0 {
             self.ctx.out.count_many(Counted::Conflict, joined.conflicts);

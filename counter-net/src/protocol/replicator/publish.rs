@@ -17,7 +17,7 @@ impl Replicator {
     /// Flushes pending amounts. Does nothing once this node has written its last statement, because
     /// no node takes anything that it writes afterwards.
     pub(super) fn flush(&mut self, replica: &mut Replica) {
-        if self.leave.has_stated() {
+        if self.leave.has_statement() {
             return;
         }
         let flushed = self.gossip.flush(&self.ctx, replica);
@@ -45,7 +45,7 @@ impl Replicator {
     /// Announces this node. The record of a node that has counted nothing yet goes out before.
     /// Otherwise it would spread by pulls alone.
     pub(super) fn on_announce(&mut self, replica: &Replica) {
-        if self.gossip.is_unborn() && !self.peers.is_empty() {
+        if self.gossip.is_unpublished() && !self.peers.is_empty() {
             self.publish_own(replica);
         }
         self.membership.announce(&mut self.ctx, &self.peers);

@@ -143,7 +143,7 @@ impl Replicator {
             Timer::Gap => self.on_gap(replica),
             Timer::Retire => self.on_retire(replica),
             Timer::CleanUp => self.on_clean_up(replica),
-            Timer::FirstPeerWait => self.plan(replica),
+            Timer::FirstPeerWait => self.begin_pulls(replica),
             Timer::Retry(peer) => self.on_retry(replica, peer),
             Timer::Suspect(node) => membership.suspect_lost(ctx, peers, node),
             Timer::Member(node) => {
@@ -163,7 +163,7 @@ impl Replicator {
     fn settle_acks(&mut self, replica: &Replica) {
         let Self { ctx, acks, peers, membership, committed, .. } = self;
         let Some(writer) = acks.poll(ctx, replica, peers, membership, committed) else { return };
-        self.plan(replica);
+        self.begin_pulls(replica);
         if !self.anti_entropy.is_pulling(&self.ctx, writer)
             && let Some(peer) = self.peers.free_node_of(&mut self.ctx, writer)
         {
@@ -188,7 +188,7 @@ impl Replicator {
         }
         self.settle_number(replica);
         let was_synced = self.is_synced();
-        self.bootstrap.look(&self.peers, &self.membership);
+        self.bootstrap.update(&self.peers, &self.membership);
         if self.is_synced() && !was_synced {
             let caught_up = self.anti_entropy.take_caught_up(&self.peers);
             let _refused_and_alarmed = self.join_all(replica, caught_up);

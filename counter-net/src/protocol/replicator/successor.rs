@@ -4,7 +4,7 @@ use counter_core::{Replica, ReplicaId, Version, VersionVector};
 
 use super::Replicator;
 use crate::protocol::output::{Notice, RetireError};
-use crate::protocol::promises::WaitsFor;
+use crate::protocol::promises::WaitingWork;
 use crate::protocol::retirement::{Retirement, TakeOver};
 
 /// Claims.
@@ -50,7 +50,7 @@ impl Replicator {
     }
 
     /// A leaver that runs an earlier release held `have` and names this node as its successor.
-    pub(super) fn take_bequest(
+    pub(super) fn take_named_successor(
         &mut self,
         replica: &mut Replica,
         from: ReplicaId,
@@ -169,7 +169,7 @@ impl Replicator {
         if self.membership.is_leaving() {
             // The successor of this incarnation takes over its work. Anything written now would
             // come too late for it.
-            self.promises.want(WaitsFor::Retirement, false);
+            self.promises.want(WaitingWork::Retirement, false);
             return self.pursue_leave(replica);
         }
         if replica.map().is_ended(self.ctx.own) {
@@ -178,7 +178,7 @@ impl Replicator {
         }
         self.claim_waiting(replica);
         let waits = self.retirement.look_up_work(&mut self.ctx, replica);
-        self.promises.want(WaitsFor::Retirement, waits);
+        self.promises.want(WaitingWork::Retirement, waits);
         if waits {
             match self.retirement.has_work() {
                 true => self.take_over(replica),
@@ -230,7 +230,7 @@ impl Replicator {
     /// Asks some of the peers that have not promised the own version `upto` for their digests. The
     /// cells that they lack reach them as usual.
     fn ask_for_promises(&mut self, replica: &Replica, upto: Version) {
-        let behind = self.promises.behind(replica.map(), self.ctx.own, upto);
+        let behind = self.promises.lacking_own(replica.map(), self.ctx.own, upto);
         let peers = self.peers.connected_among(&behind);
         self.exchange(replica).ask_digests(peers);
     }
@@ -251,14 +251,14 @@ impl Replicator {
     /// Begins a clean-up if there are traces of removals or resets. O(1).
     pub(super) fn look_for_traces(&mut self, replica: &Replica) {
         if !self.membership.is_leaving() && self.removal.begin(&mut self.ctx, replica) {
-            self.promises.want(WaitsFor::Removal, true);
+            self.promises.want(WaitingWork::Removal, true);
         }
     }
 
     /// Takes the next step of a clean-up. Sets its timer again while there are traces.
     pub(super) fn on_clean_up(&mut self, replica: &mut Replica) {
         if !self.removal.is_due(replica) || self.membership.is_leaving() {
-            return self.promises.want(WaitsFor::Removal, false);
+            return self.promises.want(WaitingWork::Removal, false);
         }
         self.look_for_traces(replica);
         if replica.map().is_ended(self.ctx.own) || !self.is_synced() || !self.in_touch() {
@@ -266,8 +266,8 @@ impl Replicator {
         }
         let own =
             self.committed.promised().cloned().unwrap_or_else(|| replica.map().version_vector());
-        let shown = self.promises.of_all(replica.map(), self.ctx.own, own).unwrap_or_default();
-        if let Some(changed) = self.removal.clean_up(replica, &shown) {
+        let proven = self.promises.proven(replica.map(), self.ctx.own, own).unwrap_or_default();
+        if let Some(changed) = self.removal.clean_up(replica, &proven) {
             self.publish_own(replica);
             // The state hash changed, even where no value did.
             self.ctx.out.notify(Notice::Changed { keys: Vec::new() });

@@ -68,7 +68,7 @@ impl Leave {
 
     /// True if the last statement is to be written now: this node is synced and every connected
     /// peer that answers is recorded, or the time for that has passed.
-    pub(crate) fn may_state(
+    pub(crate) fn may_write_statement(
         &self,
         ctx: &Context,
         map: &CounterMap,
@@ -83,7 +83,7 @@ impl Leave {
     }
 
     /// The last statement is written, and names these versions.
-    pub(crate) fn state(&mut self, held: VersionVector) {
+    pub(crate) fn set_statement(&mut self, held: VersionVector) {
         self.stage = LeaveStage::Stated { held, is_covered: false, is_claimed: false };
     }
 
@@ -93,7 +93,7 @@ impl Leave {
     }
 
     /// The versions that the last statement names, once it is written.
-    pub(crate) fn stated(&self) -> Option<&VersionVector> {
+    pub(crate) fn statement(&self) -> Option<&VersionVector> {
         match &self.stage {
             LeaveStage::Stated { held, .. } => Some(held),
             _ => None,
@@ -101,7 +101,7 @@ impl Leave {
     }
 
     /// True once the last statement is written. No node takes anything written after it.
-    pub(crate) fn has_stated(&self) -> bool {
+    pub(crate) fn has_statement(&self) -> bool {
         matches!(self.stage, LeaveStage::Stated { .. })
     }
 
@@ -213,7 +213,7 @@ mod tests {
     fn covering_member_ends_the_leave() {
         let mut leave = Leave::default();
         leave.want(&mut context());
-        leave.state(vector(&[(1, 5), (2, 3)]));
+        leave.set_statement(vector(&[(1, 5), (2, 3)]));
         assert!(leave.serves(ReplicaId::new(2, 1)) && !leave.serves(ReplicaId::new(3, 1)));
         leave.take_promise(&vector(&[(1, 5), (2, 2)]), |_| false);
         assert!(!leave.is_covered());

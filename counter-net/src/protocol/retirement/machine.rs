@@ -1,4 +1,4 @@
-//! The successor's work: it claims, absorbs, folds, rebases and forgets, a step at a time.
+//! The successor's work: it claims, absorbs, folds, rebases and may_forget, a step at a time.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ pub(crate) struct Retirement {
     /// Records changed, so the work has to be looked up anew.
     is_stale: bool,
     /// Own cells may still name resets of incarnations that are folded.
-    forgets: bool,
+    may_forget: bool,
     claims: Claims,
     /// This incarnation was ended, or another process writes as it. It is renewed before the next
     /// input.
@@ -58,7 +58,7 @@ impl Default for Retirement {
         Self {
             work: None,
             is_stale: true,
-            forgets: false,
+            may_forget: false,
             claims: Claims::default(),
             renewal_is_due: false,
         }
@@ -74,7 +74,7 @@ impl Retirement {
 
     /// A record brought news about ended incarnations.
     pub(crate) fn incarnations_changed(&mut self, ctx: &mut Context) {
-        self.forgets = true;
+        self.may_forget = true;
         self.look_again(ctx);
     }
 
@@ -158,7 +158,7 @@ impl Retirement {
             self.work = replica.absorb_round(work);
         }
         self.is_stale = false;
-        let waits = self.work.is_some() || self.forgets;
+        let waits = self.work.is_some() || self.may_forget;
         if waits || !self.claims.is_empty() {
             ctx.timers.set(Timer::Retire, ctx.now + STEP_INTERVAL);
         }
@@ -250,7 +250,7 @@ impl Retirement {
     ) -> TakeOver {
         let upto = replica.map().record(ctx.own).map_or(0, |record| record.version);
         if !replica.names_folded() {
-            self.forgets = false;
+            self.may_forget = false;
             TakeOver::Idle
         } else if is_missing(ctx, replica.map(), committed, promises, upto) {
             TakeOver::Waits(upto)
@@ -298,5 +298,5 @@ fn is_missing(
     upto: Version,
 ) -> bool {
     committed.promised().is_some_and(|on_disk| !map.agrees(ctx.own, upto, on_disk))
-        || promises.first_without(map, ctx.own, upto).is_some()
+        || promises.first_lacking_own(map, ctx.own, upto).is_some()
 }

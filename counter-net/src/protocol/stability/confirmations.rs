@@ -41,7 +41,7 @@ const FANOUT: usize = 2;
 pub(super) struct ClusterView<'a> {
     pub map: &'a CounterMap,
     /// Changes whenever the state does.
-    pub moved: u64,
+    pub stamp: u64,
     /// The other live members, ascending.
     pub live: Vec<ReplicaId>,
     pub is_synced: bool,
@@ -72,7 +72,7 @@ pub(crate) struct Confirmations {
     asked: BTreeMap<NodeId, Vec<u64>>,
     last_number: u64,
     /// The last stamp that `poll` was given.
-    moved: u64,
+    stamp: u64,
     propose_at: Option<Duration>,
     last_target_at: Option<Duration>,
     cover_at: Option<Duration>,
@@ -89,7 +89,7 @@ impl Confirmations {
             covered: BTreeMap::new(),
             asked: BTreeMap::new(),
             last_number: 0,
-            moved: 0,
+            stamp: 0,
             propose_at: None,
             last_target_at: None,
             cover_at: None,
@@ -122,12 +122,12 @@ impl Confirmations {
     /// Members came or went, or this node has caught up. Earlier confirmations may no longer be
     /// enough.
     pub(crate) fn look_again(&mut self) {
-        self.moved = self.moved.wrapping_sub(1);
+        self.stamp = self.stamp.wrapping_sub(1);
     }
 
     /// True if `poll` has something to do.
-    pub(super) fn is_due(&self, moved: u64, now: Duration) -> bool {
-        moved != self.moved || self.deadline().is_some_and(|at| at <= now)
+    pub(super) fn is_due(&self, stamp: u64, now: Duration) -> bool {
+        stamp != self.stamp || self.deadline().is_some_and(|at| at <= now)
     }
 
     /// When to call `poll` next.
@@ -142,8 +142,8 @@ impl Confirmations {
         now: Duration,
         rng: &mut fastrand::Rng,
     ) -> DueMessages {
-        if view.moved != self.moved {
-            self.moved = view.moved;
+        if view.stamp != self.stamp {
+            self.stamp = view.stamp;
             self.on_moved(view, now, rng);
         }
         if self.cover_at.is_some_and(|at| at <= now) {

@@ -101,7 +101,7 @@ impl Stability {
     ) {
         if membership.is_leaving()
             || membership.numbering().is_open()
-            || !self.confirmations.is_due(moved(ctx, map), ctx.now)
+            || !self.confirmations.is_due(change_stamp(ctx, map), ctx.now)
         {
             return;
         }
@@ -176,7 +176,7 @@ impl Stability {
     /// A connected peer that confirmed a target is known to hold it.
     fn note_confirmed(&self, ctx: &Context, map: &CounterMap, peers: &mut Peers, news: Confirmed) {
         for (node, digest) in news {
-            let Some(peer) = peers.get(node).filter(|peer| peer.has_answered()) else { continue };
+            let Some(peer) = peers.get(node).filter(|peer| peer.has_digest()) else { continue };
             // This is not the peer's own digest: `heard` may hold cells that are only on their way
             // to it.
             let mut heard = peer.heard().clone();
@@ -270,7 +270,7 @@ impl Stability {
 
     /// Takes a snapshot if the state has moved and the last one is old enough.
     pub(crate) fn snapshot_if_due(&mut self, ctx: &mut Context, map: &CounterMap) {
-        self.snapshots.look(map, moved(ctx, map), ctx.now);
+        self.snapshots.look(map, change_stamp(ctx, map), ctx.now);
         if self.snapshots.is_watched()
             && let Some(due) = self.snapshots.due()
         {
@@ -309,7 +309,7 @@ impl Stability {
 }
 
 /// A number that changes whenever the state does.
-fn moved(ctx: &Context, map: &CounterMap) -> u64 {
+fn change_stamp(ctx: &Context, map: &CounterMap) -> u64 {
     map.seen_of(ctx.own).wrapping_add(ctx.out.stats().cells_joined)
 }
 
@@ -324,13 +324,13 @@ fn view<'a>(
         live.push(entry.replica);
         leads &= !entry.synced || node > ctx.node();
     }
-    ClusterView { map, moved: moved(ctx, map), live, is_synced, leads }
+    ClusterView { map, stamp: change_stamp(ctx, map), live, is_synced, leads }
 }
 
 /// The peers that answer and have no open question about bits, in random order.
 fn confirming_peers(ctx: &mut Context, peers: &Peers) -> Vec<NodeId> {
     let is_free = |(node, peer): &(NodeId, &ConnectedPeer)| {
-        let answers = peer.has_answered() && !peer.is_silent() && peer.confirms();
+        let answers = peer.has_digest() && !peer.is_silent() && peer.confirms();
         let is_free = answers && !peer.rests(ctx.now);
         is_free && !peers.awaits(*node, |asked| asked == Asked::Confirm)
     };
@@ -343,7 +343,7 @@ fn confirming_peers(ctx: &mut Context, peers: &Peers) -> Vec<NodeId> {
 /// digest.
 fn some_free(ctx: &mut Context, peers: &Peers, among: &[ReplicaId]) -> Vec<NodeId> {
     let is_free = |node: &NodeId| {
-        let answers = peers.get(*node).is_some_and(|p| p.has_answered() && !p.rests(ctx.now));
+        let answers = peers.get(*node).is_some_and(|p| p.has_digest() && !p.rests(ctx.now));
         answers && !peers.awaits(*node, Asked::tells_digest)
     };
     let nodes = among.iter().map(|replica| NodeId(replica.node));

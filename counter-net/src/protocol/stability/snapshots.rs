@@ -63,7 +63,7 @@ pub(crate) struct Snapshots {
     ring: VecDeque<Snapshot>,
     last_serial: u64,
     /// The last stamp that `look` was given.
-    moved: u64,
+    stamp: u64,
     watched: BTreeMap<String, WatchedCounter>,
     last_watch: u64,
     /// The latest snapshot that each other replica has confirmed, with all before it. Kept only
@@ -78,9 +78,9 @@ impl Snapshots {
     /// Takes a snapshot if the state has moved on and the last one is old enough. `stamp` changes
     /// whenever the state does. O(1), or O(writers + replicas of the watched counters) if one is
     /// taken.
-    pub(crate) fn look(&mut self, map: &CounterMap, moved: u64, now: Duration) {
-        if moved != self.moved {
-            self.moved = moved;
+    pub(crate) fn look(&mut self, map: &CounterMap, stamp: u64, now: Duration) {
+        if stamp != self.stamp {
+            self.stamp = stamp;
             self.ring
                 .back_mut()
                 .into_iter()

@@ -180,13 +180,8 @@ impl Response {
         Self { version: VERSION, page: Some(page), ..Self::default() }
     }
 
-    pub(crate) fn noted(DigestPiece { have, behind, part }: DigestPiece) -> Self {
-        Self {
-            version: VERSION,
-            noted: Some(Noted { have, part }),
-            uncommitted: behind,
-            ..Self::default()
-        }
+    pub(crate) fn noted(DigestPiece { have, uncommitted, part }: DigestPiece) -> Self {
+        Self { version: VERSION, noted: Some(Noted { have, part }), uncommitted, ..Self::default() }
     }
 
     pub(crate) fn refused(reason: Refusal) -> Self {
