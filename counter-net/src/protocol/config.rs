@@ -10,7 +10,7 @@ pub const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// to about 1,000 nodes.
 #[derive(Clone, Debug)]
 pub struct ProtocolConfig {
-    /// The release that members see, up to 64 bytes. A longer one is cut.
+    /// The release that members see, up to 64 bytes. A longer one is truncated.
     pub release: String,
     /// True if the operator names peers. A node that reaches none of them is never synced.
     pub peers_named: bool,
@@ -37,17 +37,17 @@ pub struct ProtocolConfig {
     /// Time between two announcements of an unchanged node. 30 s, and longer in proportion in a
     /// cluster of more than 300 nodes. Less sends more messages to every node.
     pub heartbeat_interval: Duration,
-    /// How long an announcement stays valid. 90 s, three heartbeats, and longer with them. Must be
-    /// above two heartbeats.
+    /// How long an announcement stays valid. 90 s, which is three heartbeats, and it grows with
+    /// them. Must be above two heartbeats.
     pub announcement_ttl: Duration,
     /// The least time between two announcements of a changing node. 100 ms. Less shows viewers
     /// sooner and sends more messages to every node.
     pub announce_interval: Duration,
-    /// The longest time between a lost connection and the announced suspicion. 300 ms. It is drawn
-    /// at random, so that one of many peers speaks first.
+    /// The longest time between a lost connection and the announced suspicion. 300 ms. Each peer
+    /// draws its delay at random, so that one of many announces the suspicion first.
     pub suspicion_delay: Duration,
-    /// How long a suspected node has to answer before its presence ends. 2.5 s. Less ends ghosts
-    /// sooner and flickers on bad links.
+    /// How long a suspected node has to answer before its presence ends. 2.5 s. Less removes dead
+    /// nodes sooner, and makes presence flicker on bad links.
     pub suspicion_timeout: Duration,
     /// How long a delta beyond a gap waits for its predecessor before the gap is pulled. 10 ms,
     /// enough for gossip that only arrives out of order.
@@ -69,8 +69,8 @@ pub struct ProtocolConfig {
     /// How many peers this node pulls from at once. 4.
     pub pulls_max: usize,
     /// How many cells and dedup entries one pull may hold until its writer's last page. 17,000,000,
-    /// above what one writer has at the node's `counters_max` of 2,000,000. Less refuses the
-    /// writers that have more.
+    /// more than one writer can have at the node's `counters_max` of 2,000,000. A writer that has
+    /// more is refused.
     pub staging_cells_max: usize,
     /// How fast a replica takes over ended incarnations, in bytes per second to each peer. 256 kB.
     /// More finishes sooner. Less leaves more room for other traffic.

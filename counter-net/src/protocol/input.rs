@@ -130,21 +130,21 @@ pub enum Input {
     /// A caller waits until this many enrolled replicas hold everything that was added here before.
     /// One [`Notice::Waited`](crate::protocol::Notice::Waited) with this id follows.
     AwaitCopies {
-        /// Names the wait; unique among those that are open.
+        /// Identifies the wait. Unique among open waits.
         id: u64,
-        /// How many.
+        /// How many replicas must hold it.
         copies: Copies,
-        /// For how long at most.
+        /// The longest time to wait.
         within: Duration,
     },
     /// A caller waits until everything in `versions` is held here. One
     /// [`Notice::Waited`](crate::protocol::Notice::Waited) with this id follows.
     AwaitVersions {
-        /// Names the wait; unique among those that are open.
+        /// Identifies the wait. Unique among open waits.
         id: u64,
         /// The versions to wait for.
         versions: VersionVector,
-        /// For how long at most.
+        /// The longest time to wait.
         within: Duration,
     },
     /// The caller with this id has stopped waiting. No notice follows.

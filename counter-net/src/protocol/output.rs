@@ -11,7 +11,7 @@ use super::input::NodeId;
 /// [`Replicator::poll_output`](crate::protocol::Replicator::poll_output).
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// Publish to every node. It may fail or get lost, because anti-entropy repairs that.
+    /// Publish to every node. It may fail or get lost. Anti-entropy repairs that.
     Publish {
         /// At most `payload_bytes_max` long, and different from every payload before it.
         payload: Vec<u8>,
@@ -27,7 +27,7 @@ pub enum Output {
     Request {
         /// Whom to ask.
         peer: NodeId,
-        /// Unique in this replicator's incarnation.
+        /// Unique among all requests of this replicator.
         id: u64,
         /// The request, at most [`MESSAGE_BYTES_MAX`](crate::protocol::MESSAGE_BYTES_MAX).
         payload: Vec<u8>,
@@ -89,7 +89,7 @@ pub enum Notice {
     Waited {
         /// The id of the [`Input`](crate::protocol::Input) that began it.
         id: u64,
-        /// How.
+        /// How it ended.
         how: Waited,
     },
     /// This node continues as another writer.
@@ -110,7 +110,7 @@ pub enum Notice {
     /// This incarnation took another number, because peers know a later incarnation of this node.
     /// No other node held any of its cells yet.
     Renumbered {
-        /// The number that nobody has seen.
+        /// The id before, which no other node has seen.
         from: ReplicaId,
         /// The new id. Everything written so far, and from now on, counts under it.
         replica: ReplicaId,
@@ -144,7 +144,7 @@ impl fmt::Display for RenewalCause {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Alarm {
-    /// A member holds a cell of this replica that is newer than this replica wrote, so two
+    /// A member holds a cell of this replica that is newer than any that this replica wrote, so two
     /// processes write as one. This node needs a new incarnation.
     OwnAhead {
         /// The version that was seen.
@@ -172,7 +172,7 @@ pub enum Alarm {
         cause: String,
     },
     /// Many tombstones of removed counters wait for an enrolled replica that has not confirmed
-    /// them. They take memory, and no number is wrong.
+    /// them. They take memory, but all totals are right.
     TombstonesKept {
         /// How many are this node's own.
         count: usize,

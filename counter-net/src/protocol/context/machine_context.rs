@@ -21,7 +21,7 @@ pub(crate) struct Context {
     pub own: ReplicaId,
     /// When the machine was made.
     pub started: Duration,
-    /// The greatest time that was ever handed in.
+    /// The present time: the greatest that an input has brought.
     pub now: Duration,
     /// The source of jitter and of random peers.
     pub rng: fastrand::Rng,
@@ -48,7 +48,7 @@ impl Context {
         NodeId(self.own.node)
     }
 
-    /// Returns `time` made up to 20 % shorter or longer at random.
+    /// Varies `time` at random by up to 20 %.
     pub(crate) fn jittered(&mut self, time: Duration) -> Duration {
         time.mul_f64(0.8 + 0.4 * self.rng.f64())
     }

@@ -10,10 +10,10 @@ use crate::protocol::output::{Acceptance, Alarm, Notice, Output, Refusal};
 use crate::protocol::stats::{Counted, Kind, Sizes, Stats};
 use crate::protocol::wire::{self, GossipMessage, Sequence};
 
-/// The queue of outputs, which counts each as it is put in. Each input adds a bounded number, and
-/// the driver drains the queue after each input.
+/// The queue of outputs. It counts each output that is pushed. Each input adds a bounded number,
+/// and the driver drains the queue after each input.
 ///
-/// Invariant: no two requests have one id, and no two published payloads are alike.
+/// Invariant: no two requests have the same id, and no two published payloads are equal.
 #[derive(Default, Debug)]
 pub(crate) struct Outbox {
     queue: VecDeque<Output>,

@@ -58,7 +58,7 @@ impl Gossip {
         ctx.now >= self.publisher.next_flush()
     }
 
-    /// Has the next flush follow as soon as the interval is over.
+    /// Schedules the next flush for the end of the interval.
     pub(crate) fn flush_soon(&self, ctx: &mut Context) {
         ctx.timers.set_by(Timer::Flush, self.publisher.next_flush().max(ctx.now));
     }
@@ -102,7 +102,8 @@ impl Gossip {
         } else {
             after
         };
-        // Split only a delta of exactly one flush: a reset may have moved a cell twice.
+        // Split only a delta of exactly one flush. In any other, a reset may have changed a cell
+        // twice.
         let one_flush = flushed.is_some_and(|span| (span.after, span.upto) == (before, upto));
         for payload in payloads(ctx, own_since(replica, after), one_flush) {
             ctx.out.publish(Kind::GossipDelta, payload);

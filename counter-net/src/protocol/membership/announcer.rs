@@ -6,7 +6,7 @@ use std::time::Duration;
 /// bytes each.
 const ADDRESSES_FOR: Duration = Duration::from_secs(20);
 
-/// Paces this node's announcements. A refutation and a leave go out at once, without asking it.
+/// Paces this node's announcements. It delays neither a refutation nor a leave.
 #[derive(Debug)]
 pub(crate) struct Announcer {
     not_before: Duration,

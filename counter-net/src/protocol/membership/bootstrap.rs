@@ -7,10 +7,10 @@
 //!
 //! A node is synced once it has pulled one synced peer to the end. If no peer is synced, as when a
 //! whole cluster starts, the answers of unsynced peers count once nobody is left to wait for,
-//! neither here nor at those peers. Otherwise two nodes that wait for a third would take each
-//! other's word that there is nothing. A node that knows it is alone is synced too. A node that is
-//! still unsure after `ready_within` serves what it has, and reports that it is not synced. A new
-//! reason not to serve is a variant of [`NotReady`] and a case in [`Bootstrap::readiness`].
+//! neither here nor at those peers. Otherwise two nodes that wait for a third would each believe
+//! the other that there is nothing to wait for. A node that knows it is alone is synced too. A node
+//! that is still unsure after `ready_within` serves what it has, and reports that it is not synced.
+//! A new reason not to serve is a variant of [`NotReady`] and a case in [`Bootstrap::readiness`].
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -80,7 +80,7 @@ pub(crate) struct Bootstrap {
     patience_over: bool,
     /// Never becomes false again.
     synced: bool,
-    /// Readiness opened once. It stays true, but `refused` and the key override it.
+    /// This node was ready once. It stays true, but `refused` and the key override it.
     opened: bool,
     /// A peer answered once, so this node's key is the cluster's.
     was_answered: bool,
@@ -136,7 +136,7 @@ impl Bootstrap {
     }
 
     /// True if this node is not synced, and a peer other than this one has yet to answer. The peer
-    /// must then not take this node's state for complete.
+    /// must then not take this node's state to be complete.
     pub(crate) fn waits(&self, peers: &Peers, peer: NodeId) -> bool {
         !self.synced && (self.search.expects_peers() || peers.any_other_unresolved(peer))
     }
@@ -152,8 +152,7 @@ impl Bootstrap {
         self.search.expects_peers()
     }
 
-    /// Updates `synced` and readiness. Call it after every input, because any may bring them
-    /// nearer.
+    /// Updates `synced` and readiness. Call it after every input, because any may change them.
     pub(crate) fn update(&mut self, peers: &Peers, members: &Membership) {
         self.was_answered |= peers.any_answers();
         self.pulling = peers.unresolved();

@@ -1,4 +1,4 @@
-//! Decides which members this node dials, so that for every live member some node has to reach it.
+//! Decides which members this node dials. Between them, the nodes try to reach every live member.
 //!
 //! A member can die while no node is connected to it. Then no connection breaks, and nobody
 //! suspects it. So a node dials live members that it is not connected to, and a failed dial is a

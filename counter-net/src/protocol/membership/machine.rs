@@ -54,7 +54,7 @@ impl Membership {
     }
 }
 
-/// What is known of the members.
+/// The table of members.
 impl Membership {
     /// The entry of a node, if it is known.
     pub(crate) fn get(&self, node: NodeId) -> Option<&MemberEntry> {
@@ -119,12 +119,12 @@ impl Membership {
         self.members.presence()
     }
 
-    /// This node's own statement.
+    /// This node's own announcement.
     pub(crate) fn own_announcement(&self, now: Duration) -> Announcement {
         self.members.own_announcement(now)
     }
 
-    /// Every statement, with the time that each has left.
+    /// Every announcement, with the time that each has left.
     pub(crate) fn announcements(&self, now: Duration) -> Vec<Announcement> {
         self.members.announcements(now)
     }
@@ -214,7 +214,7 @@ impl Membership {
         ctx.timers.cancel(Timer::Announce);
     }
 
-    /// Announces this node with a greater version than the statement that it refutes.
+    /// Announces this node with a greater version than the one that it refutes.
     fn refute(&mut self, ctx: &mut Context, peers: &Peers, version: u64) {
         if self.is_leaving() {
             return;
@@ -225,7 +225,7 @@ impl Membership {
     }
 }
 
-/// What members say.
+/// Announcements of members.
 impl Membership {
     /// The node itself said something.
     pub(crate) fn hear(&mut self, node: NodeId, now: Duration) {
@@ -249,7 +249,7 @@ impl Membership {
         self.take_announcement(ctx, peers, said, true)
     }
 
-    /// Takes the statements that a peer passes on. An unsound one is counted and skipped.
+    /// Takes the announcements that a peer passes on. A malformed one is counted and skipped.
     pub(crate) fn take_announcements(
         &mut self,
         ctx: &mut Context,
@@ -263,7 +263,7 @@ impl Membership {
         }
     }
 
-    /// Takes a statement about any node. `first_hand` if the node itself makes it.
+    /// Takes an announcement of any node. `first_hand` is true if it comes from the node itself.
     fn take_announcement(
         &mut self,
         ctx: &mut Context,
@@ -386,8 +386,8 @@ impl Membership {
         self.numbering.open();
     }
 
-    /// Answers with the latest incarnation of the peer's node that is known here, beside the one
-    /// that asks.
+    /// Answers with the latest incarnation of the peer's node that is known here, other than the
+    /// one that asks.
     ///
     /// # Errors
     /// The peer asks for another node.
@@ -413,18 +413,18 @@ impl Membership {
     /// Takes a peer's answer.
     ///
     /// # Errors
-    /// It names a number that cannot be.
+    /// It names a number that no incarnation can have.
     pub(crate) fn take_numbered(&mut self, peer: NodeId, said: &Numbered) -> Result<(), Refusal> {
         self.numbering.take(peer, said)
     }
 
-    /// A peer of an earlier release knows no names, so it has nothing more to say.
+    /// A peer that runs an earlier release knows no node names, so it counts as having answered.
     pub(crate) fn cannot_number(&mut self, peer: NodeId) {
         self.numbering.answer(peer, true);
     }
 
     /// Settles the number if enough peers have answered, and returns the incarnation under it.
-    /// `expects_peers`: some may turn up that are not connected yet.
+    /// `expects_peers` is true while peers may turn up that are not connected yet.
     pub(crate) fn settle_number(
         &mut self,
         ctx: &Context,

@@ -83,7 +83,7 @@ impl Numbering {
     }
 
     /// Settles the number if enough peers have answered, and returns the incarnation under it.
-    /// `expects_peers`: some may turn up that are not connected yet.
+    /// `expects_peers` is true while peers may turn up that are not connected yet.
     pub(super) fn settle(
         &mut self,
         ctx: &Context,

@@ -28,8 +28,8 @@ pub(crate) struct ConnectedPeer {
     is_silent: bool,
     /// This node has held, at some time, all that the peer was heard to hold then.
     is_pulled: bool,
-    /// It answered an ask, so `is_synced` and `waits` are its own words. A digest that comes with a
-    /// request says neither.
+    /// It answered an ask, so `is_synced` and `waits` are what it said of itself. A digest that
+    /// comes with a request says neither.
     answered_ask: bool,
     /// It said that it is synced.
     is_synced: bool,
@@ -157,7 +157,7 @@ impl ConnectedPeer {
         wanted
     }
 
-    /// How far it is from `seen`. `None` before its first answer. O(writers).
+    /// How far it is from `seen`. `None` before its first digest. O(writers).
     pub(super) fn lag(&self, seen: &VersionVector, now: Duration) -> Option<Lag> {
         let heard = now.saturating_sub(self.heard_at?);
         let beyond = |all: &VersionVector, than: &VersionVector| {

@@ -136,7 +136,7 @@ impl Peers {
         self.requests.cells_asked()
     }
 
-    /// A random peer that does not rest and has no open request, apart from pulls, bits of targets
+    /// A random peer that does not rest and has no open request, apart from pulls, confirmations
     /// and parts of a digest.
     pub(crate) fn random_free(&self, ctx: &mut Context) -> Option<NodeId> {
         let is_short = |asked| !matches!(asked, Asked::Pull | Asked::Confirm | Asked::Digest);
@@ -167,7 +167,7 @@ impl Peers {
     }
 }
 
-/// What a peer says.
+/// Digests and status of peers.
 impl Peers {
     /// A peer holds `heard`, and was behind this node by `lacks`.
     pub(crate) fn hear(
@@ -258,7 +258,7 @@ impl Peers {
         self.connected.values_mut().for_each(|peer| peer.retain_writers(&keep));
     }
 
-    /// How far a peer is from `seen`. `None` before its first answer. O(writers).
+    /// How far a peer is from `seen`. `None` before its first digest. O(writers).
     pub(crate) fn lag(&self, peer: NodeId, seen: &VersionVector, now: Duration) -> Option<Lag> {
         self.get(peer)?.lag(seen, now)
     }

@@ -4,8 +4,8 @@
 //! and two things wait for a commit. A newcomer's first request is answered once the disk names the
 //! newcomer. A node publishes nothing until its disk names another live replica, through which it
 //! would learn of all others. Without these waits a restarted node might know nobody. It would take
-//! over its own earlier incarnation as its disk has it, and lose the cells that others already
-//! held.
+//! over its own earlier incarnation in the state that the disk has, and lose the cells that others
+//! already held.
 
 use std::collections::VecDeque;
 

@@ -2,7 +2,7 @@
 //!
 //! A replica's own digest is a promise: the replica holds and keeps the versions that it names. A
 //! version is stable once all enrolled replicas have promised it. Only then is an ended incarnation
-//! absorbed or folded, or a trace of a removal taken back.
+//! absorbed or folded, or a trace of a removal dropped.
 
 use std::collections::BTreeMap;
 
@@ -25,12 +25,12 @@ pub(crate) struct Promises {
     retirement_waits: bool,
     removal_waits: bool,
     by_member: BTreeMap<ReplicaId, VersionVector>,
-    /// A replica that lacked something at the last look. It is looked at first.
+    /// A replica that lacked something at the last check. It is checked first.
     missing: Option<ReplicaId>,
 }
 
 impl Promises {
-    /// Keeps digests while somebody waits for them.
+    /// Notes whether `work` waits. Digests are kept only while some work does.
     pub(crate) fn want(&mut self, who: WaitingWork, waits: bool) {
         match who {
             WaitingWork::Retirement => self.retirement_waits = waits,
@@ -104,9 +104,8 @@ impl Promises {
     }
 
     /// An enrolled replica other than `own` that has not promised `own` up to `upto` and every
-    /// record about ended incarnations, or that holds something which is not here. `None` if there
-    /// is none, so the version is stable. O(writers) while it is the same one, O(writers²)
-    /// otherwise.
+    /// record about ended incarnations, or that holds cells that are not here. `None` if there is
+    /// none, so the version is stable. O(writers) while it is the same one, O(writers²) otherwise.
     pub(crate) fn first_lacking_own(
         &mut self,
         map: &CounterMap,

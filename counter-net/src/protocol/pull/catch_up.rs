@@ -20,10 +20,10 @@ use crate::protocol::peers::Peers;
 /// trips over a long link. A hung peer must not hold up a leaver, which waits for 5 s.
 const NEXT_PART_MAX: Duration = Duration::from_secs(2);
 /// The longest that parts wait at all once the node has caught up. 10 s, as long as one request may
-/// take. A peer may name versions that no pull brings, and they hold up the others for no longer.
+/// take. A peer may name versions that no pull brings. They must not hold up the rest for longer.
 const HOLD_MAX: Duration = Duration::from_secs(10);
 /// The most cells that wait once the node has caught up. 100,000, which take up to 50 ms to join: a
-/// node that serves must not stand still for longer.
+/// node that serves must not stall for longer.
 const STEP_CELLS_MAX: usize = 100_000;
 
 /// The parts that wait, and the versions that they complete.

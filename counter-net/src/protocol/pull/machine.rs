@@ -76,7 +76,7 @@ impl AntiEntropy {
 
 /// Pulls.
 impl AntiEntropy {
-    /// Begins every pull that is wanted and has room.
+    /// Begins every pull that is needed and has room.
     pub(crate) fn begin_pulls(&mut self, exchange: &mut DigestExchange<'_>) {
         let (now, own) = (exchange.ctx.now, exchange.ctx.own);
         // The first peer's answer may bring everything, so for a moment nobody else is asked for
@@ -142,7 +142,7 @@ impl AntiEntropy {
         pull.page(delta, next, ctx.now).inspect_err(|reason| ctx.out.alarm_if_join_refused(*reason))
     }
 
-    /// A pull came to its end.
+    /// The last page of a pull came.
     pub(crate) fn finish_pull(&mut self, map: &CounterMap, peers: &mut Peers, peer: NodeId) {
         if let Some(pull) = self.pulls.end(peer) {
             peers.pull_ended(peer, pull.promised(), |writer| self.catch_up.seen_of(map, writer));

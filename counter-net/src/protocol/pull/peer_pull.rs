@@ -4,8 +4,7 @@
 //! Work is divided by writer, never by version interval, and a writer is pulled from one peer at a
 //! time. If that peer is silent for two seconds, its writers may be pulled from a second peer
 //! beside it: a hung peer must not hold up what others have. A pull takes the quietest writers
-//! first, and only as many at once as leave busy ones for other peers. The rest comes with the next
-//! pull.
+//! first, and leaves the busy ones to other peers or to the next pull.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,7 +20,7 @@ use crate::protocol::wire::{Id, pack_ids, pack_vector};
 /// A pull takes writers until they lack this many versions together. 8,192, about a page or two.
 const VERSIONS_A_PULL: Version = 8192;
 /// How long a pull's peer may be silent before a second peer is asked for the same writers. Several
-/// round trips of a wide link, and well below the time that a leave may take.
+/// round trips over a long link, and well below the time that a leave may take.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
 
 /// One pull from one peer.

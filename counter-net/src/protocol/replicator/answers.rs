@@ -214,8 +214,7 @@ impl Replicator {
         }
     }
 
-    /// Joins the cells of an answer, or holds them back until everything that belongs to them is
-    /// here.
+    /// Joins pulled cells, or holds them back until they can take effect in one step.
     fn take_pulled(
         &mut self,
         replica: &mut Replica,

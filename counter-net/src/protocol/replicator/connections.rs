@@ -1,4 +1,4 @@
-//! Peers come and go, fail and are asked again. Rounds and gaps decide whom this node asks.
+//! Handles peers that come, go, fail and are asked again. Begins the rounds, and asks about gaps.
 
 use counter_core::Replica;
 

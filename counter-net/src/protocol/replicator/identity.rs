@@ -1,4 +1,4 @@
-//! This node continues as another incarnation: its own was ended, or its number was taken.
+//! Continues this node as another incarnation, if its own was ended or its number was taken.
 
 use counter_core::{Replica, ReplicaId};
 

@@ -1,5 +1,5 @@
-//! This node leaves. If it leaves for good, it writes a last statement and waits until a member
-//! covers it.
+//! Takes this node out of the cluster. If it leaves for good, it writes a last statement and waits
+//! until a member covers it.
 
 use counter_core::Replica;
 

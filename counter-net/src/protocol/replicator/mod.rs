@@ -57,7 +57,7 @@ pub struct Replicator {
     bootstrap: Bootstrap,
     /// Own cells that go out, and deltas that came too early.
     gossip: Gossip,
-    /// Pulls in flight, and what they brought.
+    /// Pulls in flight, and the pulled cells that wait.
     anti_entropy: AntiEntropy,
     /// The part of the state that is on disk, and the work that waits for it.
     committed: Committed,

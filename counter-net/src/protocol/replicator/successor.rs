@@ -1,4 +1,4 @@
-//! Claims and steps for ended incarnations, and clean-ups after removals.
+//! Claims ended incarnations, takes the successor's steps, and cleans up after removals.
 
 use counter_core::{Replica, ReplicaId, Version, VersionVector};
 

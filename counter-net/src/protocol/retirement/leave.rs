@@ -129,7 +129,7 @@ impl Leave {
     }
 
     /// A member says that this replica was claimed: by a member that covers the last statement, or
-    /// on an operator's word.
+    /// at an operator's request.
     pub(crate) fn claimed(&mut self) {
         if let LeaveStage::Stated { is_claimed, .. } = &mut self.stage {
             *is_claimed = true;

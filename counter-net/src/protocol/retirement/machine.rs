@@ -11,7 +11,7 @@ use crate::protocol::output::RetireError;
 use crate::protocol::promises::{Committed, Promises};
 use crate::protocol::stats::Counted;
 
-/// Time between two steps, and between two looks whether the next one may be taken.
+/// Time between two steps, and between two checks whether the next one may be taken.
 const STEP_INTERVAL: Duration = Duration::from_millis(250);
 /// The longest time that a node must have run before it takes over work that another replica left
 /// unfinished. Otherwise a node that keeps crashing would leave it half done each time.
@@ -288,8 +288,7 @@ fn needed_version(ctx: &Context, map: &CounterMap, work: &AbsorbRound) -> Option
 }
 
 /// True if an enrolled replica has not promised the own version `upto` and every record about ended
-/// incarnations. A crash takes this node back to its disk, so its own promise counts no more than
-/// another's.
+/// incarnations. A crash takes this node back to its disk, so the disk must hold them too.
 fn is_missing(
     ctx: &Context,
     map: &CounterMap,

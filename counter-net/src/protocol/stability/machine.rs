@@ -18,7 +18,7 @@ use crate::protocol::wire::{ConfirmMessage, GossipMessage, Request, TargetMessag
 
 /// The most peers asked at a time for their digests.
 const QUESTIONS_MAX: usize = 8;
-/// The longest time between two looks while a counter is watched.
+/// The longest time between two checks while a counter is watched.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The states that this node held a moment ago, and which of them other replicas hold.
@@ -55,7 +55,7 @@ impl Stability {
         self.confirmations.forget(node);
     }
 
-    /// Writers were folded, which digests name no more.
+    /// Writers were folded, and digests no longer name them.
     pub(crate) fn forget_folded(&mut self, map: &CounterMap) {
         self.snapshots.forget_folded(map);
     }
@@ -278,8 +278,8 @@ impl Stability {
         }
     }
 
-    /// Looks whether a later state is stable. Returns peers that lack the latest snapshot, so they
-    /// are to be asked for their digests.
+    /// Checks whether a later state is stable. Returns the peers to ask for their digests, because
+    /// they lack the latest snapshot.
     pub(crate) fn look(
         &mut self,
         ctx: &mut Context,
@@ -327,7 +327,7 @@ fn view<'a>(
     ClusterView { map, stamp: change_stamp(ctx, map), live, is_synced, leads }
 }
 
-/// The peers that answer and have no open question about bits, in random order.
+/// The peers that answer and have no open request about confirmations, in random order.
 fn confirming_peers(ctx: &mut Context, peers: &Peers) -> Vec<NodeId> {
     let is_free = |(node, peer): &(NodeId, &ConnectedPeer)| {
         let answers = peer.has_digest() && !peer.is_silent() && peer.confirms();
@@ -339,7 +339,7 @@ fn confirming_peers(ctx: &mut Context, peers: &Peers) -> Vec<NodeId> {
     free
 }
 
-/// Some connected peers among these replicas, in random order, that have no open question for their
+/// Some connected peers among these replicas, in random order, that have no open request for their
 /// digest.
 fn some_free(ctx: &mut Context, peers: &Peers, among: &[ReplicaId]) -> Vec<NodeId> {
     let is_free = |node: &NodeId| {

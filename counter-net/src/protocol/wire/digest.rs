@@ -56,7 +56,7 @@ pub(crate) struct DigestPiece {
     pub part: Option<PartNumber>,
 }
 
-/// The statements of an answer beside its digest. They hold once the digest is whole.
+/// The flags of an answer beside its digest. They hold once the digest is whole.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct PeerStatus {
     pub synced: bool,
@@ -70,7 +70,7 @@ pub(crate) struct WholeDigest {
     pub have: VersionVector,
     /// How many of these versions of each writer are not on the sender's disk yet.
     pub uncommitted: VersionVector,
-    /// The statements of the answer that brought the first part.
+    /// The flags of the answer that brought the first part.
     pub answer: Option<PeerStatus>,
 }
 
