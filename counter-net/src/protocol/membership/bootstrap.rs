@@ -81,7 +81,7 @@ pub(crate) struct Bootstrap {
     /// Never becomes false again.
     synced: bool,
     /// This node was ready once. It stays true, but `refused` and the key override it.
-    opened: bool,
+    was_ready: bool,
     /// A peer answered once, so this node's key is the cluster's.
     was_answered: bool,
     /// Writers whose cells a bound of the state refused.
@@ -127,7 +127,7 @@ impl Bootstrap {
             Err(NotReady::BoundReached)
         } else if self.search.key_refused && !self.was_answered {
             Err(NotReady::KeyRefused)
-        } else if !self.opened {
+        } else if !self.was_ready {
             let candidates = self.search.candidates + self.pulling;
             Err(NotReady::CatchingUp { candidates, unsure: self.search.unsure })
         } else {
@@ -144,7 +144,7 @@ impl Bootstrap {
     /// True if a peer answers, or nobody else is expected.
     pub(crate) fn in_touch(&self, peers: &Peers, members: &Membership) -> bool {
         let expects = self.peers_named || self.search.expects_peers() || members.has_others();
-        peers.any_answers() || (peers.is_empty() && !expects)
+        peers.any_digest() || (peers.is_empty() && !expects)
     }
 
     /// True while peers may turn up that are not connected yet.
@@ -154,11 +154,11 @@ impl Bootstrap {
 
     /// Updates `synced` and readiness. Call it after every input, because any may change them.
     pub(crate) fn update(&mut self, peers: &Peers, members: &Membership) {
-        self.was_answered |= peers.any_answers();
+        self.was_answered |= peers.any_digest();
         self.pulling = peers.unresolved();
         self.synced |= peers.any_synced_pulled() || self.is_resolved(peers, members);
         // Wait for a pull that makes progress. Until it ends, totals are incomplete.
-        self.opened |= self.synced || (self.patience_over && !peers.any_pulling());
+        self.was_ready |= self.synced || (self.patience_over && !peers.any_pulling());
     }
 
     /// True if nobody is left to wait for: this node is alone, or the answers of unsynced peers are

@@ -74,7 +74,7 @@ pub(crate) struct Members {
     has_changed: bool,
     /// When forgotten incarnations last said something. At most `members_max`; the earliest is
     /// dropped.
-    gone: BTreeMap<ReplicaId, Duration>,
+    forgotten: BTreeMap<ReplicaId, Duration>,
     /// Replicas that announced their leave and were dropped from the table. They do not count
     /// again.
     departed: BTreeSet<ReplicaId>,
@@ -109,7 +109,7 @@ impl Members {
             members_max: config.members_max,
             base_ttl: config.announcement_ttl,
             has_changed: false,
-            gone: BTreeMap::new(),
+            forgotten: BTreeMap::new(),
             departed: BTreeSet::new(),
             departed_max: config.heard_replicas_max,
         }
@@ -337,15 +337,15 @@ impl Members {
         } else {
             let (replica, last_word) = (entry.replica, entry.last_word);
             self.entries.remove(&node);
-            self.gone.insert(replica, last_word);
-            if self.gone.len() > self.members_max
+            self.forgotten.insert(replica, last_word);
+            if self.forgotten.len() > self.members_max
                 && let Some(&earliest) = self
-                    .gone
+                    .forgotten
                     .iter()
                     .min_by_key(|(_, last_word)| **last_word)
                     .map(|(replica, _)| replica)
             {
-                self.gone.remove(&earliest);
+                self.forgotten.remove(&earliest);
             }
         }
         self.has_changed = true;
@@ -396,7 +396,7 @@ impl Members {
     pub(crate) fn last_word(&self, replica: ReplicaId) -> Option<Duration> {
         match self.get(NodeId(replica.node)).filter(|entry| entry.replica == replica) {
             Some(entry) => Some(entry.last_word).filter(|_| !entry.has_left()),
-            None => self.gone.get(&replica).copied(),
+            None => self.forgotten.get(&replica).copied(),
         }
     }
 

@@ -304,7 +304,7 @@ impl Peers {
     }
 
     /// True if a connected peer has ever sent its digest.
-    pub(crate) fn any_answers(&self) -> bool {
+    pub(crate) fn any_digest(&self) -> bool {
         self.connected.values().any(ConnectedPeer::has_digest)
     }
 

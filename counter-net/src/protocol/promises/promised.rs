@@ -31,8 +31,8 @@ pub(crate) struct Promises {
 
 impl Promises {
     /// Notes whether `work` waits. Digests are kept only while some work does.
-    pub(crate) fn want(&mut self, who: WaitingWork, waits: bool) {
-        match who {
+    pub(crate) fn want(&mut self, work: WaitingWork, waits: bool) {
+        match work {
             WaitingWork::Retirement => self.retirement_waits = waits,
             WaitingWork::Removal => self.removal_waits = waits,
         }

@@ -32,7 +32,7 @@ const STEP_CELLS_MAX: usize = 100_000;
 #[derive(Debug, Default)]
 pub(super) struct CatchUp {
     /// False if the node started with nothing and has not caught up yet.
-    holds: bool,
+    is_holding: bool,
     /// In the order in which they came.
     parts: Vec<Delta>,
     upto: VersionVector,
@@ -44,14 +44,14 @@ pub(super) struct CatchUp {
     /// This node has everything that some peer held.
     has_whole: bool,
     /// When the first part and the last one came.
-    held: Option<(Duration, Duration)>,
+    arrivals: Option<(Duration, Duration)>,
 }
 
 impl CatchUp {
     /// Holds parts back if the state has another writer than `own`, up to about `cells_max` cells.
     pub(super) fn new(map: &CounterMap, own: ReplicaId, cells_max: usize) -> Self {
-        let holds = map.replicas().any(|writer| writer != own);
-        Self { holds, cells_max, ..Self::default() }
+        let is_holding = map.replicas().any(|writer| writer != own);
+        Self { is_holding, cells_max, ..Self::default() }
     }
 
     /// Takes a part that `peer` brought. The peer was heard to hold `heard`. Returns the part if it
@@ -62,14 +62,14 @@ impl CatchUp {
         (peer, heard): (NodeId, &VersionVector),
         now: Duration,
     ) -> Option<Delta> {
-        if !self.holds || delta.is_empty() {
+        if !self.is_holding || delta.is_empty() {
             return Some(delta);
         }
         delta.spans().for_each(|span| self.upto.raise(span.replica, span.upto));
         self.cells += delta.cell_count();
         self.parts.push(delta);
         self.missing.entry(peer).or_insert_with(|| heard.clone());
-        self.held = Some((self.held.map_or(now, |(first, _)| first), now));
+        self.arrivals = Some((self.arrivals.map_or(now, |(first, _)| first), now));
         None
     }
 
@@ -100,7 +100,7 @@ impl CatchUp {
         peers: &Peers,
         now: Duration,
     ) -> bool {
-        let Some((first, last)) = self.held else { return false };
+        let Some((first, last)) = self.arrivals else { return false };
         for (peer, digest) in std::mem::take(&mut self.missing) {
             let Some(source) = peers.get(peer).filter(|source| !source.has_failed()) else {
                 continue;
@@ -127,7 +127,7 @@ impl CatchUp {
     /// [`STEP_CELLS_MAX`] cells of them.
     pub(super) fn take(&mut self) -> Vec<Delta> {
         let before = std::mem::take(self);
-        (self.holds, self.cells_max) = (true, before.cells_max.min(STEP_CELLS_MAX));
+        (self.is_holding, self.cells_max) = (true, before.cells_max.min(STEP_CELLS_MAX));
         before.parts
     }
 }

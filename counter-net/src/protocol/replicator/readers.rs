@@ -54,7 +54,7 @@ impl Replicator {
         self.membership.iter().map(member).collect()
     }
 
-    /// The enrolled replicas that are not there now. Each keeps counting until its node starts
+    /// The enrolled replicas that are not live now. Each counts as enrolled until its node starts
     /// again, under its name or from its directory, or until an operator retires it. Ascending;
     /// O(writers).
     pub fn missing(&self, replica: &Replica) -> Vec<ReplicaId> {

@@ -151,7 +151,7 @@ impl Replicator {
                     self.stability.forget_member(node);
                 }
             }
-            // These are looked at after every input.
+            // Both are checked after every input.
             Timer::Acks | Timer::Confirm => {}
             Timer::Stable => self.on_stable(replica),
             Timer::Request(id) => self.on_overdue(replica, id),
@@ -174,7 +174,7 @@ impl Replicator {
     /// Asks replicas that lack the latest snapshot for digests.
     fn on_stable(&mut self, replica: &mut Replica) {
         let Self { ctx, stability, peers, membership, .. } = self;
-        for peer in stability.look(ctx, replica, peers, membership) {
+        for peer in stability.check(ctx, replica, peers, membership) {
             self.compare(replica, peer);
         }
     }

@@ -13,15 +13,15 @@ impl Replicator {
     /// [`Input::LocalChange`](crate::protocol::Input::LocalChange) afterwards.
     ///
     /// # Errors
-    /// As [`force_retire`](Self::force_retire), and `Recent` if it was heard of within the last ten
-    /// minutes. Nothing changed.
+    /// As [`force_retire`](Self::force_retire), and `Recent` if it was heard from within the last
+    /// ten minutes. Nothing changed.
     pub fn retire(&mut self, replica: &mut Replica, ended: ReplicaId) -> Result<(), RetireError> {
         Retirement::may_retire(&self.ctx, replica.map(), &self.membership, ended, false)?;
         self.claim_node(replica, ended);
         Ok(())
     }
 
-    /// As [`retire`](Self::retire), however recently the incarnation was heard of. Adds that no
+    /// As [`retire`](Self::retire), however recently the incarnation was heard from. Adds that no
     /// other node holds are lost.
     ///
     /// # Errors
@@ -111,8 +111,8 @@ impl Replicator {
     }
 
     /// Claims the earlier incarnations of this node, which ended when this one started. A start
-    /// from a directory claims those that it remembers. Others may know more, after a disk was set
-    /// back, or of a node that has a name and no disk.
+    /// from a directory claims those that it remembers. Other nodes may know of more, if the disk
+    /// was set back or the node has a name and no disk.
     fn claim_own_earlier(&mut self, replica: &mut Replica) {
         let (own, numbering) = (self.ctx.own, self.membership.numbering());
         // Without a name and a disk this node has no past.

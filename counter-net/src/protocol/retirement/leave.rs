@@ -21,7 +21,7 @@ const UNKNOWN_PEER_PATIENCE: Duration = Duration::from_millis(500);
 /// How long the last statement waits until this node is synced. An unsynced node may know a single
 /// peer, and if that one hangs, nobody else may cover the statement.
 const UNSYNCED_PATIENCE: Duration = Duration::from_secs(2);
-/// Time between two looks whether a member covers the last statement.
+/// Time between two checks whether a member covers the last statement.
 const LEAVE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A replica's own leave.
@@ -50,7 +50,7 @@ impl Leave {
         ctx.timers.set(Timer::Retire, ctx.now);
     }
 
-    /// Looks again a little later. Returns false if there is nothing left to wait for.
+    /// Sets the timer for the next check. Returns false if there is nothing left to wait for.
     pub(crate) fn look_again(&self, ctx: &mut Context) -> bool {
         let goes_on = self.is_wanted() && !self.is_over();
         if goes_on {
@@ -59,7 +59,7 @@ impl Leave {
         goes_on
     }
 
-    /// `all_known`: every connected peer is recorded.
+    /// `all_known` is true if every connected peer is recorded.
     fn is_due(&self, is_synced: bool, all_known: bool, now: Duration) -> bool {
         let LeaveStage::Wanted { since } = self.stage else { return false };
         (is_synced || now >= since + UNSYNCED_PATIENCE)

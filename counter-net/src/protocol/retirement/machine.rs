@@ -1,4 +1,4 @@
-//! The successor's work: it claims, absorbs, folds, rebases and may_forget, a step at a time.
+//! The successor's work: it claims, absorbs, folds, rebases and forgets, a step at a time.
 
 use std::time::Duration;
 

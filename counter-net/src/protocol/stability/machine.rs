@@ -270,7 +270,7 @@ impl Stability {
 
     /// Takes a snapshot if the state has moved and the last one is old enough.
     pub(crate) fn snapshot_if_due(&mut self, ctx: &mut Context, map: &CounterMap) {
-        self.snapshots.look(map, change_stamp(ctx, map), ctx.now);
+        self.snapshots.take_if_due(map, change_stamp(ctx, map), ctx.now);
         if self.snapshots.is_watched()
             && let Some(due) = self.snapshots.due()
         {
@@ -280,7 +280,7 @@ impl Stability {
 
     /// Checks whether a later state is stable. Returns the peers to ask for their digests, because
     /// they lack the latest snapshot.
-    pub(crate) fn look(
+    pub(crate) fn check(
         &mut self,
         ctx: &mut Context,
         replica: &Replica,

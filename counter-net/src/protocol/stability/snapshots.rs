@@ -78,7 +78,7 @@ impl Snapshots {
     /// Takes a snapshot if the state has moved on and the last one is old enough. `stamp` changes
     /// whenever the state does. O(1), or O(writers + replicas of the watched counters) if one is
     /// taken.
-    pub(crate) fn look(&mut self, map: &CounterMap, stamp: u64, now: Duration) {
+    pub(crate) fn take_if_due(&mut self, map: &CounterMap, stamp: u64, now: Duration) {
         if stamp != self.stamp {
             self.stamp = stamp;
             self.ring
@@ -310,7 +310,7 @@ mod tests {
     fn step(snapshots: &mut Snapshots, replica: &mut Replica, now: Duration) {
         replica.counter("clicks").and_then(|handle| handle.add(1)).expect("room");
         replica.flush();
-        snapshots.look(replica.map(), replica.map().seen_of(replica.id()), now);
+        snapshots.take_if_due(replica.map(), replica.map().seen_of(replica.id()), now);
     }
 
     #[test]
@@ -334,11 +334,11 @@ mod tests {
     #[test]
     fn digest_lags_since_its_first_gap() {
         let (mut snapshots, mut replica) = moving();
-        snapshots.look(replica.map(), 0, Duration::ZERO);
+        snapshots.take_if_due(replica.map(), 0, Duration::ZERO);
         let mut digests = vec![replica.map().version_vector()];
         for at in 1..=6 {
             step(&mut snapshots, &mut replica, 200 * at * MS);
-            snapshots.look(
+            snapshots.take_if_due(
                 replica.map(),
                 replica.map().seen_of(replica.id()),
                 200 * at * MS + SNAPSHOT_INTERVAL,
