@@ -1,9 +1,10 @@
 //! Holds pulled cells back until they can take effect in one step.
 //!
-//! A node may lack cells that all others have agreed to forget. Its disk was set back, or it pulled
-//! only a part from a peer that crashed. One writer's newer cells beside another writer's older
-//! ones could then show a total that never existed. The whole state of one peer never does. So a
-//! pull's complete parts wait here until this node has everything that their peer held.
+//! A node may lack changes whose traces all others have dropped by agreement. Its disk was set
+//! back, or it pulled only a part of the state of a peer that crashed. One writer's newer cells
+//! beside another writer's older ones could then show a total that never existed. The whole state
+//! of one peer never does. So a pull's complete parts wait here until this node has everything that
+//! their peer held.
 //!
 //! A node that starts from a stored state takes in nothing before it has caught up. A node that
 //! starts with nothing shows nothing yet, so until then it takes the parts as they come.
