@@ -1,4 +1,4 @@
-//! Errors of a node's start and of its running, in sentences that say what to do.
+//! Errors of a starting and of a running node. Each message says what to do.
 
 use std::fmt;
 use std::io;
@@ -55,7 +55,7 @@ impl fmt::Display for AddError {
 
 impl std::error::Error for AddError {}
 
-/// A replica that has left belongs to a node that stops.
+/// Only a node that stops has a replica that has left.
 impl From<WriteError> for AddError {
     fn from(error: WriteError) -> Self {
         match error {
@@ -75,7 +75,7 @@ pub enum StartError {
     Cluster(String),
     /// The node's name is blank or longer than 128 bytes.
     NodeName(String),
-    /// The prefix of an expiry is none that a name can have, or the time is below 1 ms.
+    /// No name can start with the prefix of an expiry, or the time is below 1 ms.
     Expiry {
         /// The prefix.
         prefix: String,

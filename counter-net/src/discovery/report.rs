@@ -18,7 +18,7 @@ pub(crate) struct DiscoveryReport {
 pub(crate) enum DiscoveryOutcome {
     /// Addresses of nodes, each with or without `/p2p/…`.
     Found(Vec<Multiaddr>),
-    /// The way works and knows no other node.
+    /// This way works and found no other node.
     Nobody,
     /// The processes of these nodes have ended, and the nodes will not come back.
     Gone(Vec<NodeId>),

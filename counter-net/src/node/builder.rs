@@ -234,13 +234,14 @@ impl NodeBuilder {
         self
     }
 
-    /// Ends the counters whose names start with `prefix` so long after they were made. Repeatable;
-    /// the longest prefix of a name counts, and an empty one means all. Default none.
+    /// Ends each counter whose name starts with `prefix` when `after` has passed since it was
+    /// created. Repeatable; the longest prefix of a name counts, and an empty one means all.
+    /// Default none.
     ///
     /// A counter carries its expiry with it. Nothing is left of it a few seconds after that time,
-    /// as after [`Node::remove`](crate::Node::remove), and adds are refused while it goes. A later
-    /// add makes it anew, with a new expiry. If two nodes make one counter at the same time, it ends
-    /// at the later time. A counter that exists keeps what it has, so give all nodes the same
+    /// as after [`Node::remove`](crate::Node::remove), and adds are refused meanwhile. A later add
+    /// creates it anew, with a new expiry. If two nodes create one counter at the same time, it
+    /// ends at the later time. An existing counter keeps its expiry, so give all nodes the same
     /// prefixes from their first start on.
     ///
     /// Each node goes by its own clock. [`Node::counter_until`](crate::Node::counter_until) ends a

@@ -1,8 +1,8 @@
 //! The public API of a running node.
 //!
-//! [`Node`] is one replica of every counter with its network. [`NodeBuilder`] starts it. The folder
-//! `counters` has what a node counts: [`Counter`] adds to and reads one counter. The folder
-//! `cluster` has what a node knows of the others, and what it can wait for.
+//! [`Node`] is one replica of every counter, and its network. [`NodeBuilder`] starts it. The folder
+//! `counters` holds the counting part of the API: [`Counter`] adds to and reads one counter. The
+//! folder `cluster` holds members, incarnations, and the waits for disk, copies and versions.
 
 mod builder;
 mod cluster;

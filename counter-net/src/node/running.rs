@@ -1,4 +1,4 @@
-//! A running node: its start, its end, and what it tells of itself.
+//! Starts and stops a node, and describes it while it runs.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

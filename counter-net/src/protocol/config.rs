@@ -1,4 +1,4 @@
-//! The settings of the protocol, with the price of more and of less.
+//! The settings of the protocol. Each says what a larger and a smaller value cost.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ pub const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// to about 1,000 nodes.
 #[derive(Clone, Debug)]
 pub struct ProtocolConfig {
-    /// The release that members see, up to 64 bytes. A longer one is cut.
+    /// The release that members see, up to 64 bytes. A longer one is truncated.
     pub release: String,
     /// True if the operator names peers. A node that reaches none of them is never synced.
     pub peers_named: bool,
     /// How long a node waits for peers that neither answer nor fail, and for a discovery that does
     /// not answer, before it serves what it has. 10 s. More delays a node whose peers hang. Less
-    /// shows numbers that lack a slow region's.
+    /// shows totals that lack a slow region's adds.
     pub ready_within: Duration,
     /// While at most this many members are live, a node dials each of them that it is not connected
     /// to. In larger clusters it dials only those between itself and the nearest connected peer
@@ -35,22 +35,22 @@ pub struct ProtocolConfig {
     /// repairs lost gossip sooner and costs about 300 bytes a round where nothing differs.
     pub anti_entropy_interval: Duration,
     /// Time between two announcements of an unchanged node. 30 s, and longer in proportion in a
-    /// cluster of more than 300 nodes. Less costs a message to all.
+    /// cluster of more than 300 nodes. Less sends more messages to every node.
     pub heartbeat_interval: Duration,
-    /// How long an announcement stays valid. 90 s, three heartbeats, and longer with them. Must be
-    /// above two heartbeats.
+    /// How long an announcement stays valid. 90 s, which is three heartbeats, and it grows with
+    /// them. Must be above two heartbeats.
     pub announcement_ttl: Duration,
     /// The least time between two announcements of a changing node. 100 ms. Less shows viewers
-    /// sooner and costs a message to all.
+    /// sooner and sends more messages to every node.
     pub announce_interval: Duration,
-    /// The longest time between a lost connection and the announced suspicion. 300 ms. It is drawn
-    /// at random, so that one of many peers speaks first.
+    /// The longest time between a lost connection and the announced suspicion. 300 ms. Each peer
+    /// draws its delay at random, so that one of many announces the suspicion first.
     pub suspicion_delay: Duration,
-    /// How long a suspected node has to answer before its presence ends. 2.5 s. Less ends ghosts
-    /// sooner and flickers on bad links.
+    /// How long a suspected node has to answer before its presence ends. 2.5 s. Less removes dead
+    /// nodes sooner, and makes presence flicker on bad links.
     pub suspicion_timeout: Duration,
     /// How long a delta beyond a gap waits for its predecessor before the gap is pulled. 10 ms,
-    /// enough for gossip that was merely overtaken.
+    /// enough for gossip that only arrives out of order.
     pub gap_patience: Duration,
     /// How long a request may stay unanswered before it counts as failed. 10 s. A driver that gives
     /// up sooner reports the failure itself.
@@ -66,18 +66,18 @@ pub struct ProtocolConfig {
     /// How many bytes of cells the first answer to a new peer may carry. 64 KiB. Beyond that it
     /// carries only a digest, and the cells are pulled from several peers.
     pub ask_bytes_max: usize,
-    /// How many peers are pulled from at once. 4.
+    /// How many peers this node pulls from at once. 4.
     pub pulls_max: usize,
     /// How many cells and dedup entries one pull may hold until its writer's last page. 17,000,000,
-    /// above what one writer has at the node's `counters_max` of 2,000,000. Less refuses the
-    /// writers that have more.
+    /// more than one writer can have at the node's `counters_max` of 2,000,000. A writer that has
+    /// more is refused.
     pub staging_cells_max: usize,
-    /// How fast a replica takes over ended incarnations, in bytes a second and peer. 256 kB. More
-    /// ends sooner, less leaves more room for other traffic.
+    /// How fast a replica takes over ended incarnations, in bytes per second to each peer. 256 kB.
+    /// More finishes sooner. Less leaves more room for other traffic.
     pub absorption_bytes_per_s: u64,
     /// How long a node that leaves for good waits until one member holds all that it held. 5 s. If
-    /// none does by then it goes all the same, and is forgotten once one does. More suits slower
-    /// links. Must be less than the supervisor's patience before it kills.
+    /// none does by then, the node stops anyway, and is forgotten once one does. More suits slower
+    /// links. Must be shorter than the supervisor's kill timeout.
     pub leave_within: Duration,
     /// How many deltas may wait beyond gaps. 1,024. Further ones are dropped and pulled later.
     pub gap_entries_max: usize,
@@ -90,12 +90,12 @@ pub struct ProtocolConfig {
     /// How many callers may wait for copies or versions at a time. 65,536, about 100 bytes each.
     /// Further ones are refused.
     pub waits_max: usize,
-    /// How many versions all these callers may lack together. 1,000,000, 24 bytes each. A wait
+    /// How many versions all these callers together may wait for. 1,000,000, 24 bytes each. A wait
     /// beyond that is refused.
     pub waits_lacking_max: usize,
-    /// How many replicas a message's digest names. Must be the same on every node. 32,768. A longer
-    /// digest goes in parts, and a peer that sends a longer part is cut off. Less makes more
-    /// messages.
+    /// The most replicas that the digest in one message names. Must be the same on every node.
+    /// 32,768. A longer digest goes in parts, and a peer that sends a longer part is cut off. Less
+    /// makes more messages.
     pub digest_replicas_max: usize,
     /// The most replicas remembered of one peer's digest, over all of its parts. 131,072, which is
     /// more than a state holds, 24 bytes each. A longer digest is counted and dropped, and nobody

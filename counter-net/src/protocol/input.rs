@@ -52,14 +52,14 @@ impl Search {
 /// far end, and any bytes are safe.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// The own replica has pending amounts, or a reset was written.
+    /// This node's replica has pending amounts, or a reset was written.
     LocalChange,
     /// A gossip message arrived. Exactly one
     /// [`Output::Validated`](crate::protocol::Output::Validated) with this token follows.
     Gossip {
-        /// The driver's name for the message.
+        /// Identifies the message to the driver.
         token: u64,
-        /// The author, as the transport checked the signature. Not the peer that passed it on.
+        /// The author, whose signature the transport checked. Not the peer that passed it on.
         signer: NodeId,
         /// The message.
         payload: Vec<u8>,
@@ -71,7 +71,7 @@ pub enum Input {
     Request {
         /// The peer that asks.
         peer: NodeId,
-        /// The driver's name for the request.
+        /// Identifies the request to the driver.
         id: u64,
         /// The request.
         payload: Vec<u8>,
@@ -92,24 +92,24 @@ pub enum Input {
         /// The id that the replicator gave.
         id: u64,
     },
-    /// The first connection to this node is open.
+    /// The first connection to the peer is open.
     PeerUp {
         /// The node at the far end.
         peer: NodeId,
     },
-    /// The last connection to this node closed.
+    /// The last connection to the peer closed.
     PeerDown {
         /// The node at the far end.
         peer: NodeId,
     },
-    /// The connection to this node is open, but the node has said nothing for so long that it may
-    /// be gone. A driver that never reports this finds out when the connection breaks.
+    /// The connection to the peer is open, but the peer has said nothing for so long that it may be
+    /// gone. A driver that never reports this finds out when the connection breaks.
     PeerSilent {
         /// The node at the far end.
         peer: NodeId,
     },
-    /// A peer said something that is no other input, such as the answer to a ping. This ends the
-    /// peer's silence.
+    /// The peer said something that no other input reports, such as the answer to a ping. This ends
+    /// the peer's silence.
     PeerHeard {
         /// The node at the far end.
         peer: NodeId,
@@ -130,24 +130,24 @@ pub enum Input {
     /// A caller waits until this many enrolled replicas hold everything that was added here before.
     /// One [`Notice::Waited`](crate::protocol::Notice::Waited) with this id follows.
     AwaitCopies {
-        /// Names the wait; unique among those that are open.
+        /// Identifies the wait. Unique among open waits.
         id: u64,
-        /// How many.
+        /// How many replicas must hold it.
         copies: Copies,
-        /// For how long at most.
+        /// The longest time to wait.
         within: Duration,
     },
     /// A caller waits until everything in `versions` is held here. One
     /// [`Notice::Waited`](crate::protocol::Notice::Waited) with this id follows.
     AwaitVersions {
-        /// Names the wait; unique among those that are open.
+        /// Identifies the wait. Unique among open waits.
         id: u64,
         /// The versions to wait for.
         versions: VersionVector,
-        /// For how long at most.
+        /// The longest time to wait.
         within: Duration,
     },
-    /// The caller with this id waits no more. No notice follows.
+    /// The caller with this id has stopped waiting. No notice follows.
     Forget {
         /// The id of the wait.
         id: u64,
@@ -158,8 +158,8 @@ pub enum Input {
     /// shutdown may take.
     Leave {
         /// True if no later incarnation of this node will continue its cells, so another replica
-        /// has to take them over. A node without a data directory leaves so, and one that an
-        /// operator asked to.
+        /// has to take them over. A node without a data directory leaves this way, and so does one
+        /// that an operator asked to.
         for_good: bool,
     },
     /// The time of [`Replicator::poll_timeout`](crate::protocol::Replicator::poll_timeout) has

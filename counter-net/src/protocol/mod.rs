@@ -15,14 +15,14 @@
 //! | which machine gets an input, and what follows from it | `replicator` |
 //! | what machines share: identity, time, outputs, timers | `context` |
 //! | the connected peers, and the requests to them | `peers` |
-//! | how own cells go out, and where early ones wait | `gossip` |
+//! | how this node's cells go out, and where deltas wait that arrive early | `gossip` |
 //! | how lost changes are found and fetched | `pull` |
 //! | who is in the cluster, and when this node has caught up | `membership` |
 //! | waiting until enough replicas hold a change | `acks` |
 //! | what replicas promise to keep, and what is on disk | `promises` |
-//! | what all replicas hold | `stability` |
+//! | which states every replica is known to hold | `stability` |
 //! | how ended incarnations pass to their successors | `retirement` |
-//! | when traces of removals and resets are taken back | `removal` |
+//! | when the traces of removals and resets are dropped | `removal` |
 //! | the messages and their bytes | `wire` |
 
 mod acks;

@@ -11,7 +11,7 @@ use super::input::NodeId;
 /// [`Replicator::poll_output`](crate::protocol::Replicator::poll_output).
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// Publish to every node. It may fail or get lost, because anti-entropy repairs that.
+    /// Publish to every node. It may fail or get lost. Anti-entropy repairs that.
     Publish {
         /// At most `payload_bytes_max` long, and different from every payload before it.
         payload: Vec<u8>,
@@ -27,7 +27,7 @@ pub enum Output {
     Request {
         /// Whom to ask.
         peer: NodeId,
-        /// Unique in this replicator's incarnation.
+        /// Unique among all requests of this replicator.
         id: u64,
         /// The request, at most [`MESSAGE_BYTES_MAX`](crate::protocol::MESSAGE_BYTES_MAX).
         payload: Vec<u8>,
@@ -41,7 +41,7 @@ pub enum Output {
         /// The answer, at most [`MESSAGE_BYTES_MAX`](crate::protocol::MESSAGE_BYTES_MAX).
         payload: Vec<u8>,
     },
-    /// Connect to this node, however many peers there are.
+    /// Connect to `node`, however many peers there are.
     /// [`Input::DialFailed`](crate::protocol::Input::DialFailed) follows if that fails, or has not
     /// succeeded within two seconds.
     Dial {
@@ -51,7 +51,7 @@ pub enum Output {
         /// be wrong or empty.
         addresses: Vec<Vec<u8>>,
     },
-    /// Tell the node around it.
+    /// Report an event to the node that hosts the replicator.
     Notify(Notice),
     /// The peer broke a rule that every honest release keeps. Score it down and cut it off.
     Penalise {
@@ -62,7 +62,7 @@ pub enum Output {
     },
 }
 
-/// Decides whether the mesh passes a gossip message on.
+/// Whether the mesh passes a gossip message on.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Acceptance {
     /// Pass it on.
@@ -73,7 +73,7 @@ pub enum Acceptance {
     Reject,
 }
 
-/// An event that the node around the replicator may show or log.
+/// An event that the hosting node may show or log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Notice {
     /// Values changed. If no key is named, only the state hash did.
@@ -85,18 +85,18 @@ pub enum Notice {
     MembersChanged,
     /// The result of `is_synced`, `readiness` or `in_touch` changed.
     Synced,
-    /// The wait of this id ended. Nothing more comes of it.
+    /// The wait with this id ended. No further notice names it.
     Waited {
         /// The id of the [`Input`](crate::protocol::Input) that began it.
         id: u64,
-        /// How.
+        /// How it ended.
         how: Waited,
     },
     /// This node continues as another writer.
     Renewed {
         /// The new writer.
         replica: ReplicaId,
-        /// Why it could not go on as the one before.
+        /// Why it could not continue as the one before.
         cause: RenewalCause,
     },
     /// A peer runs an earlier release and may not read all that this node writes. Sent once for
@@ -108,18 +108,18 @@ pub enum Notice {
     /// Another process runs as this node and was there first. This one has to stop.
     SecondProcess,
     /// This incarnation took another number, because peers know a later incarnation of this node.
-    /// Nobody else held anything of it yet.
+    /// No other node held any of its cells yet.
     Renumbered {
-        /// The number that nobody has seen.
+        /// The id before, which no other node has seen.
         from: ReplicaId,
-        /// The writer of everything that was written so far, and from now on.
+        /// The new id. Everything written so far, and from now on, counts under it.
         replica: ReplicaId,
     },
     /// A fault was found. It is counted, and repaired if that is possible.
     Alarm(Alarm),
 }
 
-/// Why a node cannot go on as the incarnation that it was.
+/// Why a node cannot continue as its present incarnation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RenewalCause {
     /// Others ended the incarnation: it was retired, or a successor claimed it.
@@ -144,7 +144,7 @@ impl fmt::Display for RenewalCause {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Alarm {
-    /// A member holds a cell of this replica that is newer than this replica wrote, so two
+    /// A member holds a cell of this replica that is newer than any that this replica wrote, so two
     /// processes write as one. This node needs a new incarnation.
     OwnAhead {
         /// The version that was seen.
@@ -160,7 +160,7 @@ pub enum Alarm {
         /// The peer that differs.
         peer: NodeId,
     },
-    /// Cells of equal version and unequal content met. The greater bytes won.
+    /// Cells of the same version had different contents. The greater bytes won.
     Conflict {
         /// How many.
         cells: usize,
@@ -172,11 +172,11 @@ pub enum Alarm {
         cause: String,
     },
     /// Many tombstones of removed counters wait for an enrolled replica that has not confirmed
-    /// them. They take memory, and no number is wrong.
+    /// them. They take memory, but all totals are right.
     TombstonesKept {
         /// How many are this node's own.
         count: usize,
-        /// A replica that is waited for.
+        /// One of the replicas that they wait for.
         waits_for: Option<ReplicaId>,
     },
 }
@@ -185,7 +185,7 @@ pub enum Alarm {
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The bytes are no message.
+    /// The bytes are not a message.
     Malformed,
     /// Longer than the bound.
     TooLarge,
@@ -268,7 +268,7 @@ pub enum RetireError {
     /// It is live. It would continue as a new incarnation, and the adds that it has not handed over
     /// would be lost.
     Live,
-    /// It was heard of less than ten minutes ago, so it may still run or come back.
+    /// It was heard from less than ten minutes ago, so it may still run or come back.
     Recent {
         /// How long ago.
         ago: std::time::Duration,

@@ -1,7 +1,8 @@
-//! Traces of removals and resets are taken back once all replicas hold them.
+//! Drops the traces of removals and resets once every enrolled replica holds them.
 //!
-//! counter-core writes the steps, see `Replica::clean_up`. This module decides when each may be
-//! taken: from the promises of the enrolled replicas, at a bounded rate.
+//! A trace is a part of a cell that records a removal or a reset. `Replica::clean_up` of
+//! counter-core drops traces in steps. This module decides when the next step may be taken. It
+//! needs the promises of the enrolled replicas, and keeps to a bounded rate.
 
 use std::time::Duration;
 
@@ -21,13 +22,13 @@ const TOMBSTONES_ALARMED: usize = 100_000;
 
 /// This node's progress with its traces.
 ///
-/// Invariant: what others may still need is taken back only once all enrolled replicas have
-/// promised to keep the word that ends it.
+/// Invariant: a step that others need to know of is taken only once every enrolled replica has
+/// promised to keep the step before it.
 #[derive(Debug, Default)]
 pub(super) struct Removal {
     work: Cleanup,
     /// True while the timer of the next step is set.
-    is_set: bool,
+    is_timer_set: bool,
     /// The promises and state at the last idle step. Until one of them changes, no step is tried.
     idle: Option<(VersionVector, VersionVector)>,
     /// The number of own tombstones at which an alarm is next raised; 0 stands for the first.
@@ -37,9 +38,9 @@ pub(super) struct Removal {
 impl Removal {
     /// Sets the timer if there are traces and it is not set. Returns true if it was set. O(1).
     pub(super) fn begin(&mut self, ctx: &mut Context, replica: &Replica) -> bool {
-        let begins = !self.is_set && replica.has_traces();
+        let begins = !self.is_timer_set && replica.has_traces();
         if begins {
-            self.is_set = true;
+            self.is_timer_set = true;
             ctx.timers.set_by(Timer::CleanUp, ctx.now + STEP_INTERVAL);
         }
         begins
@@ -47,22 +48,23 @@ impl Removal {
 
     /// The time of the next step has come. Returns true if there are still traces.
     pub(super) fn is_due(&mut self, replica: &Replica) -> bool {
-        self.is_set = false;
+        self.is_timer_set = false;
         replica.has_traces()
     }
 
-    /// Takes the next step. `shown` is what all have promised. Own amounts and cells can be dropped
-    /// without promises. Returns the counters whose value changed, or `None` if nothing did.
+    /// Takes the next step. `proven` names the versions that all replicas have promised. Own
+    /// amounts and cells can be dropped without promises. Returns the counters whose value changed,
+    /// or `None` if nothing did.
     pub(super) fn clean_up(
         &mut self,
         replica: &mut Replica,
-        shown: &ProvenVersions,
+        proven: &ProvenVersions,
     ) -> Option<Vec<KeyId>> {
-        let at = (shown.by_all.clone(), replica.map().version_vector());
+        let at = (proven.by_all.clone(), replica.map().version_vector());
         if self.idle.as_ref() == Some(&at) {
             return None;
         }
-        let changed = replica.clean_up(&mut self.work, shown, KEYS_A_STEP);
+        let changed = replica.clean_up(&mut self.work, proven, KEYS_A_STEP);
         if changed.is_none() {
             self.idle = Some(at);
         }
@@ -76,7 +78,7 @@ impl Removal {
         map: &CounterMap,
         promises: &Promises,
     ) -> Vec<ReplicaId> {
-        promises.without(map, ctx.own, &self.work.awaited(map))
+        promises.lacking(map, ctx.own, &self.work.awaited(map))
     }
 
     /// Raises an alarm if many own tombstones wait for promises.

@@ -22,14 +22,14 @@ pub enum Kind {
     /// A node tells a peer what it holds, because the peer lacks some of it or the node leaves.
     /// Also the answer.
     Tell,
-    /// A question for the version of a writer that a peer holds, perhaps with cells, and its
+    /// A question about how much of the asking writer a peer holds, perhaps with cells, and its
     /// answer.
     Ack,
     /// Confirmations of states: targets by gossip, and bits in requests and answers.
     Confirm,
     /// A further part of a long digest, and its answer.
     Digest,
-    /// A question for the latest incarnation of the asking node, and its answer.
+    /// A question about the latest incarnation of the asking node, and its answer.
     Number,
     /// Refusals, and messages that could not be read.
     Other,
@@ -84,7 +84,7 @@ pub struct Stats {
     pub incarnations_ended: usize,
     /// Incarnations that this replica folded.
     pub incarnations_folded: u64,
-    /// About how many bytes of cells taking over incarnations has cost each peer.
+    /// About how many bytes of cells each peer was sent to take over incarnations.
     pub retirement_bytes: u64,
     /// Steps of a successor that found no room in a cell.
     pub retirement_stalled: u64,

@@ -87,7 +87,8 @@ impl CommitSource for NodeSource {
 }
 
 impl Shared {
-    /// Starts the commit thread. `stored` is what the store held when it was opened.
+    /// Starts the commit thread. `stored` names the versions that the store held when it was
+    /// opened.
     pub(crate) fn commit_to(
         self: &Arc<Self>,
         store: Store,

@@ -1,9 +1,9 @@
 //! State shared by the driver and a node's handles.
 //!
 //! [`Shared`] holds the replica and the replicator behind one lock, and the signals between handles
-//! and driver. `clock` is this machine's. `gate` refuses adds, `waiting` connects waits to the
-//! driver, `subscribe` coalesces changes for subscribers, and `commits` connects the state to the
-//! store.
+//! and driver. `clock` reads this machine's clock. `gate` refuses adds, `waiting` connects waits to
+//! the driver, `subscribe` coalesces changes for subscribers, and `commits` connects the state to
+//! the store.
 
 mod clock;
 mod commits;
@@ -42,11 +42,12 @@ pub(crate) struct NodeState {
 /// Names that are sorted under one lock. In random order among 1,000,000 that takes 0.2 ms.
 const SORTED_A_LOCK: usize = 128;
 
-/// How often a reader lets writers go first. Under constant writing it takes its turn after that.
+/// How often a reader yields to waiting writers. After that it takes its turn, even under constant
+/// writing.
 const YIELDS_MAX: usize = 100;
 
 impl NodeState {
-    /// Sorts some of the counters that are new, for lists. Returns true if all are sorted.
+    /// Sorts some of the new names, for lists. Returns true if all are sorted.
     pub(crate) fn sort_some_names(&self) -> bool {
         self.replica.map().sort_names(SORTED_A_LOCK)
     }
@@ -182,14 +183,15 @@ impl Shared {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         self.writers.fetch_sub(1, Ordering::Relaxed);
         if state.replica.has_expiry_rules() {
-            // Whatever makes a counter has this lock.
+            // Everything that creates a counter holds this lock.
             state.replica.set_time(now_ms());
         }
         state
     }
 
-    /// Locks the state for reading, and lets waiting writers go first. For work of many short
-    /// locks: it would otherwise mostly have the lock again before a writer has woken up.
+    /// Locks the state for reading, and lets waiting writers go first. Work that takes many short
+    /// locks needs this. Otherwise it would mostly take the lock again before a writer has woken
+    /// up.
     pub(crate) fn read_after_writers(&self) -> RwLockReadGuard<'_, NodeState> {
         for _ in 0..YIELDS_MAX {
             if self.writers.load(Ordering::Relaxed) == 0 {

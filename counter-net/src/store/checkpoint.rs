@@ -7,7 +7,7 @@ pub(super) const PAGE_BYTES_MAX: usize = 1 << 20;
 
 /// A log shorter than this is not worth a checkpoint.
 const LOG_BYTES_MIN: u64 = 1 << 20;
-/// The cost of a row besides its bytes, in the file and on loading.
+/// The overhead of a row, in bytes: about its cost in the file and on loading.
 const ROW_BYTES: u64 = 64;
 
 /// The bytes written since the last checkpoint began, and the size of that checkpoint.

@@ -11,16 +11,17 @@ use tokio::sync::oneshot;
 
 use super::checkpoint::{Checkpoint, PAGE_BYTES_MAX, Weight};
 use super::error::{NotDurable, StoreError};
-use super::log::{About, Batch, Log};
+use super::log::{Batch, Log, MetaChange};
 
 /// The wait after a failed write.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
-/// The part of a commit's time that the next commit waits for the callers of that one to add again.
-const GATHER_PART: u32 = 4;
+/// After a commit, the next one waits for the same callers to add again. The wait is the commit's
+/// duration divided by this.
+const GATHER_DIVISOR: u32 = 4;
 /// The longest such wait, for disks that take long.
 const GATHER_MAX: Duration = Duration::from_millis(2);
 
-/// Resolves once everything added before it was drawn is committed.
+/// Resolves once everything added before the ticket was drawn is committed.
 pub(crate) type Ticket = oneshot::Receiver<Result<(), NotDurable>>;
 
 /// The state to store.
@@ -97,7 +98,7 @@ struct CommitWaits {
     wake_at: usize,
     changed: bool,
     /// Changes of the node's own record, kept until a commit has written them.
-    about: About,
+    meta_change: MetaChange,
     stop: bool,
     /// The thread has ended and answers no more tickets.
     over: bool,
@@ -170,22 +171,22 @@ impl Commits {
 
     /// The node continues as a later incarnation. The next commit writes that.
     pub(crate) fn goes_on_as(&self, incarnation: u64) {
-        self.about(|about| about.incarnation = Some(incarnation));
+        self.change_meta(|meta| meta.incarnation = Some(incarnation));
     }
 
     /// The incarnations of this copy's original are settled.
     pub(crate) fn settled(&self) {
-        self.about(|about| about.is_settled = true);
+        self.change_meta(|meta| meta.is_settled = true);
     }
 
     /// Another process has this node's identity. The next commit writes that.
     pub(crate) fn gives_way(&self) {
-        self.about(|about| about.gives_way = true);
+        self.change_meta(|meta| meta.gives_way = true);
     }
 
-    fn about(&self, change: impl FnOnce(&mut About)) {
+    fn change_meta(&self, change: impl FnOnce(&mut MetaChange)) {
         let mut waiting = self.0.mailbox.waiting();
-        change(&mut waiting.about);
+        change(&mut waiting.meta_change);
         waiting.changed = true;
         self.0.mailbox.wake_up.notify_one();
     }
@@ -283,7 +284,7 @@ impl<S: CommitSource, L: Log> Committer<S, L> {
             let (tickets, stop) = self.next();
             let start = Instant::now();
             let outcome = self.commit();
-            self.gather = (start.elapsed() / GATHER_PART).min(GATHER_MAX);
+            self.gather = (start.elapsed() / GATHER_DIVISOR).min(GATHER_MAX);
             self.note(outcome.as_ref().err());
             let answer = outcome.map_err(|error| NotDurable::Store(error.cause()));
             if !tickets.is_empty() {
@@ -301,9 +302,9 @@ impl<S: CommitSource, L: Log> Committer<S, L> {
     /// Waits for work, and takes the tickets *before* the state is read. So the state contains what
     /// they wait for.
     ///
-    /// Callers that add again and again come back a moment after their answer. The first of them
-    /// waits that moment for the rest, or they would split into two halves that each wait for the
-    /// other's commit.
+    /// Callers that add in a loop come back a moment after their answer. The first of them waits
+    /// that moment for the rest. Otherwise they would split into two halves, and each would wait
+    /// for the other's commit.
     fn next(&self) -> (Vec<oneshot::Sender<Result<(), NotDurable>>>, bool) {
         let mut waiting = self.mailbox.waiting();
         loop {
@@ -346,7 +347,7 @@ impl<S: CommitSource, L: Log> Committer<S, L> {
         let delta = self.source.changes_since(&self.stored);
         batch.delta = (!delta.is_empty()).then(|| delta.encode());
         let page = self.next_page(&mut batch);
-        batch.about = self.mailbox.waiting().about;
+        batch.meta_change = self.mailbox.waiting().meta_change;
         if batch.is_empty() && !self.log.has_leftovers() {
             return Ok(());
         }
@@ -356,7 +357,7 @@ impl<S: CommitSource, L: Log> Committer<S, L> {
             return Err(error);
         }
         self.mailbox.figures.count(&batch);
-        self.written(batch.about);
+        self.written(batch.meta_change);
         self.source.committed(&delta);
         delta.spans().for_each(|span| self.stored.raise(span.replica, span.upto));
         self.weight.appended(batch.delta.as_ref().map_or(0, Vec::len));
@@ -365,10 +366,10 @@ impl<S: CommitSource, L: Log> Committer<S, L> {
     }
 
     /// Clears the written record. Changes made meanwhile stay for the next commit.
-    fn written(&self, about: About) {
+    fn written(&self, change: MetaChange) {
         let mut waiting = self.mailbox.waiting();
-        if waiting.about == about {
-            waiting.about = About::default();
+        if waiting.meta_change == change {
+            waiting.meta_change = MetaChange::default();
         }
     }
 

@@ -27,8 +27,8 @@ pub(crate) struct DataDirectory {
 /// The identity of a store's file, and the mark beside it. The store records both at each start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DirectoryPlace {
-    /// Written for earlier releases and not compared. A volume gets another number when it is
-    /// attached again.
+    /// Written for earlier releases and not compared. A volume gets a new number whenever it is
+    /// attached.
     device: u64,
     inode: u64,
     /// Creation time of the file, in nanoseconds since 1970. 0 if the file system does not tell.

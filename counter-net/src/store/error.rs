@@ -1,4 +1,4 @@
-//! Errors of a data directory, in sentences that say what to do.
+//! Errors of a data directory. Each message says what to do.
 
 use std::fmt;
 use std::io;

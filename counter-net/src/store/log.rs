@@ -14,12 +14,12 @@ pub(crate) struct Batch {
     /// The page is the last, so the checkpoint comes into force.
     pub(crate) end_checkpoint: bool,
     /// Changes of the node's own record.
-    pub(crate) about: About,
+    pub(crate) meta_change: MetaChange,
 }
 
 /// Changes that a running node makes to its own record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct About {
+pub(crate) struct MetaChange {
     /// It continues as this later incarnation.
     pub(crate) incarnation: Option<u64>,
     /// The incarnations of this copy's original are settled.
@@ -34,7 +34,7 @@ impl Batch {
             && self.page.is_none()
             && !self.begin_checkpoint
             && !self.end_checkpoint
-            && self.about == About::default()
+            && self.meta_change == MetaChange::default()
     }
 }
 

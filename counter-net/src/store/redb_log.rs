@@ -17,7 +17,7 @@ use super::disk::{self, DiskChange};
 use super::disk::{Guard, GuardedFile};
 use super::error::StoreError;
 use super::load::Loader;
-use super::log::{About, Batch, Log};
+use super::log::{Batch, Log, MetaChange};
 use super::meta::{FORMAT, Meta};
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -96,7 +96,7 @@ impl RedbLog {
                 guard.approve();
                 Ok(opened)
             }
-            Err(refusal) => Err(take_back(&guard, &file, refusal.at(&path))),
+            Err(refusal) => Err(undo_changes(&guard, &file, refusal.at(&path))),
         }
     }
 
@@ -255,14 +255,14 @@ fn open_checked(file: GuardedFile) -> Result<Database, DatabaseError> {
     builder.create_with_backend(file)
 }
 
-/// Opens a file with final changes.
+/// Opens a file whose changes cannot be undone.
 fn unguarded(name: &'static str, file: File) -> Result<Database, redb::Error> {
     let (file, guard) = GuardedFile::new(name, file)?;
     guard.approve();
     Ok(Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(file)?)
 }
 
-/// Returns true if there is a store. An empty file is left by an interrupted start and is none.
+/// Returns true if there is a store. An empty file is not one: an interrupted start left it.
 fn is_there(path: &Path) -> std::io::Result<bool> {
     match std::fs::metadata(path) {
         Ok(file) => Ok(file.len() > 0),
@@ -305,7 +305,7 @@ fn has_magic(file: &mut File) -> io::Result<bool> {
 }
 
 /// Undoes the changes that opening a refused file has made.
-fn take_back(guard: &Guard, file: &File, error: StoreError) -> StoreError {
+fn undo_changes(guard: &Guard, file: &File, error: StoreError) -> StoreError {
     match (guard.restore(file), error) {
         (Ok(()), error) => error,
         // Another process writes to the file, and nothing was changed here.
@@ -332,8 +332,8 @@ fn write_batch(
     (writing, row, page): (u64, u64, u64),
     in_force: u64,
 ) -> Result<(), redb::Error> {
-    if batch.about != About::default() {
-        write_about(write, batch.about)?;
+    if batch.meta_change != MetaChange::default() {
+        write_meta_change(write, batch.meta_change)?;
     }
     if batch.begin_checkpoint {
         // Rows that an earlier incarnation left of a checkpoint that never came into force.
@@ -438,15 +438,15 @@ fn write_meta(write: &WriteTransaction, meta: &Meta) -> Result<(), redb::Error> 
     Ok(())
 }
 
-fn write_about(write: &WriteTransaction, about: About) -> Result<(), redb::Error> {
+fn write_meta_change(write: &WriteTransaction, change: MetaChange) -> Result<(), redb::Error> {
     let mut table = write.open_table(META)?;
-    if let Some(incarnation) = about.incarnation {
+    if let Some(incarnation) = change.incarnation {
         table.insert(INCARNATION_KEY, incarnation.to_le_bytes().as_slice())?;
     }
-    if about.gives_way {
+    if change.gives_way {
         table.insert(GAVE_WAY_KEY, [].as_slice())?;
     }
-    if about.is_settled {
+    if change.is_settled {
         table.remove(COPIED_KEY)?;
     }
     Ok(())
@@ -526,7 +526,8 @@ mod tests {
         std::fs::write(&path, b"as it was").unwrap();
         let (_guarded, guard) = GuardedFile::new(STORE, private().open(&path).unwrap()).unwrap();
         let read_only = File::open(&path).unwrap();
-        let error = take_back(&guard, &read_only, OpenFailure::Damaged("a page".into()).at(&path));
+        let error =
+            undo_changes(&guard, &read_only, OpenFailure::Damaged("a page".into()).at(&path));
         let said = error.to_string();
         assert!(matches!(error, StoreError::NotRestored { .. }), "{said}");
         assert!(said.contains("a page") && said.contains("Restore a backup"), "{said}");

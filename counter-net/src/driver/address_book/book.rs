@@ -260,8 +260,8 @@ impl AddressBook {
         candidates().count() - deferred + deferred.min(self.free_dials(up))
     }
 
-    /// Returns true if there are nodes and all refuse this node's key. Nodes found by multicast do
-    /// not count, because strangers answer it too.
+    /// Returns true if nodes were found and all of them refuse this node's key. Nodes found by
+    /// multicast do not count, because strangers answer it too.
     pub(in crate::driver) fn is_key_refused(&self) -> bool {
         let refuses = |entry: &AddressEntry| {
             entry.cause() == Some(&DialFailure::WrongKey)

@@ -32,7 +32,7 @@ pub(in crate::driver) enum DialFailure {
     Unfinished,
     /// The address leads to this node itself.
     Own,
-    /// Another node than the dialled one answers.
+    /// A node other than the dialled one answers.
     Stranger,
     /// A node of another cluster answers, with the cluster name and version that it reports.
     OtherCluster(String),
@@ -53,7 +53,8 @@ impl DialFailure {
         }
     }
 
-    /// The cause of a dial that tried several addresses: that of the one that got furthest.
+    /// The cause of a dial that tried several addresses: the cause at the address that got
+    /// furthest.
     ///
     /// Peers report their loopback addresses too, where another process or none answers on this
     /// machine. So the cause at any other address takes precedence.

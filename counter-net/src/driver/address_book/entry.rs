@@ -225,7 +225,7 @@ impl AddressEntry {
         self.addresses.clone()
     }
 
-    /// Enough others are connected, so it waits until then.
+    /// Enough other peers are connected, so the next dial waits until `until`.
     pub(super) fn defer(&mut self, until: Duration) {
         self.due = until;
     }

@@ -27,7 +27,7 @@ impl Driver {
             },
             Output::Respond { id, payload, .. } => {
                 if let Some(channel) = self.in_flight.take_owed(id) {
-                    // The asker may be gone; it asks again when it is back.
+                    // The peer may be gone. It asks again when it is back.
                     let _gone = self.swarm.behaviour_mut().pull.send_response(channel, payload);
                 }
             }
@@ -42,8 +42,8 @@ impl Driver {
         None
     }
 
-    /// A failed publish loses nothing: the cells are in the state, and a peer that lacks them sees
-    /// so in the next span or digest.
+    /// A failed publish loses nothing. The cells are in the state, and a peer finds out from the
+    /// next span or digest that it lacks them.
     fn publish(&mut self, payload: Vec<u8>) {
         let metrics = &self.shared.metrics;
         if payload.len() > GOSSIP_PAYLOAD_BYTES_MAX {
@@ -188,11 +188,11 @@ impl Driver {
         behaviour.cut.block_peer(peer);
         self.book.forget(peer);
         let released = self.cut_peers.add(peer, self.shared.now());
-        self.take_back(released);
+        self.let_back_in(released);
     }
 
     /// Lets peers connect again.
-    pub(super) fn take_back(&mut self, peers: Vec<PeerId>) {
+    pub(super) fn let_back_in(&mut self, peers: Vec<PeerId>) {
         for peer in peers {
             self.swarm.behaviour_mut().cut.unblock_peer(peer);
         }

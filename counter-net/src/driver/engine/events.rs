@@ -365,7 +365,7 @@ impl Driver {
             let _gone = self.swarm.disconnect_peer_id(peer);
         }
         let released = self.cut_peers.take_due(now);
-        self.take_back(released);
+        self.let_back_in(released);
         self.ask_in_turn(now);
     }
 

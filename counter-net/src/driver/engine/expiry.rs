@@ -1,4 +1,4 @@
-//! What ends by this machine's clock: counters with an expiry, and buckets of windows.
+//! Ends counters and window buckets whose time is over by this machine's clock.
 
 use std::time::Duration;
 

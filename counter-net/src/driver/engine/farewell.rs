@@ -28,11 +28,11 @@ impl Driver {
         self.feed(Input::LocalChange);
         self.feed(Input::Leave { for_good });
         while !self.is_drained() && Instant::now() < end {
-            let wanted = self
-                .wanted
-                .map_or(end, |wanted| Instant::from_std(self.shared.origin + wanted))
+            let timer = self
+                .next_timer
+                .map_or(end, |timer| Instant::from_std(self.shared.origin + timer))
                 .min(end);
-            match timeout_at(wanted, self.swarm.select_next_some()).await {
+            match timeout_at(timer, self.swarm.select_next_some()).await {
                 Ok(event) => self.on_event(event),
                 Err(_) => self.feed(Input::Timer),
             }

@@ -1,4 +1,4 @@
-//! Network operations that have begun and not ended.
+//! Network operations that have begun and have not ended yet.
 
 use std::collections::HashMap;
 

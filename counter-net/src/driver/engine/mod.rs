@@ -53,7 +53,7 @@ pub(super) struct Driver {
     predecessors: Predecessors,
     departed: Departed,
     /// When the replicator wants its next timer, on its clock.
-    wanted: Option<Duration>,
+    next_timer: Option<Duration>,
     next_sweep: Duration,
     /// When the next counter ends.
     next_expiry: Option<Duration>,

@@ -73,7 +73,7 @@ impl Driver {
             discovery_tasks,
             predecessors,
             departed: Departed::default(),
-            wanted: None,
+            next_timer: None,
             next_sweep: now + SWEEP_INTERVAL,
             next_expiry: None,
             has_new_names: false,
@@ -112,7 +112,7 @@ impl Driver {
         self.farewell().await;
     }
 
-    /// Ends without a farewell. Members would take the farewell for the other process's.
+    /// Ends without a farewell, because members would attribute it to the other process.
     fn give_way(&self) {
         self.shared.commits.get().into_iter().for_each(crate::store::Commits::gives_way);
         self.shared.fail(NodeFailure::SecondProcess);
@@ -136,7 +136,7 @@ impl Driver {
             state.viewers_told = viewers;
         }
         state.replicator.handle(&mut state.replica, input, now);
-        self.wanted = state.replicator.poll_timeout();
+        self.next_timer = state.replicator.poll_timeout();
         let now_ms = now_ms();
         let next_expiry = state.replica.next_expiry(now_ms);
         self.next_expiry = next_expiry.map(|at| expiry::due_at(at, now_ms, now));
@@ -164,7 +164,7 @@ impl Driver {
     /// due.
     fn deadline(&self) -> Instant {
         let next_dial = self.book.next_due().filter(|_| !self.isolated);
-        let next = [self.wanted, next_dial, self.search_due(), self.next_expiry]
+        let next = [self.next_timer, next_dial, self.search_due(), self.next_expiry]
             .into_iter()
             .flatten()
             .fold(self.next_sweep, Duration::min);
@@ -173,7 +173,7 @@ impl Driver {
 
     fn on_deadline(&mut self) {
         let now = self.shared.now();
-        if self.wanted.is_some_and(|wanted| wanted <= now) {
+        if self.next_timer.is_some_and(|timer| timer <= now) {
             self.feed(Input::Timer);
         }
         if self.next_expiry.is_some_and(|expiry| expiry <= now) {

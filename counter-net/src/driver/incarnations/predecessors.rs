@@ -59,7 +59,8 @@ impl Predecessors {
         if !state.replicator.is_synced() {
             return false;
         }
-        // A synced node was answered as the only process under its identity, or is alone.
+        // This node is synced. So members answered it as the only process under its identity, or it
+        // is alone.
         let earlier = std::mem::take(&mut self.earlier);
         earlier.iter().for_each(|&incarnation| {
             state.replicator.claim_earlier(&mut state.replica, incarnation)

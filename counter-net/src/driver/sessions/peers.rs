@@ -20,7 +20,7 @@ struct Session {
     heard: Duration,
     /// A peer without the ping protocol may stay silent for ever.
     answers_pings: bool,
-    /// It has answered pings and then fell silent, and the replicator was told.
+    /// It answered pings and then fell silent, and the replicator was told.
     silent: bool,
 }
 
@@ -97,7 +97,8 @@ impl Sessions {
         self.up.len()
     }
 
-    /// The peers that are up, have answered pings and fell silent. Each is returned once a silence.
+    /// The peers that are up, have answered pings and fell silent. Each is returned once per
+    /// silence.
     pub(in crate::driver) fn fell_silent(&mut self, now: Duration) -> Vec<NodeId> {
         let fell = |session: &&mut Session| {
             session.up && session.answers_pings && now.saturating_sub(session.heard) >= SILENT_AFTER

@@ -146,7 +146,8 @@ impl Processes {
         std::mem::take(&mut self.deferred)
     }
 
-    /// Returns true the first time for each connection.
+    /// Returns true if the second process on this connection was not logged yet, and marks it as
+    /// logged.
     pub(in crate::driver) fn take_news(&mut self, connection: ConnectionId) -> bool {
         self.connections
             .get_mut(&connection)

@@ -27,7 +27,7 @@ pub struct Incarnation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Standing {
-    /// It was heard of in time.
+    /// It was heard from recently, or it is this node's own.
     Live,
     /// Enrolled and not heard of: it stopped, crashed or is out of reach. The next incarnation from
     /// its data directory takes it over. If there will be none, use

@@ -1,4 +1,5 @@
-//! What a node knows of its cluster, and what it can wait for.
+//! The part of the API about other nodes: members and incarnations, and the waits for disk, copies
+//! and versions.
 //!
 //! A [`Token`] names a state, so that another node can wait until it has it. [`Durable`] waits for
 //! the disk, [`Replicated`] for copies, and a [`StableTotal`] is held by every enrolled replica. An

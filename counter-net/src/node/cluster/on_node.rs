@@ -1,4 +1,4 @@
-//! What a node knows of its cluster, and what it waits for.
+//! The methods of a node that concern its cluster.
 
 use std::time::Duration;
 

@@ -23,7 +23,7 @@ pub enum NotReplicated {
     Few {
         /// Replicas known to hold it, this one included.
         held: usize,
-        /// Replicas that were to hold it.
+        /// Replicas that had to hold it.
         wanted: usize,
         /// Replicas that count, this one included.
         enrolled: usize,

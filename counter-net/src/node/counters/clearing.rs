@@ -8,7 +8,7 @@ use counter_core::KeyId;
 use crate::error::AddError;
 use crate::shared::{NodeState, Shared};
 
-/// Resets every region of a counter. False if nothing of it is held.
+/// Resets every region of a counter. Returns false if this node holds nothing of it.
 pub(super) fn reset(shared: &Shared, name: &str) -> Result<bool, AddError> {
     let mut state = caught_up(shared)?;
     let flushed = state.replica.flush();
@@ -19,7 +19,7 @@ pub(super) fn reset(shared: &Shared, name: &str) -> Result<bool, AddError> {
     Ok(!regions.is_empty())
 }
 
-/// Asks for the removal of a counter.
+/// Writes the request to remove a counter. Returns false if this node holds nothing of it.
 pub(super) fn remove(shared: &Shared, name: &str) -> Result<bool, AddError> {
     let mut state = caught_up(shared)?;
     let flushed = state.replica.flush();
@@ -29,8 +29,8 @@ pub(super) fn remove(shared: &Shared, name: &str) -> Result<bool, AddError> {
     Ok(outcome?)
 }
 
-/// The locked state of a node that has caught up. Another would clear a part only, perhaps of
-/// incarnations that the others have folded.
+/// Locks the state, if the node has caught up. A node that has not would clear only a part, perhaps
+/// of incarnations that the others have folded.
 fn caught_up(shared: &Shared) -> Result<RwLockWriteGuard<'_, NodeState>, AddError> {
     let state = shared.write();
     if shared.gate.is_stopped() {

@@ -61,8 +61,7 @@ impl Counter {
     ///
     /// # Errors
     ///
-    /// As for [`Counter::add`]. An error of the future means that the add is counted and may not
-    /// be on the disk.
+    /// As for [`Counter::add`]. If the future fails, the add is counted and may not be on the disk.
     pub fn add_durable(&self, amount: u64) -> Result<Durable, AddError> {
         self.add(amount)?;
         Ok(self.durable())
@@ -70,10 +69,10 @@ impl Counter {
 
     /// Adds `amount` unless an add with this id was applied before. A negative amount subtracts.
     ///
-    /// The amount is within ±2^32 and not 0. An earlier add counts if this node applied it, in this
-    /// incarnation or an earlier one with the same data directory, or if it is in the state of
-    /// another node that is held here. The amount and the memory of the id are one change, both on
-    /// disk and to the others.
+    /// The amount is within ±2^32 and not 0. An earlier add is known here if this node applied it,
+    /// in this incarnation or in an earlier one with the same data directory, or if it has arrived
+    /// from another node. The amount and its id are one change, both on disk and to the other
+    /// nodes.
     ///
     /// # Ids
     ///
@@ -221,11 +220,11 @@ impl Counter {
     ///
     /// # Complexity
     ///
-    /// A short exclusive lock, linear in the replicas. A counter is watched until no call asked for
-    /// it for 60 s. At most 1,024 are watched; another replaces the one asked for least recently.
-    /// While any is watched and the state changes, the node takes a snapshot every 100 ms, keeps 9
-    /// of them at 24 bytes per replica and watched counter, and every 250 ms sends up to 8 peers
-    /// about 100 bytes and a digest (16 bytes per replica).
+    /// A short exclusive lock, linear in the replicas. A watch ends once no call has asked for the
+    /// counter for 60 s. At most 1,024 counters are watched; a further one replaces the one asked
+    /// for least recently. While any is watched and the state changes, the node takes a snapshot
+    /// every 100 ms, keeps 9 of them at 24 bytes per replica and watched counter, and every 250 ms
+    /// sends up to 8 peers about 100 bytes and a digest (16 bytes per replica).
     ///
     /// # Examples
     ///
@@ -311,8 +310,8 @@ impl Counter {
         super::clearing::reset(&self.shared, &self.name).map(drop)
     }
 
-    /// Removes the counter; see [`Node::remove`](crate::Node::remove). This handle goes on to work:
-    /// an add after the removal makes the counter anew.
+    /// Removes the counter; see [`Node::remove`](crate::Node::remove). This handle keeps working:
+    /// an add after the removal creates the counter anew.
     ///
     /// # Errors
     ///

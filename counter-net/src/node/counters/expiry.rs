@@ -1,4 +1,4 @@
-//! Counters that end by themselves.
+//! Counters that end at a set time.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -7,7 +7,7 @@ use super::counter::Counter;
 use crate::error::AddError;
 use crate::shared::{Shared, ms_since_1970};
 
-/// A handle to a counter that ends then, or later.
+/// Opens a counter that ends at `expires_at`, or later if it already ends later.
 pub(super) fn counter_until(
     shared: &Arc<Shared>,
     name: &str,

@@ -10,8 +10,8 @@ use crate::shared::Shared;
 /// Names that a list looks at under one lock. That takes less than 0.1 ms.
 const LISTED_A_LOCK: usize = 128;
 
-/// Pages after which `top` offers its processor to others. A busy machine then takes it between two
-/// locks rather than under one, where it would delay adds.
+/// Pages after which `top` yields its processor. A busy machine then preempts it between two locks
+/// and not under one, where that would delay adds.
 const PAGES_A_YIELD: usize = 64;
 
 /// A counter of a list; see [`Node::counters`](crate::Node::counters).
@@ -27,8 +27,9 @@ pub struct CounterTotal {
 /// The counters of a node in the order of their names; see
 /// [`Node::counters`](crate::Node::counters).
 ///
-/// Reads the node as it goes on. It lists each counter that exists all the while once, with a total
-/// of some moment in between. A counter that is made meanwhile is listed if its name comes later.
+/// Reads the node page by page. A counter that exists throughout is listed exactly once, with its
+/// total at some moment of the iteration. A counter that is created meanwhile is listed if its name
+/// comes later.
 #[derive(Clone)]
 pub struct Counters {
     shared: Arc<Shared>,
@@ -44,7 +45,8 @@ impl Counters {
         Self { shared, prefix, after: Some(String::new()), page: Vec::new().into_iter() }
     }
 
-    /// Continues after the counter `name`, whether it exists or not. Forgets where it was.
+    /// Continues after the counter `name`, whether it exists or not, instead of the present
+    /// position.
     pub fn after(mut self, name: &str) -> Self {
         self.after = Some(name.to_owned());
         self.page = Vec::new().into_iter();

@@ -1,4 +1,4 @@
-//! What a node counts: counters by name, their values, batches, windows and viewers.
+//! The counting part of the API: counters by name, their values, batches, windows and viewers.
 //!
 //! [`Counter`] is the handle of one counter. A [`CounterView`] is its state at one moment,
 //! [`Counters`] lists all names, and a [`Window`] counts recent adds.

@@ -20,8 +20,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// If the name is not 1-128 bytes of UTF-8 without control characters, or the node holds as
-    /// many counters as may be made. Nothing was created.
+    /// If the name is not 1-128 bytes of UTF-8 without control characters, or the node already
+    /// holds `counters_max` counters. Nothing was created.
     ///
     /// # Complexity
     ///
@@ -30,14 +30,14 @@ impl Node {
         Counter::open(Arc::clone(self.shared()), name)
     }
 
-    /// Returns a handle to the counter `name` like [`Node::counter`], and has the counter end at
-    /// `expires_at`, or when it ends already if that is later.
+    /// Returns a handle to the counter `name` like [`Node::counter`], and makes the counter end at
+    /// `expires_at`, or at the end that it has already if that is later.
     ///
     /// Every node drops its part of the counter after that time, by its own clock. A few seconds
     /// later nothing is left of it anywhere in reach. Adds are refused with
     /// [`WriteError::Expired`](counter_core::WriteError::Expired) meanwhile. After that an add
-    /// makes the counter anew, and it then ends only where
-    /// [`NodeBuilder::expire`](crate::NodeBuilder::expire) says so.
+    /// creates the counter anew. It then ends only if its name has a prefix of
+    /// [`NodeBuilder::expire`](crate::NodeBuilder::expire).
     ///
     /// # Errors
     ///
@@ -154,9 +154,9 @@ impl Node {
     }
 
     /// Returns the `count` counters with the largest totals among those whose names start with
-    /// `prefix`, the largest first. Of equal totals the first name comes first. Creates nothing.
+    /// `prefix`, the largest first. Equal totals are in the order of their names. Creates nothing.
     ///
-    /// Totals may be of slightly different moments, as in [`Node::counters`].
+    /// The totals may be from slightly different moments, as in [`Node::counters`].
     ///
     /// # Complexity
     ///
@@ -199,9 +199,9 @@ impl Node {
     /// Returns a sliding window of width `within` over the adds of all regions. `None` if `within`
     /// is 0 or more than 31 days.
     ///
-    /// Windows are apart from counters of the same name, are not listed, and need no removal: a
-    /// minute after an add has left the window, nothing is left of it. Until then a window takes a
-    /// counter of `counters_max` for each tenth of its width with adds.
+    /// Windows are separate from counters of the same name, are not listed, and need no removal: a
+    /// minute after an add has left the window, nothing is left of it. Until then each tenth of the
+    /// window's width that has adds counts as one counter of `counters_max`.
     ///
     /// # Complexity
     ///
@@ -247,10 +247,10 @@ impl Node {
     /// this node holds nothing of it. Never creates the counter.
     ///
     /// Adds that this node has not seen survive, and the counter lives on with them. A later add
-    /// makes it anew. Once every enrolled replica has confirmed the removal, nothing of the counter
-    /// is left anywhere; a replica that is out of reach holds that back until it is back, leaves,
-    /// or is [retired](Node::retire). Until then a removed counter costs about 20 bytes and its
-    /// name.
+    /// creates it anew. Once every enrolled replica has confirmed the removal, nothing of the
+    /// counter is left anywhere; a replica that is out of reach holds that back until it is back,
+    /// leaves, or is [retired](Node::retire). Until then a removed counter costs about 20 bytes and
+    /// its name.
     ///
     /// Flushes pending adds of all counters first.
     ///

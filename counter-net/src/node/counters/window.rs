@@ -23,7 +23,7 @@ pub struct Window {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LimitCheck {
-    /// True if the amount was within the limit. Only then it was added.
+    /// True if the amount was within the limit. Only then was it added.
     pub allowed: bool,
     /// Amount still allowed.
     pub remaining: u64,
@@ -73,11 +73,11 @@ impl Window {
     /// Adds `amount` if the total of the window then is at most `limit`.
     ///
     /// The limit is soft across regions: nodes do not wait for each other, so two of them may both
-    /// allow the last one. They see each other's adds after the time that an add travels.
+    /// allow the last one. Each sees the other's adds once they have arrived.
     ///
     /// # Errors
     ///
-    /// As [`add`](Self::add). Nothing was added.
+    /// As for [`add`](Self::add). Nothing was added.
     ///
     /// # Complexity
     ///

@@ -89,7 +89,7 @@ impl Acks {
         }
     }
 
-    /// The caller waits no more.
+    /// A caller has stopped waiting.
     pub(crate) fn cancel(&mut self, id: u64) {
         self.pending.cancel(id);
     }
@@ -186,7 +186,7 @@ impl Acks {
     ) {
         for node in peers.nodes() {
             let Some(peer) = peers.get(node) else { continue };
-            let rests = !peer.has_answered() || peer.rests(ctx.now) || !self.may_ask(node, ctx.now);
+            let rests = !peer.has_digest() || peer.rests(ctx.now) || !self.may_ask(node, ctx.now);
             let known = peer.holds(ctx.own);
             if rests
                 || known >= version

@@ -13,12 +13,12 @@ use counter_core::{ReplicaId, Version};
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Copies {
-    /// This many. The change survives the loss of one replica fewer. A greater number waits for
+    /// This many. The change survives the loss of all but one of them. A greater number waits for
     /// slower nodes, and one above the cluster's size waits for a newcomer.
     Nodes(usize),
     /// More than half of the enrolled replicas. Any two such sets share a replica.
     Majority,
-    /// Every enrolled replica. This is out of reach while one is down.
+    /// Every enrolled replica. This is impossible while one is down.
     All,
 }
 
@@ -121,7 +121,8 @@ impl PendingAcks {
         room
     }
 
-    /// Adds a caller that waits until nothing of `lacking` is missing. False if there is no room.
+    /// Adds a caller that waits until every version of `lacking` is here. False if there is no
+    /// room.
     pub(super) fn put_versions(
         &mut self,
         id: u64,
@@ -138,7 +139,7 @@ impl PendingAcks {
         room
     }
 
-    /// The caller waits no more.
+    /// A caller has stopped waiting.
     pub(super) fn cancel(&mut self, id: u64) {
         self.copies.retain(|wait| wait.id != id);
         self.remove_versions(id);

@@ -11,7 +11,7 @@ use crate::protocol::input::NodeId;
 use crate::protocol::stats::Kind;
 use crate::protocol::wire::GossipMessage;
 
-/// Settings, identity, time and randomness, and the way to act.
+/// Settings, identity, time and randomness, and the outputs and timers through which machines act.
 ///
 /// A plain bundle. Only the replicator's router changes `own` and `now`.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct Context {
     pub own: ReplicaId,
     /// When the machine was made.
     pub started: Duration,
-    /// The greatest time that was ever handed in.
+    /// The present time: the greatest that an input has brought.
     pub now: Duration,
     /// The source of jitter and of random peers.
     pub rng: fastrand::Rng,
@@ -48,7 +48,7 @@ impl Context {
         NodeId(self.own.node)
     }
 
-    /// The duration, up to 20 % shorter or longer.
+    /// Varies `time` at random by up to 20 %.
     pub(crate) fn jittered(&mut self, time: Duration) -> Duration {
         time.mul_f64(0.8 + 0.4 * self.rng.f64())
     }

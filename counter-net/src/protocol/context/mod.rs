@@ -1,8 +1,8 @@
-//! What every machine of the protocol may use, and how it acts.
+//! The parts that all machines of the protocol share.
 //!
-//! A machine of the protocol gets a [`Context`] with each call: the settings, this node's replica,
-//! the time and the random source. It acts through the [`Outbox`], which takes messages, notices
-//! and counts, and through [`Timers`], which bring it back at a later time.
+//! A machine gets a [`Context`] with each call: the settings, this node's replica id, the time and
+//! the random source. It acts through the [`Outbox`], which takes messages, notices and counts, and
+//! through [`Timers`], which call it again later.
 
 mod machine_context;
 mod outbox;

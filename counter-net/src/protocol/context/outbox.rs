@@ -1,4 +1,4 @@
-//! The outputs, in the order in which they arose, and the counts.
+//! The queue of outputs, and the counts.
 
 use std::collections::VecDeque;
 
@@ -10,10 +10,10 @@ use crate::protocol::output::{Acceptance, Alarm, Notice, Output, Refusal};
 use crate::protocol::stats::{Counted, Kind, Sizes, Stats};
 use crate::protocol::wire::{self, GossipMessage, Sequence};
 
-/// The queue of outputs, which counts each as it is put in. Each input adds a bounded number, and
-/// the driver drains the queue after each input.
+/// The queue of outputs. It counts each output that is pushed. Each input adds a bounded number,
+/// and the driver drains the queue after each input.
 ///
-/// Invariant: no two requests have one id, and no two published payloads are alike.
+/// Invariant: no two requests have the same id, and no two published payloads are equal.
 #[derive(Default, Debug)]
 pub(crate) struct Outbox {
     queue: VecDeque<Output>,
@@ -90,7 +90,7 @@ impl Outbox {
     }
 
     /// Raises an alarm if a bound of this node stopped a pull.
-    pub(crate) fn alarm_of(&mut self, reason: Refusal) {
+    pub(crate) fn alarm_if_join_refused(&mut self, reason: Refusal) {
         if reason == Refusal::JoinRefused {
             let cause = "a replica has more cells than this node takes of one; they were dropped, \
                          the state is unchanged: raise counters_max";

@@ -14,25 +14,25 @@ pub(crate) enum Timer {
     Round,
     /// The next announcement of this node.
     Announce,
-    /// A node that is still unsure serves what it has from now on.
+    /// `ready_within` is over. A node that is still catching up serves what it has from now on.
     Ready,
-    /// A target has to be proposed, looked at or passed on.
+    /// A target has to be proposed, checked or passed on.
     Confirm,
     /// A member may have to be dialled.
     Dial,
-    /// A delta has waited beyond a gap for as long as gossip may be overtaken.
+    /// A delta has waited beyond a gap for `gap_patience`, so the gap is pulled.
     Gap,
     /// The cells asked of a first peer did not come soon, so other peers are pulled from too.
     FirstPeerWait,
-    /// The work for ended incarnations has to be looked at.
+    /// The next step for ended incarnations, or the next check whether it may be taken.
     Retire,
-    /// Traces of removals and resets may be taken back.
+    /// The next step that drops traces of removals and resets.
     CleanUp,
     /// A peer that failed may be asked again.
     Retry(NodeId),
     /// A connection was lost and no peer has announced a suspicion yet.
     Suspect(NodeId),
-    /// A member's suspicion, ttl or memory is over.
+    /// A member's suspicion, its ttl, or the time to remember it is over.
     Member(NodeId),
     /// A caller's time is over, or a peer may be asked again for its ack.
     Acks,

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use counter_core::{Delta, ReplicaId, Version};
 
-/// The least time between two questions about a gap that no known digest fills.
+/// The least time between two questions to peers about a gap. 100 ms. They are asked if no peer is
+/// known to hold the missing versions.
 const GAP_ASK_INTERVAL: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]

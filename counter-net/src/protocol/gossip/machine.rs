@@ -1,4 +1,4 @@
-//! Publishes own cells, and keeps deltas of others that came too early.
+//! Publishes this node's cells, and keeps deltas of others that came too early.
 
 use counter_core::{Delta, Flushed, Replica, ReplicaId, Span, Version};
 
@@ -15,9 +15,10 @@ const PAYLOADS_A_FLUSH_MAX: usize = 32;
 /// A delta may wait beyond a gap for this many request timeouts.
 const GAP_TIMEOUTS: u32 = 3;
 
-/// What this node gossips of its own cells, and the gossip that waits.
+/// The gossip of this node's own cells, and the deltas of others that wait.
 ///
-/// Invariant: no own cell is published twice, and none before another node's replica is on disk.
+/// Invariant: no own cell is published twice. While peers are connected, none is published before
+/// the disk names another node's replica.
 #[derive(Debug)]
 pub(crate) struct Gossip {
     publisher: Publisher,
@@ -57,7 +58,7 @@ impl Gossip {
         ctx.now >= self.publisher.next_flush()
     }
 
-    /// Has the next flush follow as soon as the interval is over.
+    /// Schedules the next flush for the end of the interval.
     pub(crate) fn flush_soon(&self, ctx: &mut Context) {
         ctx.timers.set_by(Timer::Flush, self.publisher.next_flush().max(ctx.now));
     }
@@ -69,8 +70,8 @@ impl Gossip {
         flushed
     }
 
-    /// True if the record of this node never went out, as that of a node that has counted nothing.
-    pub(crate) fn is_unborn(&self) -> bool {
+    /// True if this node's record was never published, as on a node that has counted nothing.
+    pub(crate) fn is_unpublished(&self) -> bool {
         self.publisher.published() == 0
     }
 
@@ -101,7 +102,8 @@ impl Gossip {
         } else {
             after
         };
-        // Split only a delta of exactly one flush: a reset may have moved a cell twice.
+        // Split only a delta of exactly one flush. In any other, a reset may have changed a cell
+        // twice.
         let one_flush = flushed.is_some_and(|span| (span.after, span.upto) == (before, upto));
         for payload in payloads(ctx, own_since(replica, after), one_flush) {
             ctx.out.publish(Kind::GossipDelta, payload);
@@ -149,8 +151,8 @@ impl Gossip {
     }
 }
 
-/// The delta's bytes, in as many payloads as it takes. None if it cannot be cut or is too much for
-/// gossip.
+/// The delta's bytes, in as many payloads as it takes. Empty if the delta cannot be cut or is too
+/// long for gossip.
 fn payloads(ctx: &mut Context, delta: Delta, can_cut: bool) -> Vec<Vec<u8>> {
     let bytes_max = ctx.config.payload_bytes_max;
     let whole = delta.encode();

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// bytes each.
 const ADDRESSES_FOR: Duration = Duration::from_secs(20);
 
-/// Paces this node's announcements. A refutation and a leave go out at once, whatever it says.
+/// Paces this node's announcements. It delays neither a refutation nor a leave.
 #[derive(Debug)]
 pub(crate) struct Announcer {
     not_before: Duration,
@@ -38,8 +38,8 @@ impl Announcer {
         self.addresses_until = now + ADDRESSES_FOR;
     }
 
-    /// True while announcements carry addresses. Later on every member has them, and hands them to
-    /// newcomers.
+    /// True while announcements carry addresses. After that every member has them, and hands them
+    /// to newcomers.
     pub(super) fn carries_addresses(&self, now: Duration) -> bool {
         now < self.addresses_until
     }

@@ -1,4 +1,4 @@
-//! When this node has caught up, and when it may serve.
+//! Decides when this node has caught up, and when it may serve.
 //!
 //! A peer that was found counts as a candidate until it has answered a pull or failed: while it is
 //! queued, while it is dialled, and while it is connected and silent. A connection is no answer,
@@ -7,10 +7,10 @@
 //!
 //! A node is synced once it has pulled one synced peer to the end. If no peer is synced, as when a
 //! whole cluster starts, the answers of unsynced peers count once nobody is left to wait for,
-//! neither here nor at those peers. Otherwise two nodes that wait for a third would take each
-//! other's word that there is nothing. A node that knows it is alone is synced too. A node that is
-//! still unsure after `ready_within` serves what it has, and reports that it is not synced. A new
-//! reason not to serve is a variant of [`NotReady`] and a case in [`Bootstrap::readiness`].
+//! neither here nor at those peers. Otherwise two nodes that wait for a third would each believe
+//! the other that there is nothing to wait for. A node that knows it is alone is synced too. A node
+//! that is still unsure after `ready_within` serves what it has, and reports that it is not synced.
+//! A new reason not to serve is a variant of [`NotReady`] and a case in [`Bootstrap::readiness`].
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -37,7 +37,7 @@ pub enum NotReady {
     },
     /// Every peer that answers has another cluster key.
     KeyRefused,
-    /// A bound of the state refused cells of a peer, so this node would show half of the truth.
+    /// A bound of the state refused cells of a peer, so this node would show incomplete totals.
     BoundReached,
 }
 
@@ -80,8 +80,8 @@ pub(crate) struct Bootstrap {
     patience_over: bool,
     /// Never becomes false again.
     synced: bool,
-    /// Readiness opened once. It stays true, but `refused` and the key override it.
-    opened: bool,
+    /// This node was ready once. It stays true, but `refused` and the key override it.
+    was_ready: bool,
     /// A peer answered once, so this node's key is the cluster's.
     was_answered: bool,
     /// Writers whose cells a bound of the state refused.
@@ -127,7 +127,7 @@ impl Bootstrap {
             Err(NotReady::BoundReached)
         } else if self.search.key_refused && !self.was_answered {
             Err(NotReady::KeyRefused)
-        } else if !self.opened {
+        } else if !self.was_ready {
             let candidates = self.search.candidates + self.pulling;
             Err(NotReady::CatchingUp { candidates, unsure: self.search.unsure })
         } else {
@@ -135,16 +135,16 @@ impl Bootstrap {
         }
     }
 
-    /// True if this node is not synced and another peer than this one is still to answer. The peer
-    /// must not take this node's state for all there is.
+    /// True if this node is not synced, and a peer other than this one has yet to answer. The peer
+    /// must then not take this node's state to be complete.
     pub(crate) fn waits(&self, peers: &Peers, peer: NodeId) -> bool {
-        !self.synced && (self.search.expects_peers() || peers.any_unresolved_but(peer))
+        !self.synced && (self.search.expects_peers() || peers.any_other_unresolved(peer))
     }
 
     /// True if a peer answers, or nobody else is expected.
     pub(crate) fn in_touch(&self, peers: &Peers, members: &Membership) -> bool {
         let expects = self.peers_named || self.search.expects_peers() || members.has_others();
-        peers.any_answers() || (peers.is_empty() && !expects)
+        peers.any_digest() || (peers.is_empty() && !expects)
     }
 
     /// True while peers may turn up that are not connected yet.
@@ -152,14 +152,13 @@ impl Bootstrap {
         self.search.expects_peers()
     }
 
-    /// Updates `synced` and readiness. Call it after every input, because any may bring them
-    /// nearer.
-    pub(crate) fn look(&mut self, peers: &Peers, members: &Membership) {
-        self.was_answered |= peers.any_answers();
+    /// Updates `synced` and readiness. Call it after every input, because any may change them.
+    pub(crate) fn update(&mut self, peers: &Peers, members: &Membership) {
+        self.was_answered |= peers.any_digest();
         self.pulling = peers.unresolved();
         self.synced |= peers.any_synced_pulled() || self.is_resolved(peers, members);
-        // A pull that makes progress is waited for. So far it has brought half of the truth.
-        self.opened |= self.synced || (self.patience_over && !peers.any_pulling());
+        // Wait for a pull that makes progress. Until it ends, totals are incomplete.
+        self.was_ready |= self.synced || (self.patience_over && !peers.any_pulling());
     }
 
     /// True if nobody is left to wait for: this node is alone, or the answers of unsynced peers are

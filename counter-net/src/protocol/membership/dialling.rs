@@ -1,4 +1,4 @@
-//! Which members this node dials. Every live member is some node's to reach.
+//! Decides which members this node dials. Between them, the nodes try to reach every live member.
 //!
 //! A member can die while no node is connected to it. Then no connection breaks, and nobody
 //! suspects it. So a node dials live members that it is not connected to, and a failed dial is a
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::protocol::input::NodeId;
 
-/// Members of one gap on the ring that are dialled at a time.
+/// The most members of one gap on the ring that are dialled at a time.
 const AT_ONCE_MAX: usize = 8;
 /// The first pause after a failed dial, doubled by each further one.
 const PAUSE_MIN: Duration = Duration::from_secs(1);

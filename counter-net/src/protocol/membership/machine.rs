@@ -1,4 +1,5 @@
-//! This node announces itself. Other members come, fall silent, are suspected, answer and leave.
+//! Announces this node, and follows the other members as they come, fall silent, are suspected,
+//! answer and leave.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::protocol::stats::{Counted, Kind};
 use crate::protocol::wire::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, Announcement, GossipMessage};
 use crate::protocol::wire::{Id, MemberState, NumberAsk, Numbered, Suspicion};
 
-/// The members of the cluster, as far as this node heard of them, and this node among them.
+/// The members of the cluster that this node has heard of, itself included.
 ///
 /// Invariant: each member but this node has a timer at which its state ends. Only this node raises
 /// the version of its own announcement.
@@ -53,7 +54,7 @@ impl Membership {
     }
 }
 
-/// What is known of the members.
+/// The table of members.
 impl Membership {
     /// The entry of a node, if it is known.
     pub(crate) fn get(&self, node: NodeId) -> Option<&MemberEntry> {
@@ -118,12 +119,12 @@ impl Membership {
         self.members.presence()
     }
 
-    /// This node's own statement.
+    /// This node's own announcement.
     pub(crate) fn own_announcement(&self, now: Duration) -> Announcement {
         self.members.own_announcement(now)
     }
 
-    /// Every statement, with the time that each has left.
+    /// Every announcement, with the time that each has left.
     pub(crate) fn announcements(&self, now: Duration) -> Vec<Announcement> {
         self.members.announcements(now)
     }
@@ -213,7 +214,7 @@ impl Membership {
         ctx.timers.cancel(Timer::Announce);
     }
 
-    /// Announces this node above what was said of it.
+    /// Announces this node with a greater version than the one that it refutes.
     fn refute(&mut self, ctx: &mut Context, peers: &Peers, version: u64) {
         if self.is_leaving() {
             return;
@@ -224,7 +225,7 @@ impl Membership {
     }
 }
 
-/// What members say.
+/// Announcements of members.
 impl Membership {
     /// The node itself said something.
     pub(crate) fn hear(&mut self, node: NodeId, now: Duration) {
@@ -248,7 +249,7 @@ impl Membership {
         self.take_announcement(ctx, peers, said, true)
     }
 
-    /// Takes the statements that a peer passes on. An unsound one is counted and skipped.
+    /// Takes the announcements that a peer passes on. A malformed one is counted and skipped.
     pub(crate) fn take_announcements(
         &mut self,
         ctx: &mut Context,
@@ -262,7 +263,7 @@ impl Membership {
         }
     }
 
-    /// Takes a statement about any node. `first_hand` if the node itself makes it.
+    /// Takes an announcement of any node. `first_hand` is true if it comes from the node itself.
     fn take_announcement(
         &mut self,
         ctx: &mut Context,
@@ -329,7 +330,7 @@ impl Membership {
 
     /// An open connection that is not silent outweighs any suspicion.
     pub(crate) fn absolve_connected(&mut self, ctx: &mut Context, peers: &Peers, node: NodeId) {
-        if peers.vouch_for(node) {
+        if peers.is_reachable(node) {
             ctx.timers.cancel(Timer::Suspect(node));
             self.members.absolve(node);
             self.set_member_timer(ctx, node);
@@ -342,7 +343,7 @@ impl Membership {
             return;
         };
         let (replica, version) = (entry.replica, entry.version);
-        if peers.vouch_for(node) || !self.suspect(ctx, replica, version) {
+        if peers.is_reachable(node) || !self.suspect(ctx, replica, version) {
             return;
         }
         ctx.out.count(Counted::Suspicion);
@@ -358,7 +359,7 @@ impl Membership {
             if version >= self.members.own().version {
                 self.refute(ctx, peers, version);
             }
-        } else if !peers.vouch_for(NodeId(replica.node)) {
+        } else if !peers.is_reachable(NodeId(replica.node)) {
             self.suspect(ctx, replica, version);
         }
     }
@@ -385,8 +386,8 @@ impl Membership {
         self.numbering.open();
     }
 
-    /// Answers with the latest incarnation of the peer's node that is known here, beside the one
-    /// that asks.
+    /// Answers with the latest incarnation of the peer's node that is known here, other than the
+    /// one that asks.
     ///
     /// # Errors
     /// The peer asks for another node.
@@ -412,18 +413,18 @@ impl Membership {
     /// Takes a peer's answer.
     ///
     /// # Errors
-    /// It names a number that cannot be.
+    /// It names a number that no incarnation can have.
     pub(crate) fn take_numbered(&mut self, peer: NodeId, said: &Numbered) -> Result<(), Refusal> {
         self.numbering.take(peer, said)
     }
 
-    /// A peer of an earlier release knows no names, so it has nothing more to say.
+    /// A peer that runs an earlier release knows no node names, so it counts as having answered.
     pub(crate) fn cannot_number(&mut self, peer: NodeId) {
         self.numbering.answer(peer, true);
     }
 
     /// Settles the number if enough peers have answered, and returns the incarnation under it.
-    /// `expects_peers`: some may turn up that are not connected yet.
+    /// `expects_peers` is true while peers may turn up that are not connected yet.
     pub(crate) fn settle_number(
         &mut self,
         ctx: &Context,
@@ -436,7 +437,7 @@ impl Membership {
 
 /// Dials.
 impl Membership {
-    /// Chooses the members to dial before anything else happens.
+    /// Chooses the members to dial right after the current input.
     pub(crate) fn dial_soon(&mut self, ctx: &mut Context) {
         ctx.timers.set_by(Timer::Dial, ctx.now);
     }
@@ -448,7 +449,7 @@ impl Membership {
         }
         let candidate = |(node, entry): (NodeId, &MemberEntry)| Candidate {
             node,
-            connected: peers.vouch_for(node),
+            connected: peers.is_reachable(node),
             not_before: entry.met.0 + dial_pause(ctx, node, entry),
         };
         let live: Vec<Candidate> = self.others_live().map(candidate).collect();

@@ -15,7 +15,7 @@ pub struct Member {
     pub viewers: u64,
     /// The release that it runs.
     pub release: String,
-    /// True while it counts for presence: it was heard of within its ttl, has not left, and no
+    /// True while it counts for presence: it was heard from within its ttl, has not left, and no
     /// suspicion ended its presence.
     pub live: bool,
     /// True if it announced its leave.
@@ -43,8 +43,9 @@ pub struct Lag {
     /// 10,000 are counted.
     pub cells_behind: usize,
     /// For how long this node had held the first cell that the member lacked when it was heard.
-    /// Zero if it lacked nothing. Under load it is exact to 100 ms, and coarser for a long lag. It
-    /// is never too short within what this node remembers, which is 8 ever coarser moments.
+    /// Zero if it lacked nothing. Under load it is exact to 100 ms, and coarser for a long lag.
+    /// This node remembers 8 earlier moments, the older the coarser. Within their reach the time is
+    /// never too short.
     pub time_behind: Duration,
     /// Versions that this node holds and the member did not.
     pub versions_behind: u64,

@@ -1,9 +1,10 @@
-//! The table of members: one entry a node, with the greatest statement heard of it.
+//! The table of members: one entry per node, with the greatest announcement heard of it.
 //!
-//! Statements form a lattice ordered by (incarnation, version, state). The greater one holds, so
-//! every node comes to the same view whatever the order. Only the node itself raises its version. A
-//! statement is passed on with the time that it has left, and one that ended is remembered for one
-//! ttl more. So talking about a node does not keep it alive.
+//! The announcements of a node form a lattice ordered by (incarnation, version, state). The
+//! greatest one holds, so every node comes to the same view whatever the order of arrival. Only the
+//! node itself raises its version. An announcement is passed on with the time that it has left, and
+//! one that ended is remembered for one ttl more. So passing on an announcement does not keep its
+//! node alive.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::protocol::input::NodeId;
 use crate::protocol::wire::Id;
 use crate::protocol::wire::{Announcement, MemberState, RELEASE_BYTES_MAX};
 
-/// The greatest statement heard of one node.
+/// The greatest announcement heard of one node.
 #[derive(Clone, Debug)]
 pub(crate) struct MemberEntry {
     pub replica: ReplicaId,
@@ -41,7 +42,7 @@ pub(crate) struct MemberEntry {
     pub until: Duration,
 }
 
-/// The outcome of a statement.
+/// The outcome of an announcement that was heard.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Merged {
     /// It holds now.
@@ -73,7 +74,7 @@ pub(crate) struct Members {
     has_changed: bool,
     /// When forgotten incarnations last said something. At most `members_max`; the earliest is
     /// dropped.
-    gone: BTreeMap<ReplicaId, Duration>,
+    forgotten: BTreeMap<ReplicaId, Duration>,
     /// Replicas that announced their leave and were dropped from the table. They do not count
     /// again.
     departed: BTreeSet<ReplicaId>,
@@ -108,19 +109,19 @@ impl Members {
             members_max: config.members_max,
             base_ttl: config.announcement_ttl,
             has_changed: false,
-            gone: BTreeMap::new(),
+            forgotten: BTreeMap::new(),
             departed: BTreeSet::new(),
             departed_max: config.heard_replicas_max,
         }
     }
 
-    /// How much longer than in a small cluster heartbeats pause and announcements stay valid. So
-    /// the heartbeats that a node receives do not grow with the cluster.
+    /// The factor by which heartbeats are rarer and announcements valid for longer than in a small
+    /// cluster. Because of it, the heartbeats that a node receives do not grow with the cluster.
     pub(super) fn slowdown(&self) -> f64 {
         slowdown_of(self.entries.len())
     }
 
-    /// The longest validity that is taken from others. A newcomer does not know yet how many
+    /// The longest validity that is accepted from others. A newcomer does not know yet how many
     /// members there are.
     fn ttl_max(&self) -> Duration {
         self.base_ttl.mul_f64(slowdown_of(self.members_max))
@@ -140,7 +141,7 @@ impl Members {
         std::mem::take(&mut self.has_changed)
     }
 
-    /// True if this node has another number of viewers now.
+    /// Returns true if the number has changed.
     pub(super) fn set_viewers(&mut self, viewers: u64) -> bool {
         let is_news = self.own().viewers != viewers;
         self.own_mut().viewers = viewers;
@@ -161,7 +162,7 @@ impl Members {
         self.has_changed = true;
     }
 
-    /// True if this node listens elsewhere now.
+    /// Returns true if the addresses have changed.
     pub(super) fn set_addresses(&mut self, addresses: Vec<ByteBuf>) -> bool {
         let is_news = self.own().addresses != addresses;
         self.own_mut().addresses = addresses;
@@ -180,7 +181,7 @@ impl Members {
         own.version = own.version.max(version);
     }
 
-    /// This node's own statement.
+    /// This node's own announcement.
     pub(super) fn own_announcement(&self, now: Duration) -> Announcement {
         self.own().announcement(now, self.ttl())
     }
@@ -206,8 +207,8 @@ impl Members {
         self.entries.iter().map(|(node, entry)| (*node, entry))
     }
 
-    /// Takes a statement about any node. `first_hand` if the node itself makes it. O(log members),
-    /// and O(members) if the table is full.
+    /// Takes an announcement of any node. `first_hand` is true if it comes from the node itself.
+    /// O(log members), and O(members) if the table is full.
     pub(crate) fn merge(&mut self, said: &Announcement, first_hand: bool, now: Duration) -> Merged {
         let (replica, Some(state)) = (said.replica(), said.state()) else {
             return Merged::Stale;
@@ -336,15 +337,15 @@ impl Members {
         } else {
             let (replica, last_word) = (entry.replica, entry.last_word);
             self.entries.remove(&node);
-            self.gone.insert(replica, last_word);
-            if self.gone.len() > self.members_max
+            self.forgotten.insert(replica, last_word);
+            if self.forgotten.len() > self.members_max
                 && let Some(&earliest) = self
-                    .gone
+                    .forgotten
                     .iter()
                     .min_by_key(|(_, last_word)| **last_word)
                     .map(|(replica, _)| replica)
             {
-                self.gone.remove(&earliest);
+                self.forgotten.remove(&earliest);
             }
         }
         self.has_changed = true;
@@ -395,11 +396,11 @@ impl Members {
     pub(crate) fn last_word(&self, replica: ReplicaId) -> Option<Duration> {
         match self.get(NodeId(replica.node)).filter(|entry| entry.replica == replica) {
             Some(entry) => Some(entry.last_word).filter(|_| !entry.has_left()),
-            None => self.gone.get(&replica).copied(),
+            None => self.forgotten.get(&replica).copied(),
         }
     }
 
-    /// Every statement, with the time that each has left.
+    /// Every announcement, with the time that each has left.
     pub(crate) fn announcements(&self, now: Duration) -> Vec<Announcement> {
         let ttl = self.ttl();
         self.entries.values().map(|entry| entry.announcement(now, ttl)).collect()
@@ -421,7 +422,7 @@ impl Members {
         xxhash_rust::xxh3::xxh3_128(&bytes)
     }
 
-    /// True if some live member was not heard of for half a ttl, so that a heartbeat of it was
+    /// True if some live member was not heard from for half a ttl, so that a heartbeat of it was
     /// missed.
     pub(crate) fn is_stale(&self, now: Duration) -> bool {
         let missed = now + self.ttl() / 2;
@@ -465,7 +466,7 @@ impl MemberEntry {
         self.state == MemberState::Left
     }
 
-    /// The statement as it is passed on at `now`.
+    /// The announcement as it is passed on at `now`.
     pub(crate) fn announcement(&self, now: Duration, ttl: Duration) -> Announcement {
         let left = self.until.saturating_sub(now).min(ttl);
         Announcement {

@@ -1,9 +1,9 @@
-//! The members of the cluster, and how this node catches up with it.
+//! The members of the cluster, and this node's way to catch up with them.
 //!
 //! Nodes announce themselves, fall silent, are suspected, answer, and leave. [`Membership`] is the
-//! machine. Its table holds the greatest statement heard of each node, and it knows which members
-//! this node has to dial. The module `numbering` settles the number of an incarnation that no disk
-//! remembers.
+//! machine. Its table holds the greatest announcement heard of each node, and it knows which
+//! members this node has to dial. The module `numbering` settles the number of an incarnation that
+//! no disk remembers.
 //!
 //! [`Bootstrap`] decides when this node is synced and when it may serve.
 

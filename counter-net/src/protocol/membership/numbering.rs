@@ -1,8 +1,8 @@
 //! The number of this node's incarnation, if no disk remembers the numbers before it.
 //!
 //! A node with a name and no directory draws a number from its clock. The clock may have been set
-//! back, or two starts may fall into one second. A number at or below a folded one would lose all
-//! that is counted under it. So before anything of this incarnation leaves the node, peers say
+//! back, or two starts may fall into one second. Everything counted under a number at or below a
+//! folded one would be lost. So before anything of this incarnation leaves the node, peers say
 //! which numbers of the node they know, and the incarnation takes a higher one.
 
 use std::collections::BTreeSet;
@@ -20,8 +20,8 @@ use crate::protocol::wire::Numbered;
 /// above it.
 const LATEST_MAX: u64 = u64::MAX >> 1;
 /// After this time, a node without synced peers no longer waits for peers that were found and do
-/// not answer. By then a dial has failed or succeeded, and a discovery that says nothing is out of
-/// order.
+/// not answer. By then every dial has failed or succeeded, and a discovery that has not answered is
+/// broken.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The state of this incarnation's number: open or settled, and the answers of peers.
@@ -66,7 +66,7 @@ impl Numbering {
     /// Takes a peer's answer.
     ///
     /// # Errors
-    /// It names a number that cannot be.
+    /// It names a number that no incarnation can have.
     pub(super) fn take(&mut self, peer: NodeId, said: &Numbered) -> Result<(), Refusal> {
         if said.latest > LATEST_MAX {
             return Err(Refusal::Malformed);
@@ -83,7 +83,7 @@ impl Numbering {
     }
 
     /// Settles the number if enough peers have answered, and returns the incarnation under it.
-    /// `expects_peers`: some may turn up that are not connected yet.
+    /// `expects_peers` is true while peers may turn up that are not connected yet.
     pub(super) fn settle(
         &mut self,
         ctx: &Context,

@@ -22,18 +22,18 @@ pub(crate) struct ConnectedPeer {
     heard: VersionVector,
     /// How far it was behind this node then.
     lacks: Shortfall,
-    /// When that was, or `None` before the first answer.
+    /// When that was, or `None` before its first digest.
     heard_at: Option<Duration>,
     /// It has said nothing for so long that it may be gone.
     is_silent: bool,
     /// This node has held, at some time, all that the peer was heard to hold then.
     is_pulled: bool,
-    /// It answered an ask, so `is_synced` and `waits` are its own words. A digest that comes with a
-    /// request says neither.
+    /// It answered an ask, so `is_synced` and `waits` are what it said of itself. A digest that
+    /// comes with a request says neither.
     answered_ask: bool,
     /// It said that it is synced.
     is_synced: bool,
-    /// It said that it is not, and waits for others.
+    /// It said that it is not synced and waits for others.
     waits: bool,
     /// It runs an earlier release, which confirms no targets.
     confirms_nothing: bool,
@@ -66,7 +66,7 @@ impl ConnectedPeer {
     }
 
     /// True once it has said what it holds.
-    pub(crate) fn has_answered(&self) -> bool {
+    pub(crate) fn has_digest(&self) -> bool {
         self.heard_at.is_some()
     }
 
@@ -135,7 +135,7 @@ impl ConnectedPeer {
         self.failures >= FAILURES_MAX
     }
 
-    /// True if it was pulled to the end, or failed too often to wait for.
+    /// True if this node need not wait for it: it was pulled to the end, or failed too often.
     pub(super) fn is_resolved(&self) -> bool {
         (self.is_pulled && self.answered_ask) || self.has_failed()
     }
@@ -145,8 +145,8 @@ impl ConnectedPeer {
         self.repaired_at.is_none_or(|at| now >= at + interval)
     }
 
-    /// The writers that this peer holds beyond `seen`, nearest first, and by how many versions.
-    /// Quiet writers come before busy ones.
+    /// The writers of which this peer holds more than `seen`, each with the number of missing
+    /// versions. The fewest come first, so quiet writers come before busy ones.
     pub(crate) fn wanted(&self, seen: &VersionVector) -> Vec<(Version, ReplicaId)> {
         let lacking = |(writer, version): (ReplicaId, Version)| {
             (version > seen.get(writer) && self.is_worth_asking(writer, version))
@@ -157,7 +157,7 @@ impl ConnectedPeer {
         wanted
     }
 
-    /// How far it is from `seen`. `None` before its first answer. O(writers).
+    /// How far it is from `seen`. `None` before its first digest. O(writers).
     pub(super) fn lag(&self, seen: &VersionVector, now: Duration) -> Option<Lag> {
         let heard = now.saturating_sub(self.heard_at?);
         let beyond = |all: &VersionVector, than: &VersionVector| {
@@ -182,7 +182,7 @@ impl ConnectedPeer {
 
     /// It holds `writer` up to `version`. Ignored before its first digest.
     pub(super) fn hear_writer(&mut self, writer: ReplicaId, version: Version) {
-        if self.has_answered() {
+        if self.has_digest() {
             self.heard.raise(writer, version);
         }
     }
@@ -197,7 +197,7 @@ impl ConnectedPeer {
         self.compared.take_if(|digest| digest.digest_hash() == hash)
     }
 
-    /// It held just what this node held when it was asked.
+    /// It held exactly what this node held when it was asked.
     pub(super) fn set_equal(&mut self, synced: bool) {
         (self.is_synced, self.is_pulled) = (synced, true);
     }
@@ -264,7 +264,7 @@ impl ConnectedPeer {
 
     /// Counts as pulled if `seen` covers its digest, apart from what no pull brought.
     pub(super) fn mark_pulled(&mut self, seen: &VersionVector) {
-        if !self.is_pulled && self.has_answered() {
+        if !self.is_pulled && self.has_digest() {
             self.is_pulled = self.heard.iter().all(|(writer, version)| {
                 seen.get(writer) >= version || !self.is_worth_asking(writer, version)
             });

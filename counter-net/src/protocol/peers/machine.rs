@@ -83,7 +83,7 @@ impl Peers {
     }
 
     /// True if the connection to a peer is open and not silent, so the peer is there.
-    pub(crate) fn vouch_for(&self, peer: NodeId) -> bool {
+    pub(crate) fn is_reachable(&self, peer: NodeId) -> bool {
         self.get(peer).is_some_and(|peer| !peer.is_silent())
     }
 
@@ -136,7 +136,7 @@ impl Peers {
         self.requests.cells_asked()
     }
 
-    /// A random peer that does not rest and has no open request, apart from pulls, bits of targets
+    /// A random peer that does not rest and has no open request, apart from pulls, confirmations
     /// and parts of a digest.
     pub(crate) fn random_free(&self, ctx: &mut Context) -> Option<NodeId> {
         let is_short = |asked| !matches!(asked, Asked::Pull | Asked::Confirm | Asked::Digest);
@@ -167,7 +167,7 @@ impl Peers {
     }
 }
 
-/// What a peer says.
+/// Digests and status of peers.
 impl Peers {
     /// A peer holds `heard`, and was behind this node by `lacks`.
     pub(crate) fn hear(
@@ -200,7 +200,7 @@ impl Peers {
         self.get_mut(peer)?.take_compared(hash)
     }
 
-    /// A peer held just what this node held when it asked.
+    /// A peer held exactly what this node held when this node asked.
     pub(crate) fn set_equal(&mut self, peer: NodeId, synced: bool) {
         self.get_mut(peer).into_iter().for_each(|peer| peer.set_equal(synced));
     }
@@ -260,7 +260,7 @@ impl Peers {
         self.connected.values_mut().for_each(|peer| peer.retain_writers(&keep));
     }
 
-    /// How far a peer is from `seen`. `None` before its first answer. O(writers).
+    /// How far a peer is from `seen`. `None` before its first digest. O(writers).
     pub(crate) fn lag(&self, peer: NodeId, seen: &VersionVector, now: Duration) -> Option<Lag> {
         self.get(peer)?.lag(seen, now)
     }
@@ -300,22 +300,22 @@ impl Peers {
         self.connected.values().filter(|peer| !peer.is_resolved()).count()
     }
 
-    /// True if another peer than this one is still to answer.
-    pub(crate) fn any_unresolved_but(&self, peer: NodeId) -> bool {
+    /// True if a peer other than this one has yet to answer.
+    pub(crate) fn any_other_unresolved(&self, peer: NodeId) -> bool {
         self.iter().any(|(node, other)| node != peer && !other.is_resolved())
     }
 
-    /// True if a peer has ever answered.
-    pub(crate) fn any_answers(&self) -> bool {
-        self.connected.values().any(ConnectedPeer::has_answered)
+    /// True if a connected peer has ever sent its digest.
+    pub(crate) fn any_digest(&self) -> bool {
+        self.connected.values().any(ConnectedPeer::has_digest)
     }
 
-    /// True if a peer has answered and is being pulled.
+    /// True if a peer has sent its digest and is not pulled to the end.
     pub(crate) fn any_pulling(&self) -> bool {
-        self.connected.values().any(|peer| peer.has_answered() && !peer.is_resolved())
+        self.connected.values().any(|peer| peer.has_digest() && !peer.is_resolved())
     }
 
-    /// True if all that some peer held was here once.
+    /// True if this node has held, at some time, everything that some peer held.
     pub(crate) fn any_pulled(&self) -> bool {
         self.connected.values().any(|peer| peer.is_pulled() && peer.answered_ask())
     }
@@ -325,7 +325,7 @@ impl Peers {
         self.connected.values().any(ConnectedPeer::waits)
     }
 
-    /// True if all that some synced peer held was here once.
+    /// True if this node has held, at some time, everything that some synced peer held.
     pub(crate) fn any_synced_pulled(&self) -> bool {
         self.connected.values().any(|peer| peer.is_pulled() && peer.is_synced())
     }

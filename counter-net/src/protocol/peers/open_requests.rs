@@ -20,7 +20,7 @@ pub(crate) struct OpenRequest {
     pub sent: Duration,
 }
 
-/// The kind of a request, and what its answer is compared with.
+/// The kind of a request, and the data that its answer is checked against.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Asked {
     Compare {
@@ -40,9 +40,9 @@ pub(crate) enum Asked {
     },
     /// Which targets the peer and others have confirmed.
     Confirm,
-    /// Nothing. The request brings a further part of this node's digest.
+    /// Nothing is asked. The request brings a further part of this node's digest.
     Digest,
-    /// Which incarnations of this node the peer knows.
+    /// The latest incarnation of this node that the peer knows.
     Number,
 }
 
@@ -89,7 +89,7 @@ impl OpenRequests {
         self.by_id.remove(&id)
     }
 
-    /// Closes all that a peer was asked.
+    /// Closes all requests to a peer.
     pub(super) fn close_all_of(&mut self, ctx: &mut Context, peer: NodeId) {
         let is_its = |(_, request): &(&u64, &OpenRequest)| request.peer == peer;
         let ids: Vec<u64> = self.by_id.iter().filter(is_its).map(|(id, _)| *id).collect();

@@ -1,10 +1,10 @@
 //! The part of the state that is on disk, and the work that waits until more of it is.
 //!
 //! After a crash a node is back at its last commit. So a digest promises only the committed part,
-//! and two things wait for a commit. The first request of a newcomer is answered once the disk
-//! names that replica. And a node publishes nothing until its disk names another live replica,
-//! through which it would learn of all others. Without these waits a restarted node might know
-//! nobody, take over its own earlier incarnation as its disk has it, and lose the cells that others
+//! and two things wait for a commit. A newcomer's first request is answered once the disk names the
+//! newcomer. A node publishes nothing until its disk names another live replica, through which it
+//! would learn of all others. Without these waits a restarted node might know nobody. It would take
+//! over its own earlier incarnation in the state that the disk has, and lose the cells that others
 //! already held.
 
 use std::collections::VecDeque;
@@ -51,7 +51,7 @@ impl Committed {
         }
     }
 
-    /// Forgets writers that digests name no more.
+    /// Forgets writers that digests no longer name.
     pub(crate) fn retain(&mut self, keep: impl FnMut(ReplicaId) -> bool) {
         if let Some(on_disk) = &mut self.on_disk {
             on_disk.retain(keep);
@@ -64,7 +64,7 @@ impl Committed {
     }
 
     /// How many of the versions in `held` are not committed, by writer. O(writers log writers).
-    pub(crate) fn behind(&self, held: &VersionVector) -> VersionVector {
+    pub(crate) fn uncommitted(&self, held: &VersionVector) -> VersionVector {
         let Some(on_disk) = &self.on_disk else { return VersionVector::new() };
         held.iter()
             .map(|(writer, version)| (writer, version.saturating_sub(on_disk.get(writer))))
@@ -133,10 +133,11 @@ impl Committed {
     }
 }
 
-/// The committed part of another node's digest, which is `behind` by these versions.
-pub(crate) fn committed_part(have: &VersionVector, behind: &VersionVector) -> VersionVector {
+/// The committed part of another node's digest. `uncommitted` counts the versions of each writer
+/// that are not on that node's disk.
+pub(crate) fn committed_part(have: &VersionVector, uncommitted: &VersionVector) -> VersionVector {
     have.iter()
-        .map(|(writer, version)| (writer, version.saturating_sub(behind.get(writer))))
+        .map(|(writer, version)| (writer, version.saturating_sub(uncommitted.get(writer))))
         .collect()
 }
 
@@ -151,11 +152,11 @@ mod tests {
         };
         let held: VersionVector = vector(&[(1, 5), (2, 3), (3, 1)]);
         let mut committed = Committed::default();
-        assert!(committed.behind(&held).is_empty(), "without a store all is promised");
+        assert!(committed.uncommitted(&held).is_empty(), "without a store all is promised");
         committed.follow(vector(&[(1, 2)]));
         committed.note(ReplicaId::new(2, 1), 3);
-        let behind = committed.behind(&held);
-        assert_eq!(behind, vector(&[(1, 3), (3, 1)]));
-        assert_eq!(committed_part(&held, &behind), vector(&[(1, 2), (2, 3)]));
+        let uncommitted = committed.uncommitted(&held);
+        assert_eq!(uncommitted, vector(&[(1, 3), (3, 1)]));
+        assert_eq!(committed_part(&held, &uncommitted), vector(&[(1, 2), (2, 3)]));
     }
 }

@@ -1,16 +1,16 @@
 //! The versions that each enrolled replica has promised to keep.
 //!
-//! A digest that a replica sends itself is a promise: it holds and keeps what the digest names. A
+//! A replica's own digest is a promise: the replica holds and keeps the versions that it names. A
 //! version is stable once all enrolled replicas have promised it. Only then is an ended incarnation
-//! absorbed or folded, or a trace of a removal taken back.
+//! absorbed or folded, or a trace of a removal dropped.
 
 use std::collections::BTreeMap;
 
 use counter_core::{CounterMap, ProvenVersions, ReplicaId, Version, VersionVector};
 
-/// Who waits for promises.
+/// The work that waits for promises.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(crate) enum WaitsFor {
+pub(crate) enum WaitingWork {
     /// The successor of an ended incarnation.
     Retirement,
     /// The writer of traces that removals and resets left.
@@ -25,16 +25,16 @@ pub(crate) struct Promises {
     retirement_waits: bool,
     removal_waits: bool,
     by_member: BTreeMap<ReplicaId, VersionVector>,
-    /// A replica that lacked something at the last look. It is looked at first.
+    /// A replica that lacked something at the last check. It is checked first.
     missing: Option<ReplicaId>,
 }
 
 impl Promises {
-    /// Keeps digests while somebody waits for them.
-    pub(crate) fn want(&mut self, who: WaitsFor, waits: bool) {
-        match who {
-            WaitsFor::Retirement => self.retirement_waits = waits,
-            WaitsFor::Removal => self.removal_waits = waits,
+    /// Notes whether `work` waits. Digests are kept only while some work does.
+    pub(crate) fn want(&mut self, work: WaitingWork, waits: bool) {
+        match work {
+            WaitingWork::Retirement => self.retirement_waits = waits,
+            WaitingWork::Removal => self.removal_waits = waits,
         }
         if !self.is_wanted() {
             self.by_member.clear();
@@ -48,7 +48,7 @@ impl Promises {
     /// The versions promised by every enrolled replica. `promised` is this node's own promise.
     /// `None` if one of them has promised nothing yet, or holds a replica that is unknown here.
     /// O(writers²).
-    pub(crate) fn of_all(
+    pub(crate) fn proven(
         &self,
         map: &CounterMap,
         own: ReplicaId,
@@ -67,7 +67,7 @@ impl Promises {
     }
 
     /// The enrolled replicas that have not promised all of these versions.
-    pub(crate) fn without(
+    pub(crate) fn lacking(
         &self,
         map: &CounterMap,
         own: ReplicaId,
@@ -83,8 +83,8 @@ impl Promises {
         map.enrolled().filter(|member| *member != own && lacks(member)).collect()
     }
 
-    /// An enrolled replica has sent this digest.
-    pub(crate) fn promise(&mut self, member: ReplicaId, digest: &VersionVector) {
+    /// An enrolled replica has promised to keep these versions.
+    pub(crate) fn take_promise(&mut self, member: ReplicaId, digest: &VersionVector) {
         if self.is_wanted() {
             self.by_member.entry(member).or_default().join(digest);
         }
@@ -104,10 +104,9 @@ impl Promises {
     }
 
     /// An enrolled replica other than `own` that has not promised `own` up to `upto` and every
-    /// record about ended incarnations, or that holds something which is not here. `None` if there
-    /// is none, so the version is stable. O(writers) while it is the same one, O(writers²)
-    /// otherwise.
-    pub(crate) fn first_without(
+    /// record about ended incarnations, or that holds cells that are not here. `None` if there is
+    /// none, so the version is stable. O(writers) while it is the same one, O(writers²) otherwise.
+    pub(crate) fn first_lacking_own(
         &mut self,
         map: &CounterMap,
         own: ReplicaId,
@@ -127,7 +126,12 @@ impl Promises {
 
     /// All enrolled replicas that have not promised `own` up to `upto` and every record about ended
     /// incarnations. O(writers²).
-    pub(crate) fn behind(&self, map: &CounterMap, own: ReplicaId, upto: Version) -> Vec<ReplicaId> {
+    pub(crate) fn lacking_own(
+        &self,
+        map: &CounterMap,
+        own: ReplicaId,
+        upto: Version,
+    ) -> Vec<ReplicaId> {
         let records: Vec<(ReplicaId, Version)> = map.incarnation_records().collect();
         let shows = |incarnation: &ReplicaId| {
             self.by_member.get(incarnation).is_some_and(|digest| {

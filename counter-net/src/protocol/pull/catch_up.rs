@@ -1,13 +1,13 @@
-//! What pulls bring takes effect as one step.
+//! Holds pulled cells back until they can take effect in one step.
 //!
-//! A node may hold less than what all others have agreed to forget: its disk was set back, or holds
-//! a part of what a peer had that crashed. One writer's newer cells beside another writer's older
-//! ones could then show a number that never was. The whole state of a peer never does. So the
-//! complete parts of pulls wait here until everything is here that the peers held which brought
-//! them.
+//! A node may lack changes whose traces all others have dropped by agreement. Its disk was set
+//! back, or it pulled only a part of the state of a peer that crashed. One writer's newer cells
+//! beside another writer's older ones could then show a total that never existed. The whole state
+//! of one peer never does. So a pull's complete parts wait here until this node has everything that
+//! their peer held.
 //!
 //! A node that starts from a stored state takes in nothing before it has caught up. A node that
-//! starts with nothing takes the parts as they come until then, since it shows nothing yet.
+//! starts with nothing shows nothing yet, so until then it takes the parts as they come.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,43 +18,44 @@ use crate::protocol::input::NodeId;
 use crate::protocol::peers::Peers;
 
 /// The longest that parts wait for the next one once the node has caught up. 2 s, several round
-/// trips of a wide link: a hung peer must not hold up a leaver, which waits for 5 s.
+/// trips over a long link. A hung peer must not hold up a leaver, which waits for 5 s.
 const NEXT_PART_MAX: Duration = Duration::from_secs(2);
 /// The longest that parts wait at all once the node has caught up. 10 s, as long as one request may
-/// take. A peer that names what nobody brings holds nothing up for longer.
+/// take. A peer may name versions that no pull brings. They must not hold up the rest for longer.
 const HOLD_MAX: Duration = Duration::from_secs(10);
 /// The most cells that wait once the node has caught up. 100,000, which take up to 50 ms to join: a
-/// node that serves must not stand still for longer.
+/// node that serves must not stall for longer.
 const STEP_CELLS_MAX: usize = 100_000;
 
 /// The parts that wait, and the versions that they complete.
 ///
-/// Invariant: `upto` names what the parts complete beside the state, and nothing else.
+/// Invariant: `upto` names exactly the versions that the waiting parts complete.
 #[derive(Debug, Default)]
 pub(super) struct CatchUp {
     /// False if the node started with nothing and has not caught up yet.
-    holds: bool,
+    is_holding: bool,
     /// In the order in which they came.
     parts: Vec<Delta>,
     upto: VersionVector,
     cells: usize,
     cells_max: usize,
-    /// By peer: what it held when it brought its first part, as far as that is not here yet.
+    /// By peer: the versions that it held when it brought its first part, without those that are
+    /// here by now.
     missing: BTreeMap<NodeId, VersionVector>,
-    /// All that some peer held is here.
+    /// This node has everything that some peer held.
     has_whole: bool,
     /// When the first part and the last one came.
-    held: Option<(Duration, Duration)>,
+    arrivals: Option<(Duration, Duration)>,
 }
 
 impl CatchUp {
     /// Holds parts back if the state has another writer than `own`, up to about `cells_max` cells.
     pub(super) fn new(map: &CounterMap, own: ReplicaId, cells_max: usize) -> Self {
-        let holds = map.replicas().any(|writer| writer != own);
-        Self { holds, cells_max, ..Self::default() }
+        let is_holding = map.replicas().any(|writer| writer != own);
+        Self { is_holding, cells_max, ..Self::default() }
     }
 
-    /// Takes a part that `peer` brought, which was heard to hold `heard`. Gives the part back if it
+    /// Takes a part that `peer` brought. The peer was heard to hold `heard`. Returns the part if it
     /// need not wait.
     pub(super) fn hold(
         &mut self,
@@ -62,14 +63,14 @@ impl CatchUp {
         (peer, heard): (NodeId, &VersionVector),
         now: Duration,
     ) -> Option<Delta> {
-        if !self.holds || delta.is_empty() {
+        if !self.is_holding || delta.is_empty() {
             return Some(delta);
         }
         delta.spans().for_each(|span| self.upto.raise(span.replica, span.upto));
         self.cells += delta.cell_count();
         self.parts.push(delta);
         self.missing.entry(peer).or_insert_with(|| heard.clone());
-        self.held = Some((self.held.map_or(now, |(first, _)| first), now));
+        self.arrivals = Some((self.arrivals.map_or(now, |(first, _)| first), now));
         None
     }
 
@@ -78,21 +79,21 @@ impl CatchUp {
         self.cells > self.cells_max
     }
 
-    /// The version of a writer that is held, here or in the state.
+    /// The version of a writer that is held, in a waiting part or in the state.
     pub(super) fn seen_of(&self, map: &CounterMap, writer: ReplicaId) -> Version {
         map.seen_of(writer).max(self.upto.get(writer))
     }
 
-    /// The versions that are held, here or in the state.
+    /// The versions that are held, in the waiting parts or in the state.
     pub(super) fn seen(&self, map: &CounterMap) -> VersionVector {
         let mut seen = map.version_vector();
         seen.join(&self.upto);
         seen
     }
 
-    /// True if the parts of a node that has caught up may take effect: everything is here that the
-    /// peers held which brought them. A peer that is gone, or that failed too often, is not waited
-    /// for as long as another one is whole. O(1) if nothing waits, else O(peers * writers).
+    /// True if the parts of a node that has caught up may take effect: this node has everything
+    /// that their peers held. A peer that is gone or that failed too often is skipped, if the parts
+    /// of another peer are whole. O(1) if nothing waits, else O(peers * writers).
     pub(super) fn is_whole(
         &mut self,
         map: &CounterMap,
@@ -100,7 +101,7 @@ impl CatchUp {
         peers: &Peers,
         now: Duration,
     ) -> bool {
-        let Some((first, last)) = self.held else { return false };
+        let Some((first, last)) = self.arrivals else { return false };
         for (peer, digest) in std::mem::take(&mut self.missing) {
             let Some(source) = peers.get(peer).filter(|source| !source.has_failed()) else {
                 continue;
@@ -123,11 +124,11 @@ impl CatchUp {
             || now >= first + HOLD_MAX
     }
 
-    /// Takes out all parts, in the order in which they came. From now on parts wait, but for no
-    /// more than a step.
+    /// Takes out all parts, in the order in which they came. From now on parts wait, at most
+    /// [`STEP_CELLS_MAX`] cells of them.
     pub(super) fn take(&mut self) -> Vec<Delta> {
         let before = std::mem::take(self);
-        (self.holds, self.cells_max) = (true, before.cells_max.min(STEP_CELLS_MAX));
+        (self.is_holding, self.cells_max) = (true, before.cells_max.min(STEP_CELLS_MAX));
         before.parts
     }
 }

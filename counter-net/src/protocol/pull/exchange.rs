@@ -20,8 +20,8 @@ pub(super) const FIRST_PEER_WAIT: Duration = Duration::from_millis(200);
 /// The most peers asked for their digests at a time.
 pub(crate) const ASKED_AT_ONCE_MAX: usize = 8;
 
-/// This node as its messages describe it: what it holds, what of that it promises to keep, and what
-/// it says of itself.
+/// Borrows the machines that describe this node in its messages: its cells, its promises and its
+/// announcement.
 ///
 /// Invariant: while the number of this incarnation is open, peers get no digest and no cell of it.
 pub(crate) struct DigestExchange<'a> {
@@ -35,8 +35,8 @@ pub(crate) struct DigestExchange<'a> {
 }
 
 impl DigestExchange<'_> {
-    /// Sends the whole digest, and this replica's record if the peer may not have it. Cells are
-    /// asked of one peer at a time.
+    /// Sends the whole digest, and this replica's record if the peer may not have it. Only one peer
+    /// at a time is asked for cells.
     pub(crate) fn ask(&mut self, peer: NodeId) {
         if !self.peers.awaits(peer, |asked| matches!(asked, Asked::Ask { .. })) {
             let cells = self.peers.cells_asked().is_none();
@@ -64,12 +64,12 @@ impl DigestExchange<'_> {
         if self.membership.numbering().is_open() {
             return self.ask_number(peer);
         }
-        let DigestPiece { have, behind, part } = self.digest_for(peer);
+        let DigestPiece { have, uncommitted, part } = self.digest_for(peer);
         let is_known = self.peers.get(peer).is_some_and(|peer| peer.holds(self.ctx.own) > 0);
         let ask = Ask {
             announcement: self.membership.own_announcement(self.ctx.now),
             have,
-            uncommitted: behind,
+            uncommitted,
             birth: (!is_known).then(|| ByteBuf::from(self.gossip.birth())),
             announcements: Hash(self.membership.hash()),
             cells,
@@ -81,7 +81,7 @@ impl DigestExchange<'_> {
         self.peers.send(self.ctx, peer, Asked::Ask { cells }, &Request::ask(ask));
     }
 
-    /// Asks which incarnations of this node a peer knows.
+    /// Asks a peer for the latest incarnation of this node that it knows.
     fn ask_number(&mut self, peer: NodeId) {
         if !self.peers.awaits(peer, |asked| asked == Asked::Number) {
             let ask = NumberAsk { replica: Id(self.ctx.own) };
@@ -96,11 +96,11 @@ impl DigestExchange<'_> {
         }
         let known = self.peers.get(peer).map_or(0, |peer| peer.holds(self.ctx.own));
         let last = self.may_send_cells(peer).then(|| own_since(self.replica, known).encode());
-        let DigestPiece { have, behind, part } = self.digest_for(peer);
+        let DigestPiece { have, uncommitted, part } = self.digest_for(peer);
         let tell = Tell {
             announcement: self.membership.own_announcement(self.ctx.now),
             have,
-            uncommitted: behind,
+            uncommitted,
             delta: last
                 .filter(|bytes| bytes.len() <= self.ctx.config.page_bytes_max)
                 .map(ByteBuf::from),
@@ -112,7 +112,8 @@ impl DigestExchange<'_> {
     }
 
     /// True if a leaving node may send its last cells unasked. Here too a peer must be known before
-    /// it is served: every replica that holds anything of this node is named by its last statement.
+    /// it is served, because this node's last statement has to name every replica that holds
+    /// anything of it.
     fn may_send_cells(&self, peer: NodeId) -> bool {
         let map = self.replica.map();
         let is_known = |incarnation: ReplicaId| {
@@ -125,12 +126,7 @@ impl DigestExchange<'_> {
 
     /// Tells a peer what this node holds, if the peer knows this replica and lacks some of that. A
     /// peer whose digest `heard` came in buckets is told only what it lacks.
-    pub(crate) fn tell_what_lacks(
-        &mut self,
-        peer: NodeId,
-        heard: &VersionVector,
-        in_buckets: bool,
-    ) {
+    pub(crate) fn tell_lacking(&mut self, peer: NodeId, heard: &VersionVector, in_buckets: bool) {
         let own = self.replica.map().version_vector();
         let lacks = own.iter().filter(|(writer, version)| heard.get(*writer) < *version);
         let lacking: VersionVector = lacks.collect();
@@ -161,8 +157,8 @@ impl DigestExchange<'_> {
         self.peers.send(self.ctx, peer, Asked::Tell, &Request::tell(tell));
     }
 
-    /// Compares hashes with a peer. `state` is that of this node's state. A long digest is compared
-    /// in buckets `at_once`, or else after the peer has said that something differs.
+    /// Compares hashes with a peer. `state` is the hash of this node's state. A long digest is
+    /// compared in buckets `at_once`, or else after the peer has said that something differs.
     pub(crate) fn compare(&mut self, peer: NodeId, state: StateHash, at_once: bool) {
         let digest = self.replica.map().version_vector();
         let seen = digest.digest_hash();
@@ -186,8 +182,8 @@ impl DigestExchange<'_> {
     /// This node's digest for a message to `peer`. If it is too long this is its first part, and
     /// the others are sent now.
     ///
-    /// A peer that asks faster than it takes parts is sent no others. Otherwise it would fill this
-    /// node's memory.
+    /// A peer that asks faster than it takes parts is sent the first part only. Otherwise it would
+    /// fill this node's memory.
     pub(crate) fn digest_for(&mut self, peer: NodeId) -> DigestPiece {
         let digest = self.replica.map().version_vector();
         let replicas_max = self.ctx.config.digest_replicas_max;
@@ -199,10 +195,9 @@ impl DigestExchange<'_> {
         let mut pieces =
             cut(&digest, &self.not_promised(&digest), serial, replicas_max).into_iter();
         let first = pieces.next().unwrap_or_default();
-        for DigestPiece { have, behind, part } in pieces.filter(|_| others_follow) {
+        for DigestPiece { have, uncommitted, part } in pieces.filter(|_| others_follow) {
             if let Some(part) = part {
-                let further =
-                    DigestPart { replica: Id(self.ctx.own), have, uncommitted: behind, part };
+                let further = DigestPart { replica: Id(self.ctx.own), have, uncommitted, part };
                 self.peers.send(self.ctx, peer, Asked::Digest, &Request::digest(further));
             }
         }
@@ -210,7 +205,7 @@ impl DigestExchange<'_> {
     }
 
     /// True if the parts that a peer has yet to take may name `heard_replicas_max` replicas
-    /// together.
+    /// together. No further parts are sent then.
     fn has_parts_under_way(&self, peer: NodeId) -> bool {
         let (config, parts) =
             (&self.ctx.config, self.peers.count_open(peer, |asked| asked == Asked::Digest));
@@ -221,12 +216,12 @@ impl DigestExchange<'_> {
     /// not committed, or the last statement of this leaver does not name them. O(writers log
     /// writers).
     pub(crate) fn not_promised(&self, held: &VersionVector) -> VersionVector {
-        let mut behind = self.committed.behind(held);
-        if let Some(stated) = self.leave.stated() {
+        let mut not_promised = self.committed.uncommitted(held);
+        if let Some(statement) = self.leave.statement() {
             for (writer, version) in held.iter() {
-                behind.raise(writer, version.saturating_sub(stated.get(writer)));
+                not_promised.raise(writer, version.saturating_sub(statement.get(writer)));
             }
         }
-        behind
+        not_promised
     }
 }

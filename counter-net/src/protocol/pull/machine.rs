@@ -1,4 +1,4 @@
-//! Decides which writers are pulled from which peer, and when what they bring takes effect.
+//! Decides which writers are pulled from which peer, and when the pulled cells take effect.
 
 use std::time::Duration;
 
@@ -15,12 +15,13 @@ use crate::protocol::peers::{Asked, OpenRequest, Peers};
 use crate::protocol::stats::Counted;
 use crate::protocol::wire::{self, PageMessage, Request};
 
-/// After a difference, digests probably differ for this long: under load each round finds one.
+/// How long after a difference the next digests are expected to differ too. 3 s. Under load each
+/// round finds a difference.
 const DIFFERS_FOR: Duration = Duration::from_secs(3);
-/// How many failures in a row a pull survives at its peer.
+/// How many failed requests in a row to its peer a pull survives.
 const RESUMES_MAX: u32 = 2;
 
-/// The pulls in flight, and what they brought and is not whole yet.
+/// The pulls in flight, and the pulled cells that are not whole yet.
 ///
 /// Invariant: each writer is pulled from one peer at a time, and from a second one if the first is
 /// silent.
@@ -64,7 +65,7 @@ impl AntiEntropy {
 
     /// True if `writer` is being pulled, and need not be pulled from another peer too.
     pub(crate) fn is_pulling(&self, ctx: &Context, writer: ReplicaId) -> bool {
-        self.pulls.is_claimed(writer, ctx.now)
+        self.pulls.is_pulling(writer, ctx.now)
     }
 
     /// The pulls in flight, and the cells that they have staged.
@@ -75,8 +76,8 @@ impl AntiEntropy {
 
 /// Pulls.
 impl AntiEntropy {
-    /// Begins every pull that is wanted and has room.
-    pub(crate) fn plan(&mut self, exchange: &mut DigestExchange<'_>) {
+    /// Begins every pull that is needed and has room.
+    pub(crate) fn begin_pulls(&mut self, exchange: &mut DigestExchange<'_>) {
         let (now, own) = (exchange.ctx.now, exchange.ctx.own);
         // The first peer's answer may bring everything, so for a moment nobody else is asked for
         // it.
@@ -138,10 +139,10 @@ impl AntiEntropy {
             return Err(Refusal::Malformed);
         }
         let pull = self.pulls.get_mut(peer).ok_or(Refusal::Unasked)?;
-        pull.page(delta, next, ctx.now).inspect_err(|reason| ctx.out.alarm_of(*reason))
+        pull.page(delta, next, ctx.now).inspect_err(|reason| ctx.out.alarm_if_join_refused(*reason))
     }
 
-    /// A pull came to its end.
+    /// The last page of a pull came.
     pub(crate) fn finish_pull(&mut self, map: &CounterMap, peers: &mut Peers, peer: NodeId) {
         if let Some(pull) = self.pulls.end(peer) {
             peers.pull_ended(peer, pull.promised(), |writer| self.catch_up.seen_of(map, writer));
@@ -156,7 +157,7 @@ impl AntiEntropy {
     }
 
     /// A request failed, and its peer rests for a while. A pull that lost a page resumes there
-    /// afterwards, unless that is of no use or failed too often.
+    /// afterwards, unless `resume` is false or the peer failed too often.
     pub(crate) fn request_failed(
         &mut self,
         ctx: &mut Context,
@@ -188,14 +189,14 @@ impl AntiEntropy {
     }
 }
 
-/// What pulls brought.
+/// Pulled cells.
 impl AntiEntropy {
-    /// The versions that are held, in the state or among what waits.
+    /// The versions that are held, in the state or in the waiting parts.
     pub(crate) fn seen(&self, map: &CounterMap) -> VersionVector {
         self.catch_up.seen(map)
     }
 
-    /// Takes what a peer answered. Returns what is to be joined now, in this order.
+    /// Takes the cells of a peer's answer. Returns the deltas to join now, in order.
     pub(crate) fn take_pulled(
         &mut self,
         ctx: &Context,
@@ -213,7 +214,7 @@ impl AntiEntropy {
         }
     }
 
-    /// Takes what waits since this node has caught up, if it is whole.
+    /// Takes the parts that wait, if this node has caught up and they are whole.
     pub(crate) fn take_whole(
         &mut self,
         ctx: &Context,
@@ -225,8 +226,8 @@ impl AntiEntropy {
         if is_whole { self.catch_up.take() } else { Vec::new() }
     }
 
-    /// This node has caught up. Takes what waits, or drops it: without an answer to the end, that
-    /// is only a part of what the peers hold.
+    /// This node has caught up. Takes the parts that wait. Drops them if no peer was pulled to the
+    /// end, because they are then only a part of the peers' state.
     pub(crate) fn take_caught_up(&mut self, peers: &Peers) -> Vec<Delta> {
         let parts = self.catch_up.take();
         let is_complete = peers.any_pulled() || peers.any_synced_pulled();

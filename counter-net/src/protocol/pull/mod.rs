@@ -5,7 +5,7 @@
 //! [`DigestExchange`] sends the digests. [`AntiEntropy`] is the machine that decides which writers
 //! are pulled from which peer.
 //!
-//! What pulls bring takes effect as one step, see the module `catch_up`.
+//! Pulled cells take effect in one step; see the module `catch_up`.
 
 mod catch_up;
 mod exchange;

@@ -4,8 +4,7 @@
 //! Work is divided by writer, never by version interval, and a writer is pulled from one peer at a
 //! time. If that peer is silent for two seconds, its writers may be pulled from a second peer
 //! beside it: a hung peer must not hold up what others have. A pull takes the quietest writers
-//! first, and only as many at once as leave busy ones for other peers. The rest comes with the next
-//! pull.
+//! first, and leaves the busy ones to other peers or to the next pull.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,10 +17,10 @@ use crate::protocol::output::Refusal;
 use crate::protocol::wire::PullPage;
 use crate::protocol::wire::{Id, pack_ids, pack_vector};
 
-/// A pull takes writers until they have this many versions to bring, which is about a page or two.
+/// A pull takes writers until they lack this many versions together. 8,192, about a page or two.
 const VERSIONS_A_PULL: Version = 8192;
 /// How long a pull's peer may be silent before a second peer is asked for the same writers. Several
-/// round trips of a wide link, and well below the time that a leave may take.
+/// round trips over a long link, and well below the time that a leave may take.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
 
 /// One pull from one peer.
@@ -29,21 +28,21 @@ const SILENCE_MAX: Duration = Duration::from_secs(2);
 pub(super) struct PeerPull {
     /// The writers, ascending. `None` means all of them, for a repair.
     writers: Option<Vec<ReplicaId>>,
-    /// Up to which version the peer was heard to hold each of them when the pull began. The pull
+    /// The version of each writer that the peer was heard to hold when the pull began. The pull
     /// must bring these.
     promised: VersionVector,
-    /// The version of each of them that this node had at the start. Raised for each writer with its
-    /// last page, because a span begins where its first page did.
+    /// The version of each writer that this node had at the start. A writer's version is raised
+    /// with its last page only, because a span begins where its first page did.
     have: VersionVector,
     cursor: Option<Vec<u8>>,
-    /// When it began, or when the last page came.
+    /// When the pull began, or when its last page came.
     heard: Duration,
     staging: Staging,
     /// True for a repair, which compares cell by cell.
     is_repair: bool,
 }
 
-/// What a page completed.
+/// The cells that a page completed.
 #[derive(Debug)]
 pub(crate) struct PulledCells {
     /// The complete cells, which may be joined.
@@ -124,7 +123,7 @@ impl Pulls {
     }
 
     /// True if `writer` is being pulled, and need not be pulled from another peer too.
-    pub(super) fn is_claimed(&self, writer: ReplicaId, now: Duration) -> bool {
+    pub(super) fn is_pulling(&self, writer: ReplicaId, now: Duration) -> bool {
         let has_it = |pull: &&PeerPull| {
             pull.writers.as_ref().is_some_and(|writers| writers.binary_search(&writer).is_ok())
         };
@@ -136,8 +135,8 @@ impl Pulls {
         }
     }
 
-    /// Begins a pull of some of the `wanted` writers (nearest first) that are not claimed yet.
-    /// `None` if there are none.
+    /// Begins a pull of some of the `wanted` writers that are not being pulled yet. `wanted` has
+    /// the writer with the fewest missing versions first. `None` if there are none.
     pub(super) fn begin(
         &mut self,
         peer: NodeId,
@@ -147,7 +146,7 @@ impl Pulls {
     ) -> Option<&PeerPull> {
         let (mut writers, mut versions) = (Vec::new(), 0_u64);
         let mut promised = VersionVector::new();
-        for (behind, writer) in wanted.iter().filter(|(_, writer)| !self.is_claimed(*writer, now)) {
+        for (behind, writer) in wanted.iter().filter(|(_, writer)| !self.is_pulling(*writer, now)) {
             versions = versions.saturating_add(*behind);
             if (versions > VERSIONS_A_PULL && !writers.is_empty())
                 || writers.len() == self.writers_max
@@ -237,7 +236,7 @@ mod tests {
         let _ = pulls.begin(NodeId(1), &[(1, writer)], &seen, Duration::ZERO);
         let pull = pulls.get_mut(NodeId(1)).expect("it began");
         assert!(pull.page(Delta::default(), None, SILENCE_MAX).is_ok());
-        assert!(pulls.is_claimed(writer, SILENCE_MAX));
-        assert!(!pulls.is_claimed(writer, SILENCE_MAX * 2));
+        assert!(pulls.is_pulling(writer, SILENCE_MAX));
+        assert!(!pulls.is_pulling(writer, SILENCE_MAX * 2));
     }
 }

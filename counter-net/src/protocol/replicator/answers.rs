@@ -14,7 +14,7 @@ use crate::protocol::stats::{Counted, Kind};
 use crate::protocol::wire::{self, Noted, PageMessage, PeerStatus, Response, StateMessage};
 use crate::protocol::wire::{Refused, unpack_vector};
 
-/// After this time a peer that waits for others is asked again, while this node waits too.
+/// How soon an unsynced node asks again a peer that itself waits for others.
 const WAITING_INTERVAL: Duration = Duration::from_millis(200);
 
 impl Replicator {
@@ -48,7 +48,7 @@ impl Replicator {
         response: Response,
     ) -> Result<(), Refusal> {
         let (peer, incarnation) = (request.peer, response.incarnation);
-        let behind = response.uncommitted.clone();
+        let uncommitted = response.uncommitted.clone();
         if let Some(refused) = &response.refused {
             return self.take_refused(request, refused);
         }
@@ -59,14 +59,14 @@ impl Replicator {
         match (request.asked, response) {
             (Asked::Compare { seen }, Response { same: Some(same), .. }) => {
                 ctx.out.count(Counted::RoundEqual);
-                self.hear_equal(replica, peer, (incarnation, &behind), seen, same.synced)
+                self.hear_equal(replica, peer, (incarnation, &uncommitted), seen, same.synced)
             }
             (Asked::Compare { .. } | Asked::Ask { .. }, Response { state: Some(state), .. }) => {
-                self.take_state(replica, request, incarnation, state, &behind)
+                self.take_state(replica, request, incarnation, state, &uncommitted)
             }
             (Asked::Pull, Response { page: Some(page), .. }) => self.take_page(replica, peer, page),
             (Asked::Tell, Response { noted: Some(noted), .. }) => {
-                self.take_noted(replica, peer, incarnation, &noted, &behind)
+                self.take_noted(replica, peer, incarnation, &noted, &uncommitted)
             }
             (Asked::Confirm, Response { confirm: Some(answer), .. }) => {
                 self.stability.take_answer(ctx, replica.map(), peers, peer, &answer)
@@ -83,8 +83,8 @@ impl Replicator {
         }
     }
 
-    /// A peer refused a request. An earlier release refuses what it does not know, and does
-    /// everything else.
+    /// A peer refused a request. An earlier release refuses the kinds of request that it does not
+    /// know, and serves all others.
     fn take_refused(&mut self, request: OpenRequest, refused: &Refused) -> Result<(), Refusal> {
         let peer = request.peer;
         if refused.reason == Refusal::UnknownVersion.label() && self.peers.contains(peer) {
@@ -105,25 +105,26 @@ impl Replicator {
         Err(Refusal::RefusedByPeer)
     }
 
-    /// The peer's version vector has the hash `asked`, so it holds what this node held when it
-    /// asked. The versions in `behind` are not on the peer's disk. This node may hold more by now.
+    /// The peer's version vector has the hash `asked`, so the peer holds exactly what this node
+    /// held when it sent the request. This node may hold more by now. `uncommitted` counts the
+    /// versions of each writer that are not on the peer's disk.
     fn hear_equal(
         &mut self,
         replica: &Replica,
         peer: NodeId,
-        (incarnation, behind): (Option<u64>, &[u8]),
+        (incarnation, uncommitted): (Option<u64>, &[u8]),
         asked: u128,
         synced: bool,
     ) -> Result<(), Refusal> {
-        let behind = unpack_vector(behind, self.ctx.config.digest_replicas_max)?;
-        if behind.is_empty()
+        let uncommitted = unpack_vector(uncommitted, self.ctx.config.digest_replicas_max)?;
+        if uncommitted.is_empty()
             && let Some(incarnation) = self.incarnation_heard(replica, peer, incarnation)
         {
             self.stability.take_promised_hash(incarnation, asked);
         }
         let seen = replica.map().version_vector();
         if seen.digest_hash() == asked {
-            self.take_promise(replica, peer, incarnation, &committed_part(&seen, &behind));
+            self.take_promise(replica, peer, incarnation, &committed_part(&seen, &uncommitted));
             self.hear(replica, peer, seen);
         }
         self.peers.set_equal(peer, synced);
@@ -136,10 +137,10 @@ impl Replicator {
         peer: NodeId,
         incarnation: Option<u64>,
         noted: &Noted,
-        behind: &[u8],
+        uncommitted: &[u8],
     ) -> Result<(), Refusal> {
         if let Some(digest) =
-            self.read_digest(peer, incarnation, (&noted.have, behind), noted.part, None)?
+            self.read_digest(peer, incarnation, (&noted.have, uncommitted), noted.part, None)?
         {
             self.take_digest(replica, peer, incarnation, &digest);
         }
@@ -152,7 +153,7 @@ impl Replicator {
         request: OpenRequest,
         incarnation: Option<u64>,
         state: StateMessage,
-        behind: &[u8],
+        uncommitted: &[u8],
     ) -> Result<(), Refusal> {
         let peer = request.peer;
         self.membership.take_announcements(&mut self.ctx, &self.peers, &state.announcements);
@@ -171,19 +172,19 @@ impl Replicator {
         let Some(have) = state.have else {
             self.peers.set_waits(peer, state.waits);
             if let Asked::Compare { seen } = request.asked {
-                self.hear_equal(replica, peer, (incarnation, behind), seen, state.synced)?;
+                self.hear_equal(replica, peer, (incarnation, uncommitted), seen, state.synced)?;
             }
             return Ok(());
         };
         let answer = PeerStatus { synced: state.synced, waits: state.waits };
         let digest = match (state.buckets, compared) {
             (Some(mask), Some(compared)) => {
-                Some(self.read_buckets(peer, (&have, behind), mask, &compared)?)
+                Some(self.read_buckets(peer, (&have, uncommitted), mask, &compared)?)
             }
             // The answer to an earlier compare, and this node no longer knows what it held then.
             (Some(_), None) => return Ok(()),
             (None, _) => {
-                self.read_digest(peer, incarnation, (&have, behind), state.part, Some(answer))?
+                self.read_digest(peer, incarnation, (&have, uncommitted), state.part, Some(answer))?
             }
         };
         if let Some(digest) = &digest {
@@ -199,7 +200,7 @@ impl Replicator {
             }
             None => Ok(()),
         };
-        self.plan(replica);
+        self.begin_pulls(replica);
         if let Some(digest) = digest {
             if digest.have == replica.map().version_vector() {
                 if replica.state_hash().0 != state.state.0 {
@@ -207,13 +208,13 @@ impl Replicator {
                 }
             } else {
                 let in_buckets = state.buckets.is_some();
-                self.exchange(replica).tell_what_lacks(peer, &digest.have, in_buckets);
+                self.exchange(replica).tell_lacking(peer, &digest.have, in_buckets);
             }
         }
         joined
     }
 
-    /// Takes what an answer said beside its digest, once the digest is whole.
+    /// Takes the status that came with an answer, once the answer's digest is whole.
     pub(super) fn take_status(&mut self, peer: NodeId, status: PeerStatus) {
         self.peers.set_status(peer, status);
         if status.waits && !self.is_synced() {
@@ -221,7 +222,7 @@ impl Replicator {
         }
     }
 
-    /// Joins what a peer answered, or holds it back until it is whole.
+    /// Joins pulled cells, or holds them back until they can take effect in one step.
     fn take_pulled(
         &mut self,
         replica: &mut Replica,
@@ -247,7 +248,7 @@ impl Replicator {
         }
         if page.is_last {
             self.anti_entropy.finish_pull(replica.map(), &mut self.peers, peer);
-            self.plan(replica);
+            self.begin_pulls(replica);
         } else {
             self.anti_entropy.continue_pull(&mut self.ctx, &mut self.peers, peer);
         }
@@ -255,7 +256,7 @@ impl Replicator {
     }
 }
 
-/// True if a peer speaks as an ended incarnation. Its cells are taken from members only.
+/// True if a peer speaks as an ended incarnation. Only members may bring its cells.
 fn is_ended(replica: &Replica, peer: NodeId, incarnation: Option<u64>) -> bool {
     incarnation.is_some_and(|incarnation| {
         replica.map().is_ended(counter_core::ReplicaId::new(peer.0, incarnation))

@@ -1,4 +1,4 @@
-//! Peers come and go, fail and are asked again. Rounds and gaps decide whom this node asks.
+//! Handles peers that come, go, fail and are asked again. Begins the rounds, and asks about gaps.
 
 use counter_core::Replica;
 
@@ -10,16 +10,16 @@ use crate::protocol::stats::Counted;
 use crate::protocol::wire::is_bucketed;
 
 impl Replicator {
-    /// The machines that a message with this node's digest is made from.
+    /// Borrows the machines that describe this node in a message with its digest.
     pub(super) fn exchange<'a>(&'a mut self, replica: &'a Replica) -> DigestExchange<'a> {
         let Self { ctx, peers, membership, gossip, committed, leave, .. } = self;
         DigestExchange { ctx, peers, replica, membership, gossip, committed, leave }
     }
 
-    /// Begins every pull that is wanted and has room.
-    pub(super) fn plan(&mut self, replica: &Replica) {
+    /// Begins every pull that is needed and has room.
+    pub(super) fn begin_pulls(&mut self, replica: &Replica) {
         let Self { ctx, peers, membership, gossip, committed, leave, anti_entropy, .. } = self;
-        anti_entropy.plan(&mut DigestExchange {
+        anti_entropy.begin_pulls(&mut DigestExchange {
             ctx,
             peers,
             replica,
@@ -65,7 +65,7 @@ impl Replicator {
             self.membership.watch_lost(&mut self.ctx, peer);
             self.membership.dial_soon(&mut self.ctx);
         }
-        self.plan(replica);
+        self.begin_pulls(replica);
     }
 
     /// A peer fell silent. It is suspected as if its connection were lost, unless it says something
@@ -86,10 +86,10 @@ impl Replicator {
     pub(super) fn on_round(&mut self, replica: &mut Replica) {
         AntiEntropy::set_next_round(&mut self.ctx);
         self.gossip.drop_overdue(&self.ctx);
-        self.plan(replica);
+        self.begin_pulls(replica);
         let Some(node) = self.peers.random_free(&mut self.ctx) else { return };
         self.ctx.out.count(Counted::Round);
-        match self.has_answered(node) {
+        match self.has_answered_ask(node) {
             true => self.compare(replica, node),
             false => self.exchange(replica).ask(node),
         }
@@ -97,20 +97,20 @@ impl Replicator {
 
     /// True if a peer has answered an ask. Its digest may have come with a request of its own, but
     /// only its answer says whether it is synced and waits.
-    fn has_answered(&self, node: NodeId) -> bool {
-        self.peers.get(node).is_some_and(|peer| peer.has_answered() && peer.answered_ask())
+    fn has_answered_ask(&self, node: NodeId) -> bool {
+        self.peers.get(node).is_some_and(|peer| peer.has_digest() && peer.answered_ask())
     }
 
     /// Gossip did not bring the predecessor of a waiting delta. It is pulled from a peer that is
     /// known to have it, else one random peer is asked.
     pub(super) fn on_gap(&mut self, replica: &mut Replica) {
-        self.plan(replica);
+        self.begin_pulls(replica);
         let is_unpulled = |writer| !self.anti_entropy.is_pulling(&self.ctx, writer);
         if self.gossip.waiting_writers().into_iter().any(is_unpulled)
             && let Some(peer) = self.peers.random_free(&mut self.ctx)
         {
             self.gossip.asked(&self.ctx);
-            match self.has_answered(peer) && is_bucketed(&replica.map().version_vector()) {
+            match self.has_answered_ask(peer) && is_bucketed(&replica.map().version_vector()) {
                 true => self.compare_in_buckets(replica, peer),
                 false => self.exchange(replica).ask(peer),
             }
@@ -124,7 +124,7 @@ impl Replicator {
             Some(peer) if !peer.is_pulled() || !(peer.is_synced() || self.is_synced()) => {
                 self.exchange(replica).ask(node)
             }
-            _ => self.plan(replica),
+            _ => self.begin_pulls(replica),
         }
     }
 
@@ -149,6 +149,6 @@ impl Replicator {
             return;
         }
         self.anti_entropy.request_failed(&mut self.ctx, &mut self.peers, request, resume);
-        self.plan(replica);
+        self.begin_pulls(replica);
     }
 }

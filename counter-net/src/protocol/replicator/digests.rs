@@ -1,4 +1,4 @@
-//! What peers say that they hold, and what of that they promise to keep.
+//! Takes peers' digests: the versions that they hold, and those that they promise to keep.
 
 use counter_core::{Replica, ReplicaId, VersionVector};
 
@@ -10,8 +10,7 @@ use crate::protocol::wire::{BucketMask, DigestPart, PartNumber, PeerStatus, Whol
 use crate::protocol::wire::{unpack_vector, whole_of};
 
 impl Replicator {
-    /// Reads a digest that came with a message, and `answer` with it. `None` while parts are
-    /// missing.
+    /// Reads the digest of a message, and keeps `answer` with it. `None` while parts are missing.
     ///
     /// # Errors
     /// It is malformed, or names more replicas than the bounds.
@@ -19,42 +18,50 @@ impl Replicator {
         &mut self,
         peer: NodeId,
         incarnation: Option<u64>,
-        (have, behind): (&[u8], &[u8]),
+        (have, uncommitted): (&[u8], &[u8]),
         part: Option<PartNumber>,
         answer: Option<PeerStatus>,
     ) -> Result<Option<WholeDigest>, Refusal> {
         let replicas_max = self.ctx.config.digest_replicas_max;
-        let (have, behind) =
-            (unpack_vector(have, replicas_max)?, unpack_vector(behind, replicas_max)?);
+        let (have, uncommitted) =
+            (unpack_vector(have, replicas_max)?, unpack_vector(uncommitted, replicas_max)?);
         match part {
             Some(part) => {
                 let replicas_max = self.ctx.config.heard_replicas_max;
-                self.peers.put_part(peer, incarnation, part, (have, behind), answer, replicas_max)
+                self.peers.put_part(
+                    peer,
+                    incarnation,
+                    part,
+                    (have, uncommitted),
+                    answer,
+                    replicas_max,
+                )
             }
             None => {
                 self.peers.drop_parts(peer);
-                Ok(Some(WholeDigest { have, behind, answer }))
+                Ok(Some(WholeDigest { have, uncommitted, answer }))
             }
         }
     }
 
-    /// Reads a digest of which only these buckets came. The others are what this node `compared`.
+    /// Reads a digest that came without the buckets outside of `mask`. Those equal the buckets of
+    /// `compared`, the digest that this node sent hashes of.
     ///
     /// # Errors
     /// It is malformed, or names more replicas than the bounds.
     pub(super) fn read_buckets(
         &mut self,
         peer: NodeId,
-        (have, behind): (&[u8], &[u8]),
+        (have, uncommitted): (&[u8], &[u8]),
         mask: BucketMask,
         compared: &VersionVector,
     ) -> Result<WholeDigest, Refusal> {
         let replicas_max = self.ctx.config.digest_replicas_max;
-        let (part, behind) =
-            (unpack_vector(have, replicas_max)?, unpack_vector(behind, replicas_max)?);
+        let (part, uncommitted) =
+            (unpack_vector(have, replicas_max)?, unpack_vector(uncommitted, replicas_max)?);
         let have = whole_of(compared, &part, mask)?;
         self.peers.drop_parts(peer);
-        Ok(WholeDigest { have, behind, answer: None })
+        Ok(WholeDigest { have, uncommitted, answer: None })
     }
 
     /// Takes a peer's whole digest. Only its committed part counts as a promise, and all of it may
@@ -70,7 +77,7 @@ impl Replicator {
             replica,
             peer,
             incarnation,
-            &committed_part(&digest.have, &digest.behind),
+            &committed_part(&digest.have, &digest.uncommitted),
         );
         self.hear(replica, peer, digest.have.clone());
     }
@@ -90,7 +97,7 @@ impl Replicator {
         if sender.node != peer.0 {
             return Err(Refusal::ForgedWriter);
         }
-        not_ended(replica, sender)?;
+        check_not_ended(replica, sender)?;
         let bytes: (&[u8], &[u8]) = (&digest.have, &digest.uncommitted);
         let incarnation = Some(sender.incarnation);
         let Some(whole) = self.read_digest(peer, incarnation, bytes, Some(digest.part), None)?
@@ -100,8 +107,8 @@ impl Replicator {
         self.take_digest(replica, peer, incarnation, &whole);
         if let Some(answer) = whole.answer {
             self.take_status(peer, answer);
-            self.plan(replica);
-            self.exchange(replica).tell_what_lacks(peer, &whole.have, false);
+            self.begin_pulls(replica);
+            self.exchange(replica).tell_lacking(peer, &whole.have, false);
         }
         Ok(())
     }
@@ -119,7 +126,7 @@ impl Replicator {
         if self.leave.may_succeed(replica.map(), &self.membership, peer) {
             self.leave.take_promise(digest, |writer| replica.map().is_folded(writer));
         }
-        self.promises.promise(incarnation, digest);
+        self.promises.take_promise(incarnation, digest);
     }
 
     /// The enrolled replica that sent a message, if one did.
@@ -144,7 +151,7 @@ impl Replicator {
     }
 }
 
-/// Refuses an ended incarnation. It learns that way that it ended, and continues as a new one.
-pub(super) fn not_ended(replica: &Replica, requester: ReplicaId) -> Result<(), Refusal> {
+/// Refuses an ended incarnation. The refusal tells it that it ended, so it continues as a new one.
+pub(super) fn check_not_ended(replica: &Replica, requester: ReplicaId) -> Result<(), Refusal> {
     if replica.map().is_ended(requester) { Err(Refusal::Ended) } else { Ok(()) }
 }

@@ -1,4 +1,4 @@
-//! This node continues as another incarnation: its own was ended, or its number was taken.
+//! Continues this node as another incarnation, if its own was ended or its number was taken.
 
 use counter_core::{Replica, ReplicaId};
 
@@ -45,10 +45,10 @@ impl Replicator {
         self.incarnations_changed(replica);
     }
 
-    /// Settles the number of this incarnation once enough peers have answered, and shows itself to
+    /// Settles the number of this incarnation once enough peers have answered, and introduces it to
     /// them.
     pub(super) fn settle_number(&mut self, replica: &mut Replica) {
-        if self.leave.has_stated() {
+        if self.leave.has_statement() {
             return;
         }
         let expects_peers = self.bootstrap.expects_peers();
@@ -74,8 +74,8 @@ impl Replicator {
         self.stability.renew(incarnation);
     }
 
-    /// A member says that the incarnation which asked it has ended. A leaver is done then, and any
-    /// other incarnation continues as a new one.
+    /// A member says that the incarnation that asked it has ended. If that is still this one, a
+    /// leaver is done, and any other node continues as a new incarnation.
     pub(super) fn told_ended(&mut self, asker: ReplicaId) {
         if asker == self.ctx.own {
             self.leave.claimed();

@@ -1,4 +1,5 @@
-//! Cells of others take effect, or wait until their gap is filled. What changed is reported.
+//! Joins cells of other writers, or keeps them until the gap before them is filled. Reports what
+//! changed.
 
 use counter_core::{Delta, JoinError, Joined, Replica, ReplicaId, Span};
 
@@ -34,7 +35,7 @@ impl Replicator {
         match replica.join_delta(delta) {
             Ok(joined) => {
                 self.bootstrap.set_refused(writers, false);
-                self.note(replica, joined);
+                self.on_joined(replica, joined);
                 Ok(())
             }
             Err(cause) => Err(self.refuse_join(&cause, writers)),
@@ -77,8 +78,8 @@ impl Replicator {
     }
 
     /// True until this node has caught up and has its number. Until then it may not know which
-    /// incarnations ended, so the cells of the writers themselves wait: they might end this
-    /// incarnation.
+    /// incarnations ended. Cells that come from their writers wait, because a record among them
+    /// might end this incarnation.
     fn is_early(&self) -> bool {
         let is_settled = self.is_synced() && !self.membership.numbering().is_open();
         !is_settled && !self.peers.is_empty()
@@ -88,7 +89,7 @@ impl Replicator {
     pub(super) fn repair(&mut self, replica: &mut Replica, delta: Delta) -> Result<(), Refusal> {
         match replica.repair(delta) {
             Ok(joined) => {
-                self.note(replica, joined);
+                self.on_joined(replica, joined);
                 Ok(())
             }
             Err(cause) => Err(self.refuse_join(&cause, &[])),
@@ -96,7 +97,7 @@ impl Replicator {
     }
 
     /// Tells the machines and the readers what a join changed.
-    fn note(&mut self, replica: &Replica, joined: Joined) {
+    fn on_joined(&mut self, replica: &Replica, joined: Joined) {
         self.ctx.out.count_many(Counted::CellJoined, joined.cells());
         if joined.conflicts > 0 {
             self.ctx.out.count_many(Counted::Conflict, joined.conflicts);
@@ -115,7 +116,7 @@ impl Replicator {
             self.ctx.out.alarm(Alarm::OwnAhead { version });
         }
         if joined.own_changed {
-            // An add that was taken back goes out at once.
+            // Other nodes learn at once that an add was taken back.
             self.gossip.flush_soon(&mut self.ctx);
         }
         if !joined.records.is_empty() {
@@ -124,8 +125,8 @@ impl Replicator {
             self.stability.look_again();
         }
         if joined.changed.is_empty() && joined.has_more_than_cells() {
-            // These move the state hash and no value. Readers that show the hash need to know, and
-            // so does the store, or this node would never promise them.
+            // The state hash changed and no value did. Readers that show the hash need to know. The
+            // store needs to know too, or this node would never promise the new versions.
             self.ctx.out.notify(Notice::Changed { keys: Vec::new() });
         }
         self.ctx.out.changed(joined.changed);

@@ -1,5 +1,5 @@
-//! This node leaves. If it leaves for good, it writes a last statement and waits until a member
-//! covers it.
+//! Takes this node out of the cluster. If it leaves for good, it writes a last statement and waits
+//! until a member covers it.
 
 use counter_core::Replica;
 
@@ -9,7 +9,7 @@ use crate::protocol::peers::Asked;
 use crate::protocol::pull::ASKED_AT_ONCE_MAX;
 
 impl Replicator {
-    /// Publishes pending amounts, announces the leave, and hands the last cells to the peers.
+    /// Publishes pending amounts, announces the leave, and sends the last cells to the peers.
     pub(super) fn on_leave(&mut self, replica: &mut Replica, for_good: bool) {
         if self.membership.is_leaving() {
             return;
@@ -19,24 +19,24 @@ impl Replicator {
         self.membership.announce_leave(&mut self.ctx, &self.peers);
         if for_good {
             self.leave.want(&mut self.ctx);
-            self.state_leave(replica);
+            self.write_last_statement(replica);
         }
-        if !self.leave.has_stated() {
+        if !self.leave.has_statement() {
             self.tell_all(replica);
         }
     }
 
     /// Writes the last statement once this node is synced and every connected peer is recorded, or
     /// the time for that has passed.
-    fn state_leave(&mut self, replica: &mut Replica) {
+    fn write_last_statement(&mut self, replica: &mut Replica) {
         let is_synced = self.is_synced();
         let Self { ctx, leave, peers, membership, .. } = self;
-        if !leave.may_state(ctx, replica.map(), peers, membership, is_synced) {
+        if !leave.may_write_statement(ctx, replica.map(), peers, membership, is_synced) {
             return;
         }
         self.flush(replica);
         replica.leave();
-        self.leave.state(replica.map().version_vector());
+        self.leave.set_statement(replica.map().version_vector());
         self.publish_own(replica);
         self.ctx.out.notify(Notice::Changed { keys: Vec::new() });
         self.tell_all(replica);
@@ -48,13 +48,13 @@ impl Replicator {
         }
     }
 
-    /// Asks members again and again until one is known to cover the last statement.
+    /// Keeps asking members until one is known to cover the last statement.
     pub(super) fn pursue_leave(&mut self, replica: &mut Replica) {
         if !self.leave.look_again(&mut self.ctx) {
             return;
         }
-        if !self.leave.has_stated() {
-            return self.state_leave(replica);
+        if !self.leave.has_statement() {
+            return self.write_last_statement(replica);
         }
         let mut peers = self.leave.successors(replica.map(), &self.peers, &self.membership);
         self.ctx.rng.shuffle(&mut peers);
@@ -74,7 +74,7 @@ impl Replicator {
         }
         let map = replica.map();
         let has_nobody = || {
-            self.leave.has_stated()
+            self.leave.has_statement()
                 && self.leave.successors(map, &self.peers, &self.membership).is_empty()
         };
         self.leave.is_over() || map.is_ended(self.ctx.own) || has_nobody()

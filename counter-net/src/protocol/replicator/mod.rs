@@ -8,14 +8,14 @@
 //! | file | routes |
 //! | --- | --- |
 //! | `route` | every input, every timer, and what follows any input |
-//! | `readers` | what the node around the replicator reads |
+//! | `readers` | read access for the node that hosts the replicator |
 //! | `connections` | peers that come and go, rounds, retries, gaps |
-//! | `publish` | flushes, and own cells that go out |
+//! | `publish` | flushes, and publishing this node's cells |
 //! | `receive` | gossip that comes in |
 //! | `join` | cells that take effect, and what follows from them |
 //! | `serve` | requests of peers |
 //! | `answers` | answers of peers |
-//! | `digests` | what peers say that they hold and keep |
+//! | `digests` | peers' digests: the versions that they hold and keep |
 //! | `identity` | renewals and renumberings of this incarnation |
 //! | `successor` | claims and steps for ended incarnations, and clean-ups |
 //! | `leave` | this node's own leave |
@@ -57,7 +57,7 @@ pub struct Replicator {
     bootstrap: Bootstrap,
     /// Own cells that go out, and deltas that came too early.
     gossip: Gossip,
-    /// Pulls in flight, and what they brought.
+    /// Pulls in flight, and the pulled cells that wait.
     anti_entropy: AntiEntropy,
     /// The part of the state that is on disk, and the work that waits for it.
     committed: Committed,
@@ -65,9 +65,9 @@ pub struct Replicator {
     promises: Promises,
     /// Callers that wait for copies or versions.
     acks: Acks,
-    /// What the others hold of this node's states.
+    /// Which of this node's states the others hold.
     stability: Stability,
-    /// Duties for ended incarnations.
+    /// This node's work as a successor of ended incarnations.
     retirement: Retirement,
     /// This node's own leave for good.
     leave: Leave,

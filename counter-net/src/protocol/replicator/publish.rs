@@ -1,12 +1,11 @@
-//! Local work first: a flush turns pending amounts into cells, which go out as gossip.
+//! Local changes: a flush turns pending amounts into cells, which go out as gossip.
 
 use counter_core::{Replica, Span};
 
 use super::Replicator;
 
 impl Replicator {
-    /// Something is pending. It is flushed at once if the last flush is long enough ago, else when
-    /// the interval is over.
+    /// Flushes pending amounts at once if the flush interval has passed, or else when it has.
     pub(super) fn on_local_change(&mut self, replica: &mut Replica) {
         if self.gossip.may_flush(&self.ctx) {
             self.flush(replica);
@@ -15,10 +14,10 @@ impl Replicator {
         }
     }
 
-    /// Flushes what is pending, unless the last statement of a leaver is written: nobody would take
-    /// what is written afterwards.
+    /// Flushes pending amounts. Does nothing once this node has written its last statement, because
+    /// no node takes anything that it writes afterwards.
     pub(super) fn flush(&mut self, replica: &mut Replica) {
-        if self.leave.has_stated() {
+        if self.leave.has_statement() {
             return;
         }
         let flushed = self.gossip.flush(&self.ctx, replica);
@@ -46,7 +45,7 @@ impl Replicator {
     /// Announces this node. The record of a node that has counted nothing yet goes out before.
     /// Otherwise it would spread by pulls alone.
     pub(super) fn on_announce(&mut self, replica: &Replica) {
-        if self.gossip.is_unborn() && !self.peers.is_empty() {
+        if self.gossip.is_unpublished() && !self.peers.is_empty() {
             self.publish_own(replica);
         }
         self.membership.announce(&mut self.ctx, &self.peers);

@@ -1,4 +1,4 @@
-//! Read access for the node around the replicator: members, readiness, stable states, counts.
+//! Read access for the node that hosts the replicator: members, readiness, stable states, counts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -54,7 +54,7 @@ impl Replicator {
         self.membership.iter().map(member).collect()
     }
 
-    /// The enrolled replicas that are not there now. Each keeps counting until its node starts
+    /// The enrolled replicas that are not live now. Each counts as enrolled until its node starts
     /// again, under its name or from its directory, or until an operator retires it. Ascending;
     /// O(writers).
     pub fn missing(&self, replica: &Replica) -> Vec<ReplicaId> {
@@ -80,7 +80,7 @@ impl Replicator {
         self.bootstrap.readiness()
     }
 
-    /// False if others should be there and none answers.
+    /// False if other nodes are expected and none answers.
     pub fn in_touch(&self) -> bool {
         self.bootstrap.in_touch(&self.peers, &self.membership)
     }
@@ -110,10 +110,10 @@ impl Replicator {
     /// to hold, with that state's version vector.
     ///
     /// The first call begins to watch the counter. The watch ends once nobody has asked for 60 s.
-    /// At most 1,024 counters are watched, and a further one displaces the one not asked about for
-    /// the longest time. Returns `None` until a state since the first call is known to be
-    /// everywhere. That takes a round trip to the slowest replica, or as long as an enrolled
-    /// replica is out of reach. Each answer's state is later than the one before it. Feed
+    /// At most 1,024 counters are watched. A further one replaces the one asked about least
+    /// recently. Returns `None` until a state since the first call is known to be everywhere. That
+    /// takes a round trip to the slowest replica, or as long as an enrolled replica is out of
+    /// reach. Each answer's state is later than the one before it. Feed
     /// [`Input::Timer`](crate::protocol::Input::Timer) afterwards if
     /// [`poll_timeout`](Self::poll_timeout) has changed.
     ///

@@ -1,4 +1,4 @@
-//! Gossip that arrives is checked, and then taken, kept for later or refused.
+//! Checks the gossip that arrives, and takes it, keeps it for later or refuses it.
 
 use counter_core::Replica;
 
@@ -68,7 +68,7 @@ impl Replicator {
         read
     }
 
-    /// Takes gossiped cells. They are accepted from their writer's node alone.
+    /// Takes gossiped cells. They are accepted only from their writer's node.
     fn take_delta(
         &mut self,
         replica: &mut Replica,

@@ -29,8 +29,8 @@ pub(super) struct Status {
 }
 
 impl Replicator {
-    /// A machine for `replica`. `now` is the time on a monotonic clock of any origin, and `seed`
-    /// feeds jitter and the choice of peers.
+    /// Creates the machine for `replica`. `now` is the time on a monotonic clock of any origin, and
+    /// `seed` feeds jitter and the choice of peers.
     pub fn new(config: ProtocolConfig, replica: &Replica, seed: u64, now: Duration) -> Self {
         let mut ctx = Context::new(config, replica, seed, now);
         ctx.timers.set(Timer::Ready, now + ctx.config.ready_within);
@@ -143,7 +143,7 @@ impl Replicator {
             Timer::Gap => self.on_gap(replica),
             Timer::Retire => self.on_retire(replica),
             Timer::CleanUp => self.on_clean_up(replica),
-            Timer::FirstPeerWait => self.plan(replica),
+            Timer::FirstPeerWait => self.begin_pulls(replica),
             Timer::Retry(peer) => self.on_retry(replica, peer),
             Timer::Suspect(node) => membership.suspect_lost(ctx, peers, node),
             Timer::Member(node) => {
@@ -151,7 +151,7 @@ impl Replicator {
                     self.stability.forget_member(node);
                 }
             }
-            // These are looked at after every input.
+            // Both are checked after every input.
             Timer::Acks | Timer::Confirm => {}
             Timer::Stable => self.on_stable(replica),
             Timer::Request(id) => self.on_overdue(replica, id),
@@ -163,7 +163,7 @@ impl Replicator {
     fn settle_acks(&mut self, replica: &Replica) {
         let Self { ctx, acks, peers, membership, committed, .. } = self;
         let Some(writer) = acks.poll(ctx, replica, peers, membership, committed) else { return };
-        self.plan(replica);
+        self.begin_pulls(replica);
         if !self.anti_entropy.is_pulling(&self.ctx, writer)
             && let Some(peer) = self.peers.free_node_of(&mut self.ctx, writer)
         {
@@ -174,13 +174,13 @@ impl Replicator {
     /// Asks replicas that lack the latest snapshot for digests.
     fn on_stable(&mut self, replica: &mut Replica) {
         let Self { ctx, stability, peers, membership, .. } = self;
-        for peer in stability.look(ctx, replica, peers, membership) {
+        for peer in stability.check(ctx, replica, peers, membership) {
             self.compare(replica, peer);
         }
     }
 
-    /// Takes the steps that any input may have made possible: the number, the end of catching up,
-    /// a renewal, a clean-up.
+    /// Takes the steps that any input may have made possible. It settles this incarnation's number,
+    /// ends the catch-up, renews the incarnation, or begins a clean-up.
     fn advance(&mut self, replica: &mut Replica) {
         if !self.is_synced() && !self.peers.is_empty() {
             // The cells that a peer was heard to hold may have come from others meanwhile.
@@ -188,7 +188,7 @@ impl Replicator {
         }
         self.settle_number(replica);
         let was_synced = self.is_synced();
-        self.bootstrap.look(&self.peers, &self.membership);
+        self.bootstrap.update(&self.peers, &self.membership);
         if self.is_synced() && !was_synced {
             let caught_up = self.anti_entropy.take_caught_up(&self.peers);
             let _refused_and_alarmed = self.join_all(replica, caught_up);
@@ -212,7 +212,7 @@ impl Replicator {
         }
     }
 
-    /// Tells readers once what the input changed.
+    /// Tells readers what the input changed, once for the whole input.
     fn notify_readers(&mut self) {
         let status = Status {
             synced: self.is_synced(),

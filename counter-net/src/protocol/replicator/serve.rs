@@ -5,7 +5,7 @@ use counter_core::{Cursor, Delta, Replica, ReplicaId, VersionVector};
 use serde_bytes::ByteBuf;
 
 use super::Replicator;
-use super::digests::not_ended;
+use super::digests::check_not_ended;
 use crate::protocol::input::NodeId;
 use crate::protocol::output::Refusal;
 use crate::protocol::promises::DeferredRequest;
@@ -33,7 +33,7 @@ impl From<Response> for Served {
 }
 
 impl Replicator {
-    /// True if an answer or own cells wait for a commit. After one, feed
+    /// True if an answer or own cells wait for a commit. After the commit, feed
     /// [`Input::LocalChange`](crate::protocol::Input::LocalChange).
     pub fn awaits_commit(&self) -> bool {
         self.committed.is_awaited()
@@ -95,7 +95,7 @@ impl Replicator {
         self.ctx.out.respond(peer, id, kind, &response);
         if !matches!(kind, Kind::Compare | Kind::Confirm) {
             // The request may show that this node lacks something. The answer goes first.
-            self.plan(replica);
+            self.begin_pulls(replica);
         }
     }
 
@@ -148,42 +148,45 @@ impl Replicator {
         if equal && state != compare.state {
             self.anti_entropy.diverged(&mut self.ctx, &mut self.peers, peer);
         }
-        let behind = self.exchange(replica).not_promised(&seen);
-        // One message names at most this many writers that are behind.
-        let is_whole =
-            equal && state == compare.state && behind.len() <= self.ctx.config.digest_replicas_max;
+        let uncommitted = self.exchange(replica).not_promised(&seen);
+        // One message names at most this many writers with uncommitted versions.
+        let is_whole = equal
+            && state == compare.state
+            && uncommitted.len() <= self.ctx.config.digest_replicas_max;
         if is_whole && !announcements_differ {
             self.hear(replica, peer, seen);
             return Response {
-                uncommitted: pack_vector(&behind),
+                uncommitted: pack_vector(&uncommitted),
                 ..Response::same(self.is_synced())
             };
         }
         if is_whole {
-            let response = self.state(peer, None, state, true, None);
-            return Response { uncommitted: pack_vector(&behind), ..response };
+            let response = self.state_response(peer, None, state, true, None);
+            return Response { uncommitted: pack_vector(&uncommitted), ..response };
         }
-        let fits = behind.len() <= self.ctx.config.digest_replicas_max;
+        let fits = uncommitted.len() <= self.ctx.config.digest_replicas_max;
         match &compare.buckets {
             Some(hashes) if is_bucketed(&seen) && fits => match BucketHashes::unpack(hashes) {
                 Ok(hashes) => {
                     let mask = hashes.differing(&BucketHashes::of(&seen));
                     let have = pack_vector(&in_buckets(&seen, mask));
-                    let part = DigestPiece { have, behind: pack_vector(&behind), part: None };
-                    let answer = self.state(peer, Some(part), state, announcements_differ, None);
+                    let part =
+                        DigestPiece { have, uncommitted: pack_vector(&uncommitted), part: None };
+                    let answer =
+                        self.state_response(peer, Some(part), state, announcements_differ, None);
                     answer.in_buckets(mask)
                 }
                 // The requester sends the hashes once it knows that something differs.
-                Err(_) => self.state(peer, None, state, false, None).differing(),
+                Err(_) => self.state_response(peer, None, state, false, None).differing(),
             },
             _ => {
                 let digest = self.exchange(replica).digest_for(peer);
-                self.state(peer, Some(digest), state, announcements_differ, None)
+                self.state_response(peer, Some(digest), state, announcements_differ, None)
             }
         }
     }
 
-    fn state(
+    fn state_response(
         &self,
         peer: NodeId,
         digest: Option<DigestPiece>,
@@ -191,9 +194,9 @@ impl Replicator {
         announcements: bool,
         delta: Option<Delta>,
     ) -> Response {
-        let (have, behind, part) = digest
-            .map_or((None, ByteBuf::new(), None), |DigestPiece { have, behind, part }| {
-                (Some(have), behind, part)
+        let (have, uncommitted, part) = digest
+            .map_or((None, ByteBuf::new(), None), |DigestPiece { have, uncommitted, part }| {
+                (Some(have), uncommitted, part)
             });
         let state = StateMessage {
             have,
@@ -210,11 +213,11 @@ impl Replicator {
             differs: false,
             buckets: None,
         };
-        Response { uncommitted: behind, ..Response::state(state) }
+        Response { uncommitted, ..Response::state(state) }
     }
 
-    /// A requester is known before it is served: its record is joined first, and a requester whose
-    /// record is not here gets nothing.
+    /// Joins the requester's record before serving it. A requester whose record is not here gets
+    /// nothing.
     fn serve_ask(
         &mut self,
         replica: &mut Replica,
@@ -223,7 +226,7 @@ impl Replicator {
     ) -> Result<Served, Refusal> {
         self.membership.take_signed(&mut self.ctx, &self.peers, peer, &ask.announcement)?;
         let requester = ask.announcement.replica();
-        not_ended(replica, requester)?;
+        check_not_ended(replica, requester)?;
         self.check_served(requester)?;
         if let Some(birth) = &ask.birth {
             if birth.len() > BIRTH_BYTES_MAX {
@@ -255,10 +258,10 @@ impl Replicator {
         let differ = Hash(self.membership.hash()) != ask.announcements;
         let state = Hash(replica.state_hash().0);
         let digest = self.exchange(replica).digest_for(peer);
-        Ok(self.state(peer, Some(digest), state, differ, whole).into())
+        Ok(self.state_response(peer, Some(digest), state, differ, whole).into())
     }
 
-    /// After its last statement, a leaver serves only the replicas that it names.
+    /// After its last statement, a leaver serves only the replicas that the statement names.
     fn check_served(&self, requester: ReplicaId) -> Result<(), Refusal> {
         if self.leave.serves(requester) { Ok(()) } else { Err(Refusal::NotRecorded) }
     }
@@ -273,7 +276,7 @@ impl Replicator {
         if requester.node != peer.0 {
             return Err(Refusal::ForgedWriter);
         }
-        not_ended(replica, requester)?;
+        check_not_ended(replica, requester)?;
         check_recorded(replica, requester)?;
         self.check_served(requester)?;
         if !self.committed.keeps(replica.map(), requester) {
@@ -308,7 +311,7 @@ impl Replicator {
     ) -> Result<Response, Refusal> {
         self.membership.take_signed(&mut self.ctx, &self.peers, peer, &tell.announcement)?;
         let sender = tell.announcement.replica();
-        not_ended(replica, sender)?;
+        check_not_ended(replica, sender)?;
         if tell.is_excerpt {
             let have = unpack_vector(&tell.have, self.ctx.config.digest_replicas_max)?;
             let heard = self.peers.get(peer).map_or(0, |peer| peer.heard().len());
@@ -329,7 +332,7 @@ impl Replicator {
             self.join_or_wait(replica, peer, delta, bytes.len())?;
         }
         if let (Some(successor), Some(digest)) = (tell.successor, &digest) {
-            self.take_bequest(replica, sender, successor.0, &digest.have);
+            self.take_named_successor(replica, sender, successor.0, &digest.have);
         }
         Ok(Response::noted(self.exchange(replica).digest_for(peer)))
     }
@@ -345,7 +348,7 @@ impl Replicator {
         if writer.node != peer.0 {
             return Err(Refusal::ForgedWriter);
         }
-        not_ended(replica, writer)?;
+        check_not_ended(replica, writer)?;
         if let Some(bytes) = &ack.delta {
             let delta = wire::decode_delta(bytes)?;
             if delta.replicas().any(|other| other != writer) {
@@ -360,8 +363,8 @@ impl Replicator {
     }
 }
 
-/// The answer to a peer that asks before this node's number is settled: nothing is here, and it is
-/// worth waiting.
+/// The answer to a peer that asks before this node's number is settled. It says that this node
+/// holds nothing yet and is worth waiting for.
 fn unnumbered() -> Response {
     Response::state(StateMessage {
         have: Some(pack_vector(&VersionVector::new())),

@@ -1,10 +1,10 @@
-//! Claims and steps for ended incarnations, and clean-ups after removals.
+//! Claims ended incarnations, takes the successor's steps, and cleans up after removals.
 
 use counter_core::{Replica, ReplicaId, Version, VersionVector};
 
 use super::Replicator;
 use crate::protocol::output::{Notice, RetireError};
-use crate::protocol::promises::WaitsFor;
+use crate::protocol::promises::WaitingWork;
 use crate::protocol::retirement::{Retirement, TakeOver};
 
 /// Claims.
@@ -13,15 +13,15 @@ impl Replicator {
     /// [`Input::LocalChange`](crate::protocol::Input::LocalChange) afterwards.
     ///
     /// # Errors
-    /// As [`force_retire`](Self::force_retire), and `Recent` if it was heard of within the last ten
-    /// minutes. Nothing changed.
+    /// As [`force_retire`](Self::force_retire), and `Recent` if it was heard from within the last
+    /// ten minutes. Nothing changed.
     pub fn retire(&mut self, replica: &mut Replica, ended: ReplicaId) -> Result<(), RetireError> {
         Retirement::may_retire(&self.ctx, replica.map(), &self.membership, ended, false)?;
         self.claim_node(replica, ended);
         Ok(())
     }
 
-    /// As [`retire`](Self::retire), however recently the incarnation was heard of. Adds that no
+    /// As [`retire`](Self::retire), however recently the incarnation was heard from. Adds that no
     /// other node holds are lost.
     ///
     /// # Errors
@@ -37,8 +37,8 @@ impl Replicator {
         Ok(())
     }
 
-    /// Claims an earlier incarnation of this node, which has ended, whether anything of it is known
-    /// here or not. One that left and held more than this node is claimed once that is here. Feed
+    /// Claims an earlier incarnation of this node, which has ended, even if it is unknown here. If
+    /// it left and held more than this node, the claim waits until all of that is here. Feed
     /// [`Input::LocalChange`](crate::protocol::Input::LocalChange) afterwards.
     pub fn claim_earlier(&mut self, replica: &mut Replica, earlier: ReplicaId) {
         if earlier != self.ctx.own
@@ -49,8 +49,8 @@ impl Replicator {
         }
     }
 
-    /// A leaver of an earlier release, which held `have`, names this node its successor.
-    pub(super) fn take_bequest(
+    /// A leaver that runs an earlier release held `have` and names this node as its successor.
+    pub(super) fn take_named_successor(
         &mut self,
         replica: &mut Replica,
         from: ReplicaId,
@@ -65,8 +65,8 @@ impl Replicator {
         }
     }
 
-    /// Claims an incarnation, and the earlier ones of its node that it had no time to claim. What a
-    /// node wrote is folded in the order of its incarnations.
+    /// Claims an incarnation, and the earlier ones of its node that it had no time to claim. A
+    /// node's incarnations are folded in order.
     fn claim_node(&mut self, replica: &mut Replica, ended: ReplicaId) {
         let is_before = |incarnation: &ReplicaId| {
             incarnation.node == ended.node
@@ -81,7 +81,7 @@ impl Replicator {
     fn claim(&mut self, replica: &mut Replica, ended: ReplicaId) {
         if replica.claim(ended).is_some() {
             self.publish_own(replica);
-            // No value moved, but the store needs to know.
+            // No value changed, but the store needs to know.
             self.ctx.out.notify(Notice::Changed { keys: Vec::new() });
             self.incarnations_changed(replica);
         }
@@ -111,8 +111,8 @@ impl Replicator {
     }
 
     /// Claims the earlier incarnations of this node, which ended when this one started. A start
-    /// from a directory claims those that it remembers. Others may know more, after a disk was set
-    /// back, or of a node that has a name and no disk.
+    /// from a directory claims those that it remembers. Other nodes may know of more, if the disk
+    /// was set back or the node has a name and no disk.
     fn claim_own_earlier(&mut self, replica: &mut Replica) {
         let (own, numbering) = (self.ctx.own, self.membership.numbering());
         // Without a name and a disk this node has no past.
@@ -143,9 +143,9 @@ impl Replicator {
         }
     }
 
-    /// Claims an incarnation anew if all that claimed it have ended. This comes before one of the
-    /// claimants is absorbed, because the word that it ended would go with the claimant's record.
-    /// True if something was claimed.
+    /// Claims an incarnation anew if all that claimed it have ended. This must happen before a
+    /// claimant is absorbed. The claimant's record says that the incarnation ended, and goes with
+    /// the claimant. Returns true if something was claimed.
     fn claim_for_the_ended(&mut self, replica: &mut Replica) -> bool {
         let mut open = replica.map().without_successor();
         open.retain(|incarnation| {
@@ -164,12 +164,12 @@ impl Replicator {
         self.retirement.waits_for(&self.ctx, replica.map(), &self.promises)
     }
 
-    /// Takes the next step if it may be taken, and comes back while there is work.
+    /// Takes the next step if it may be taken. Sets its timer again while there is work.
     pub(super) fn on_retire(&mut self, replica: &mut Replica) {
         if self.membership.is_leaving() {
-            // The successor of this incarnation takes over its work. A late write would come too
-            // late for it.
-            self.promises.want(WaitsFor::Retirement, false);
+            // The successor of this incarnation takes over its work. Anything written now would
+            // come too late for it.
+            self.promises.want(WaitingWork::Retirement, false);
             return self.pursue_leave(replica);
         }
         if replica.map().is_ended(self.ctx.own) {
@@ -178,7 +178,7 @@ impl Replicator {
         }
         self.claim_waiting(replica);
         let waits = self.retirement.look_up_work(&mut self.ctx, replica);
-        self.promises.want(WaitsFor::Retirement, waits);
+        self.promises.want(WaitingWork::Retirement, waits);
         if waits {
             match self.retirement.has_work() {
                 true => self.take_over(replica),
@@ -190,8 +190,8 @@ impl Replicator {
     }
 
     fn take_over(&mut self, replica: &mut Replica) {
-        // A directory may be older than what others hold of its node. It folds nothing before it
-        // has met them.
+        // Other nodes may hold newer cells of this node than its directory does. So it folds
+        // nothing before it has caught up with them.
         if !self.is_synced()
             || !self.in_touch()
             || self.retirement.is_too_early(&self.ctx, replica.map())
@@ -212,7 +212,7 @@ impl Replicator {
             // Absorbing a dedup entry may have taken an add back.
             self.gossip.flush_soon(&mut self.ctx);
         }
-        // The state hash moved and no value did.
+        // The state hash changed and no value did.
         self.ctx.out.notify(Notice::Changed { keys: Vec::new() });
     }
 
@@ -227,15 +227,15 @@ impl Replicator {
         }
     }
 
-    /// Asks some of the peers for their digests that have not promised the own version `upto`. They
-    /// get the cells that they lack as always.
+    /// Asks some of the peers that have not promised the own version `upto` for their digests. The
+    /// cells that they lack reach them as usual.
     fn ask_for_promises(&mut self, replica: &Replica, upto: Version) {
-        let behind = self.promises.behind(replica.map(), self.ctx.own, upto);
+        let behind = self.promises.lacking_own(replica.map(), self.ctx.own, upto);
         let peers = self.peers.connected_among(&behind);
         self.exchange(replica).ask_digests(peers);
     }
 
-    /// A record brought news about ended incarnations. Digests name folded writers no more.
+    /// A record brought news about ended incarnations. Digests no longer name folded writers.
     pub(super) fn incarnations_changed(&mut self, replica: &Replica) {
         let map = replica.map();
         self.peers.retain_writers(|writer| !map.is_folded(writer));
@@ -251,14 +251,14 @@ impl Replicator {
     /// Begins a clean-up if there are traces of removals or resets. O(1).
     pub(super) fn look_for_traces(&mut self, replica: &Replica) {
         if !self.membership.is_leaving() && self.removal.begin(&mut self.ctx, replica) {
-            self.promises.want(WaitsFor::Removal, true);
+            self.promises.want(WaitingWork::Removal, true);
         }
     }
 
-    /// Takes the next step of a clean-up, and comes back while there are traces.
+    /// Takes the next step of a clean-up. Sets its timer again while there are traces.
     pub(super) fn on_clean_up(&mut self, replica: &mut Replica) {
         if !self.removal.is_due(replica) || self.membership.is_leaving() {
-            return self.promises.want(WaitsFor::Removal, false);
+            return self.promises.want(WaitingWork::Removal, false);
         }
         self.look_for_traces(replica);
         if replica.map().is_ended(self.ctx.own) || !self.is_synced() || !self.in_touch() {
@@ -266,14 +266,14 @@ impl Replicator {
         }
         let own =
             self.committed.promised().cloned().unwrap_or_else(|| replica.map().version_vector());
-        let shown = self.promises.of_all(replica.map(), self.ctx.own, own).unwrap_or_default();
-        if let Some(changed) = self.removal.clean_up(replica, &shown) {
+        let proven = self.promises.proven(replica.map(), self.ctx.own, own).unwrap_or_default();
+        if let Some(changed) = self.removal.clean_up(replica, &proven) {
             self.publish_own(replica);
-            // The state hash moved, even where no value did.
+            // The state hash changed, even where no value did.
             self.ctx.out.notify(Notice::Changed { keys: Vec::new() });
             self.ctx.out.changed(changed);
         }
-        // A replica that is out of reach holds the clean-up back anyway, so nobody is asked then.
+        // A replica that is out of reach blocks the clean-up anyway, so no peer is asked then.
         let missing = self.removal.missing(&self.ctx, replica.map(), &self.promises);
         let peers = self.peers.connected_among(&missing);
         if peers.len() == missing.len() {

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use counter_core::ReplicaId;
 
-/// How long other members leave a claim to the first one.
+/// How long the other members leave a claim to the first one. Each waits up to twice as long, at
+/// random.
 const TURN: Duration = Duration::from_secs(1);
 
 /// The incarnations that wait to be claimed.
@@ -20,7 +21,8 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    /// Exactly these wait now. `later` is drawn for new ones, from 0 to 1.
+    /// Replaces the incarnations that wait. New ones wait for one to two turns: `later`, from 0 to
+    /// 1, is drawn at random.
     pub(super) fn wait_for(&mut self, incarnations: Vec<ReplicaId>, later: f64, now: Duration) {
         let since = |incarnation: &ReplicaId| {
             self.open.get(incarnation).copied().unwrap_or(now + TURN.mul_f64(1.0 + later))

@@ -1,9 +1,10 @@
-//! This replica's own leave for good, as a state of three stages.
+//! This replica's own leave for good, in three stages.
 //!
-//! Invariant: after its last statement a leaver writes nothing, and serves no replica that the
-//! statement does not name. So every member whose vector covers the statement knows all replicas
-//! that hold anything of the leaver, and any such member may claim it. No successor is named, so a
-//! hung peer holds nobody up.
+//! The *last statement* of a leaver is a record that names every version that it holds. Invariant:
+//! after its last statement a leaver writes nothing, and serves no replica that the statement does
+//! not name. So every member whose vector covers the statement knows all replicas that hold
+//! anything of the leaver, and any such member may claim it. No successor is named, so a hung peer
+//! holds nobody up.
 
 use std::time::Duration;
 
@@ -14,13 +15,13 @@ use crate::protocol::input::NodeId;
 use crate::protocol::membership::Membership;
 use crate::protocol::peers::Peers;
 
-/// The longest delay of the last statement for a connected peer that is not recorded yet. The
-/// statement would not name it.
+/// How long the last statement waits for the record of a connected peer, so that it can name that
+/// peer.
 const UNKNOWN_PEER_PATIENCE: Duration = Duration::from_millis(500);
-/// The longest delay of the last statement for this node's own start. A node that is not synced yet
-/// may know a single peer, and if that one hangs, nobody else may cover the statement.
+/// How long the last statement waits until this node is synced. An unsynced node may know a single
+/// peer, and if that one hangs, nobody else may cover the statement.
 const UNSYNCED_PATIENCE: Duration = Duration::from_secs(2);
-/// Time between two looks whether a member covers the last statement.
+/// Time between two checks whether a member covers the last statement.
 const LEAVE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A replica's own leave.
@@ -49,7 +50,7 @@ impl Leave {
         ctx.timers.set(Timer::Retire, ctx.now);
     }
 
-    /// Looks again a little later. Returns false if there is nothing left to wait for.
+    /// Sets the timer for the next check. Returns false if there is nothing left to wait for.
     pub(crate) fn look_again(&self, ctx: &mut Context) -> bool {
         let goes_on = self.is_wanted() && !self.is_over();
         if goes_on {
@@ -58,7 +59,7 @@ impl Leave {
         goes_on
     }
 
-    /// `all_known`: every connected peer is recorded.
+    /// `all_known` is true if every connected peer is recorded.
     fn is_due(&self, is_synced: bool, all_known: bool, now: Duration) -> bool {
         let LeaveStage::Wanted { since } = self.stage else { return false };
         (is_synced || now >= since + UNSYNCED_PATIENCE)
@@ -67,7 +68,7 @@ impl Leave {
 
     /// True if the last statement is to be written now: this node is synced and every connected
     /// peer that answers is recorded, or the time for that has passed.
-    pub(crate) fn may_state(
+    pub(crate) fn may_write_statement(
         &self,
         ctx: &Context,
         map: &CounterMap,
@@ -82,7 +83,7 @@ impl Leave {
     }
 
     /// The last statement is written, and names these versions.
-    pub(crate) fn state(&mut self, held: VersionVector) {
+    pub(crate) fn set_statement(&mut self, held: VersionVector) {
         self.stage = LeaveStage::Stated { held, is_covered: false, is_claimed: false };
     }
 
@@ -92,15 +93,15 @@ impl Leave {
     }
 
     /// The versions that the last statement names, once it is written.
-    pub(crate) fn stated(&self) -> Option<&VersionVector> {
+    pub(crate) fn statement(&self) -> Option<&VersionVector> {
         match &self.stage {
             LeaveStage::Stated { held, .. } => Some(held),
             _ => None,
         }
     }
 
-    /// True once the last statement is written. Nobody would take what is written afterwards.
-    pub(crate) fn has_stated(&self) -> bool {
+    /// True once the last statement is written. No node takes anything written after it.
+    pub(crate) fn has_statement(&self) -> bool {
         matches!(self.stage, LeaveStage::Stated { .. })
     }
 
@@ -128,7 +129,7 @@ impl Leave {
     }
 
     /// A member says that this replica was claimed: by a member that covers the last statement, or
-    /// on an operator's word.
+    /// at an operator's request.
     pub(crate) fn claimed(&mut self) {
         if let LeaveStage::Stated { is_claimed, .. } = &mut self.stage {
             *is_claimed = true;
@@ -136,7 +137,7 @@ impl Leave {
     }
 
     /// True if nothing is left to do: a member covers the last statement, or this replica was
-    /// claimed and nobody takes anything of it any more.
+    /// claimed, so no node takes anything of it any more.
     pub(crate) fn is_over(&self) -> bool {
         match self.stage {
             LeaveStage::Stated { is_covered, is_claimed, .. } => is_covered || is_claimed,
@@ -212,7 +213,7 @@ mod tests {
     fn covering_member_ends_the_leave() {
         let mut leave = Leave::default();
         leave.want(&mut context());
-        leave.state(vector(&[(1, 5), (2, 3)]));
+        leave.set_statement(vector(&[(1, 5), (2, 3)]));
         assert!(leave.serves(ReplicaId::new(2, 1)) && !leave.serves(ReplicaId::new(3, 1)));
         leave.take_promise(&vector(&[(1, 5), (2, 2)]), |_| false);
         assert!(!leave.is_covered());

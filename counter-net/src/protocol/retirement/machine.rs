@@ -11,13 +11,12 @@ use crate::protocol::output::RetireError;
 use crate::protocol::promises::{Committed, Promises};
 use crate::protocol::stats::Counted;
 
-/// Time between two steps, and between two looks whether the next one may be taken.
+/// Time between two steps, and between two checks whether the next one may be taken.
 const STEP_INTERVAL: Duration = Duration::from_millis(250);
-/// The longest time that a node must have run before it takes over work that another replica ended
-/// in the middle of. Otherwise a node that crashes again and again would leave it half done each
-/// time.
+/// The longest time that a node must have run before it takes over work that another replica left
+/// unfinished. Otherwise a node that keeps crashing would leave it half done each time.
 const RUN_FIRST_MAX: Duration = Duration::from_secs(60);
-/// A node must have run this many times as long as such work takes before it begins it.
+/// Before such work, a node must have run this many times as long as the work takes.
 const RUN_FIRST_FACTOR: u32 = 8;
 /// About the bytes of one absorbed cell in a delta.
 const ABSORBED_CELL_BYTES: usize = 35;
@@ -37,7 +36,7 @@ pub(crate) enum TakeOver {
     Folded,
 }
 
-/// This node's duties for ended incarnations.
+/// This node's work as a successor of ended incarnations.
 ///
 /// Invariant: a successor takes a step only once every enrolled replica has promised to keep what
 /// the step rests on.
@@ -47,7 +46,7 @@ pub(crate) struct Retirement {
     /// Records changed, so the work has to be looked up anew.
     is_stale: bool,
     /// Own cells may still name resets of incarnations that are folded.
-    forgets: bool,
+    may_forget: bool,
     claims: Claims,
     /// This incarnation was ended, or another process writes as it. It is renewed before the next
     /// input.
@@ -59,7 +58,7 @@ impl Default for Retirement {
         Self {
             work: None,
             is_stale: true,
-            forgets: false,
+            may_forget: false,
             claims: Claims::default(),
             renewal_is_due: false,
         }
@@ -75,7 +74,7 @@ impl Retirement {
 
     /// A record brought news about ended incarnations.
     pub(crate) fn incarnations_changed(&mut self, ctx: &mut Context) {
-        self.forgets = true;
+        self.may_forget = true;
         self.look_again(ctx);
     }
 
@@ -151,15 +150,15 @@ impl Retirement {
 
 /// The successor's steps.
 impl Retirement {
-    /// Looks up the work if records changed, and comes back while there is some. Returns true if
-    /// promises of others are needed.
+    /// Looks up the work if records changed. Sets its timer again while there is some. Returns true
+    /// if promises of others are needed.
     pub(crate) fn look_up_work(&mut self, ctx: &mut Context, replica: &Replica) -> bool {
         if self.has_begun() || self.is_stale {
             let work = self.work.take();
             self.work = replica.absorb_round(work);
         }
         self.is_stale = false;
-        let waits = self.work.is_some() || self.forgets;
+        let waits = self.work.is_some() || self.may_forget;
         if waits || !self.claims.is_empty() {
             ctx.timers.set(Timer::Retire, ctx.now + STEP_INTERVAL);
         }
@@ -185,8 +184,8 @@ impl Retirement {
         self.work = None;
     }
 
-    /// True if another replica ended in the middle of this work, and this node has not run for long
-    /// enough yet. The time depends on the work, because short work is not left half done.
+    /// True if another replica left this work unfinished, and this node has not run for long enough
+    /// yet. The time depends on the work, because short work is hardly ever left half done.
     pub(crate) fn is_too_early(&self, ctx: &Context, map: &CounterMap) -> bool {
         let Some(work) = self.work.as_ref().filter(|work| !work.has_begun()) else { return false };
         let was_at_work =
@@ -251,7 +250,7 @@ impl Retirement {
     ) -> TakeOver {
         let upto = replica.map().record(ctx.own).map_or(0, |record| record.version);
         if !replica.names_folded() {
-            self.forgets = false;
+            self.may_forget = false;
             TakeOver::Idle
         } else if is_missing(ctx, replica.map(), committed, promises, upto) {
             TakeOver::Waits(upto)
@@ -289,8 +288,7 @@ fn needed_version(ctx: &Context, map: &CounterMap, work: &AbsorbRound) -> Option
 }
 
 /// True if an enrolled replica has not promised the own version `upto` and every record about ended
-/// incarnations. A crash takes this node back to its disk, so its own promise counts no more than
-/// another's.
+/// incarnations. A crash takes this node back to its disk, so the disk must hold them too.
 fn is_missing(
     ctx: &Context,
     map: &CounterMap,
@@ -299,5 +297,5 @@ fn is_missing(
     upto: Version,
 ) -> bool {
     committed.promised().is_some_and(|on_disk| !map.agrees(ctx.own, upto, on_disk))
-        || promises.first_without(map, ctx.own, upto).is_some()
+        || promises.first_lacking_own(map, ctx.own, upto).is_some()
 }

@@ -2,7 +2,7 @@
 //!
 //! While the state moves, one node proposes *targets*: version vectors that every live member is
 //! asked to confirm. A member confirms a target once its own vector covers it. A member's vector
-//! covers a target sooner or later, even if clicks never pause. Equal hashes would never appear.
+//! covers a target sooner or later, even if adds never pause. Equal hashes might then never occur.
 //! The proposer is the live synced member with the lowest id. If it stays silent, any other member
 //! steps in a little later.
 //!
@@ -24,8 +24,8 @@ use crate::protocol::input::NodeId;
 use crate::protocol::output::Refusal;
 use crate::protocol::wire::{ConfirmMessage, TargetMessage, unpack_vector};
 
-/// The most replicas that a target names, so that it fits a message whatever their versions. With
-/// more no target is proposed, and how far members agree is not known.
+/// The most replicas that a target names, so that it fits a message whatever their versions. If a
+/// state has more, no target is proposed, and the agreement of the members is unknown.
 const TARGET_REPLICAS_MAX: usize = 65_536;
 /// Changes within this time, such as the clicks of one moment, are proposed together.
 const PROPOSE_DELAY: Duration = Duration::from_millis(50);
@@ -40,8 +40,8 @@ const FANOUT: usize = 2;
 /// The node as the machine sees it: its state, and the live members.
 pub(super) struct ClusterView<'a> {
     pub map: &'a CounterMap,
-    /// Differs whenever the state moved.
-    pub moved: u64,
+    /// Changes whenever the state does.
+    pub stamp: u64,
     /// The other live members, ascending.
     pub live: Vec<ReplicaId>,
     pub is_synced: bool,
@@ -71,8 +71,8 @@ pub(crate) struct Confirmations {
     /// The targets that each peer was asked about and has not answered.
     asked: BTreeMap<NodeId, Vec<u64>>,
     last_number: u64,
-    /// The last `moved` that `poll` was given.
-    moved: u64,
+    /// The last stamp that `poll` was given.
+    stamp: u64,
     propose_at: Option<Duration>,
     last_target_at: Option<Duration>,
     cover_at: Option<Duration>,
@@ -89,7 +89,7 @@ impl Confirmations {
             covered: BTreeMap::new(),
             asked: BTreeMap::new(),
             last_number: 0,
-            moved: 0,
+            stamp: 0,
             propose_at: None,
             last_target_at: None,
             cover_at: None,
@@ -122,12 +122,12 @@ impl Confirmations {
     /// Members came or went, or this node has caught up. Earlier confirmations may no longer be
     /// enough.
     pub(crate) fn look_again(&mut self) {
-        self.moved = self.moved.wrapping_sub(1);
+        self.stamp = self.stamp.wrapping_sub(1);
     }
 
     /// True if `poll` has something to do.
-    pub(super) fn is_due(&self, moved: u64, now: Duration) -> bool {
-        moved != self.moved || self.deadline().is_some_and(|at| at <= now)
+    pub(super) fn is_due(&self, stamp: u64, now: Duration) -> bool {
+        stamp != self.stamp || self.deadline().is_some_and(|at| at <= now)
     }
 
     /// When to call `poll` next.
@@ -142,8 +142,8 @@ impl Confirmations {
         now: Duration,
         rng: &mut fastrand::Rng,
     ) -> DueMessages {
-        if view.moved != self.moved {
-            self.moved = view.moved;
+        if view.stamp != self.stamp {
+            self.stamp = view.stamp;
             self.on_moved(view, now, rng);
         }
         if self.cover_at.is_some_and(|at| at <= now) {

@@ -1,4 +1,5 @@
-//! What other replicas hold of this node's states: asks live members, and answers them.
+//! Finds out which of this node's states other replicas hold. It asks live members, and answers
+//! them.
 
 use std::time::Duration;
 
@@ -17,13 +18,13 @@ use crate::protocol::wire::{ConfirmMessage, GossipMessage, Request, TargetMessag
 
 /// The most peers asked at a time for their digests.
 const QUESTIONS_MAX: usize = 8;
-/// The longest time between two looks while a counter is watched.
+/// The longest time between two checks while a counter is watched.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How far other replicas hold what this node held a moment ago.
+/// The states that this node held a moment ago, and which of them other replicas hold.
 ///
-/// Invariant: what counts for a replica comes from its own digests and confirmations, never from
-/// what was sent to it.
+/// Invariant: a replica counts as a holder of a state only by its own digest or confirmation, never
+/// because cells were sent to it.
 #[derive(Debug)]
 pub(crate) struct Stability {
     confirmations: Confirmations,
@@ -54,7 +55,7 @@ impl Stability {
         self.confirmations.forget(node);
     }
 
-    /// Writers were folded, which digests name no more.
+    /// Writers were folded, and digests no longer name them.
     pub(crate) fn forget_folded(&mut self, map: &CounterMap) {
         self.snapshots.forget_folded(map);
     }
@@ -100,7 +101,7 @@ impl Stability {
     ) {
         if membership.is_leaving()
             || membership.numbering().is_open()
-            || !self.confirmations.is_due(moved(ctx, map), ctx.now)
+            || !self.confirmations.is_due(change_stamp(ctx, map), ctx.now)
         {
             return;
         }
@@ -175,7 +176,7 @@ impl Stability {
     /// A connected peer that confirmed a target is known to hold it.
     fn note_confirmed(&self, ctx: &Context, map: &CounterMap, peers: &mut Peers, news: Confirmed) {
         for (node, digest) in news {
-            let Some(peer) = peers.get(node).filter(|peer| peer.has_answered()) else { continue };
+            let Some(peer) = peers.get(node).filter(|peer| peer.has_digest()) else { continue };
             // This is not the peer's own digest: `heard` may hold cells that are only on their way
             // to it.
             let mut heard = peer.heard().clone();
@@ -269,7 +270,7 @@ impl Stability {
 
     /// Takes a snapshot if the state has moved and the last one is old enough.
     pub(crate) fn snapshot_if_due(&mut self, ctx: &mut Context, map: &CounterMap) {
-        self.snapshots.look(map, moved(ctx, map), ctx.now);
+        self.snapshots.take_if_due(map, change_stamp(ctx, map), ctx.now);
         if self.snapshots.is_watched()
             && let Some(due) = self.snapshots.due()
         {
@@ -277,9 +278,9 @@ impl Stability {
         }
     }
 
-    /// Looks whether a later state is stable. Returns peers that lack the latest snapshot, so they
-    /// are to be asked for their digests.
-    pub(crate) fn look(
+    /// Checks whether a later state is stable. Returns the peers to ask for their digests, because
+    /// they lack the latest snapshot.
+    pub(crate) fn check(
         &mut self,
         ctx: &mut Context,
         replica: &Replica,
@@ -307,8 +308,8 @@ impl Stability {
     }
 }
 
-/// A number that differs whenever the state moved.
-fn moved(ctx: &Context, map: &CounterMap) -> u64 {
+/// A number that changes whenever the state does.
+fn change_stamp(ctx: &Context, map: &CounterMap) -> u64 {
     map.seen_of(ctx.own).wrapping_add(ctx.out.stats().cells_joined)
 }
 
@@ -323,13 +324,13 @@ fn view<'a>(
         live.push(entry.replica);
         leads &= !entry.synced || node > ctx.node();
     }
-    ClusterView { map, moved: moved(ctx, map), live, is_synced, leads }
+    ClusterView { map, stamp: change_stamp(ctx, map), live, is_synced, leads }
 }
 
-/// The peers that answer and have no open question about bits, in random order.
+/// The peers that answer and have no open request about confirmations, in random order.
 fn confirming_peers(ctx: &mut Context, peers: &Peers) -> Vec<NodeId> {
     let is_free = |(node, peer): &(NodeId, &ConnectedPeer)| {
-        let answers = peer.has_answered() && !peer.is_silent() && peer.confirms();
+        let answers = peer.has_digest() && !peer.is_silent() && peer.confirms();
         let is_free = answers && !peer.rests(ctx.now);
         is_free && !peers.awaits(*node, |asked| asked == Asked::Confirm)
     };
@@ -338,11 +339,11 @@ fn confirming_peers(ctx: &mut Context, peers: &Peers) -> Vec<NodeId> {
     free
 }
 
-/// Some connected peers among these replicas, in random order, that have no open question for their
+/// Some connected peers among these replicas, in random order, that have no open request for their
 /// digest.
 fn some_free(ctx: &mut Context, peers: &Peers, among: &[ReplicaId]) -> Vec<NodeId> {
     let is_free = |node: &NodeId| {
-        let answers = peers.get(*node).is_some_and(|p| p.has_answered() && !p.rests(ctx.now));
+        let answers = peers.get(*node).is_some_and(|p| p.has_digest() && !p.rests(ctx.now));
         answers && !peers.awaits(*node, Asked::tells_digest)
     };
     let nodes = among.iter().map(|replica| NodeId(replica.node));

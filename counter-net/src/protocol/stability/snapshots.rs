@@ -11,15 +11,15 @@ use std::time::Duration;
 
 use counter_core::{CounterMap, NAME_BYTES_MAX, ReplicaId, VersionVector};
 
-/// The most snapshots kept. When it is reached every second one is dropped, so they reach back ever
-/// further and ever coarser.
+/// The most snapshots kept. When it is reached every second one is dropped, so they reach back
+/// further, and coarser.
 const SNAPSHOTS_MAX: usize = 8;
 /// While the state moves, the least time between two snapshots.
 pub(crate) const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(100);
 /// The least time between two rounds of questions to peers while a counter is watched.
 const QUESTION_INTERVAL: Duration = Duration::from_millis(250);
-/// The most counters whose totals are kept with each snapshot. A further one displaces the counter
-/// that was not asked about for the longest time.
+/// The most counters whose totals are kept with each snapshot. A further one replaces the one asked
+/// about least recently.
 const WATCHED_MAX: usize = 1024;
 /// A counter that nobody asked about for this long is no longer watched.
 const WATCHED_FOR: Duration = Duration::from_secs(60);
@@ -40,7 +40,7 @@ pub struct Stable {
 struct Snapshot {
     serial: u64,
     seen: VersionVector,
-    /// Of `seen`.
+    /// The hash of `seen`.
     hash: u128,
     taken: Duration,
     /// When the state first moved on from it, if it has.
@@ -51,7 +51,7 @@ struct Snapshot {
 
 #[derive(Debug)]
 struct WatchedCounter {
-    /// Unique for ever: a counter that is watched again begins anew.
+    /// Never used again: a counter that is watched again gets a new number.
     number: u64,
     asked: Duration,
 }
@@ -62,8 +62,8 @@ pub(crate) struct Snapshots {
     /// Oldest first. Each holds all that the one before it held.
     ring: VecDeque<Snapshot>,
     last_serial: u64,
-    /// The last `moved` that `look` was given.
-    moved: u64,
+    /// The last stamp that `take_if_due` was given.
+    stamp: u64,
     watched: BTreeMap<String, WatchedCounter>,
     last_watch: u64,
     /// The latest snapshot that each other replica has confirmed, with all before it. Kept only
@@ -75,12 +75,12 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
-    /// Takes a snapshot if the state has moved on and the last one is old enough. `moved` differs
-    /// whenever the state moved. O(1), or O(writers + replicas of the watched counters) if one is
+    /// Takes a snapshot if the state has moved on and the last one is old enough. `stamp` changes
+    /// whenever the state does. O(1), or O(writers + replicas of the watched counters) if one is
     /// taken.
-    pub(crate) fn look(&mut self, map: &CounterMap, moved: u64, now: Duration) {
-        if moved != self.moved {
-            self.moved = moved;
+    pub(crate) fn take_if_due(&mut self, map: &CounterMap, stamp: u64, now: Duration) {
+        if stamp != self.stamp {
+            self.stamp = stamp;
             self.ring
                 .back_mut()
                 .into_iter()
@@ -139,14 +139,13 @@ impl Snapshots {
         }
     }
 
-    /// Forgets every snapshot but the stable one, because the state went another way or no longer
-    /// names the same writers.
+    /// Forgets every snapshot but the stable one, because the present state does not continue them.
     pub(crate) fn start_again(&mut self) {
         self.ring.clear();
     }
 
-    /// Forgets the snapshots that name folded writers. Digests name those no more, so they would
-    /// never be covered again.
+    /// Forgets the snapshots that name folded writers. Digests no longer name those, so these
+    /// snapshots would never be covered again.
     pub(crate) fn forget_folded(&mut self, map: &CounterMap) {
         if self
             .ring
@@ -158,8 +157,8 @@ impl Snapshots {
     }
 
     /// For how long this replica has held the first cell that the sender of `digest` lacks; zero if
-    /// it lacks none. Exact to [`SNAPSHOT_INTERVAL`] while the snapshots are fine, and never more
-    /// than they reach back. O(snapshots * writers).
+    /// it lacks none. Exact to [`SNAPSHOT_INTERVAL`] while the snapshots are fine-grained, and
+    /// never more than they reach back. O(snapshots * writers).
     pub(crate) fn behind_for(&self, digest: &VersionVector, now: Duration) -> Duration {
         let since = match self.ring.iter().rev().find(|snapshot| digest.contains(&snapshot.seen)) {
             Some(covered) => covered.ended.unwrap_or(now),
@@ -238,7 +237,7 @@ impl Snapshots {
     }
 
     /// The replicas of `enrolled` that have not confirmed the latest snapshot. `enrolled` ascends.
-    /// Forgets what other replicas have confirmed.
+    /// Forgets the confirmations of all other replicas.
     pub(crate) fn without_latest(&mut self, enrolled: &[ReplicaId]) -> Vec<ReplicaId> {
         self.confirmed.retain(|incarnation, _| enrolled.binary_search(incarnation).is_ok());
         let latest = self.ring.back().map_or(0, |snapshot| snapshot.serial);
@@ -253,8 +252,8 @@ impl Snapshots {
         self.confirmed.get(&incarnation).copied().unwrap_or(0)
     }
 
-    /// Makes the newest snapshot stable that all of `others` have confirmed, and drops older ones.
-    /// O(others).
+    /// The newest snapshot that all of `others` have confirmed becomes the stable one. Drops older
+    /// ones. O(others).
     pub(crate) fn settle(&mut self, others: &[ReplicaId]) {
         let least = others
             .iter()
@@ -311,7 +310,7 @@ mod tests {
     fn step(snapshots: &mut Snapshots, replica: &mut Replica, now: Duration) {
         replica.counter("clicks").and_then(|handle| handle.add(1)).expect("room");
         replica.flush();
-        snapshots.look(replica.map(), replica.map().seen_of(replica.id()), now);
+        snapshots.take_if_due(replica.map(), replica.map().seen_of(replica.id()), now);
     }
 
     #[test]
@@ -335,11 +334,11 @@ mod tests {
     #[test]
     fn digest_lags_since_its_first_gap() {
         let (mut snapshots, mut replica) = moving();
-        snapshots.look(replica.map(), 0, Duration::ZERO);
+        snapshots.take_if_due(replica.map(), 0, Duration::ZERO);
         let mut digests = vec![replica.map().version_vector()];
         for at in 1..=6 {
             step(&mut snapshots, &mut replica, 200 * at * MS);
-            snapshots.look(
+            snapshots.take_if_due(
                 replica.map(),
                 replica.map().seen_of(replica.id()),
                 200 * at * MS + SNAPSHOT_INTERVAL,

@@ -64,7 +64,8 @@ impl Confirmers {
         replicas.iter().any(|replica| self.lacks(*replica))
     }
 
-    /// Returns true if that is news. A replica that the target does not name is ignored.
+    /// Returns true if the replica had not confirmed before. A replica that the target does not
+    /// name is ignored.
     pub(super) fn insert(&mut self, replica: ReplicaId) -> bool {
         let at = self.position(replica).filter(|at| !self.is_set(*at));
         if let Some(at) = at {
@@ -196,7 +197,7 @@ impl Target {
         news
     }
 
-    /// The bits for a peer that asked: it knows them all then.
+    /// The bits for a peer that asked. It counts as knowing them from now on.
     pub(super) fn answer(&mut self, peer: NodeId) -> Bits {
         self.known.insert(peer, self.confirmers.bytes().to_vec());
         self.bits()
@@ -239,7 +240,7 @@ impl Target {
 pub(super) struct Complete {
     pub id: TargetId,
     pub digest: Arc<VersionVector>,
-    /// A replica that is named may come to be live later, and has not confirmed by being named.
+    /// A replica that the target names may become live later. Being named is not a confirmation.
     pub confirmers: Confirmers,
     /// When this node's state moved on from it, if it has.
     pub left_at: Option<Duration>,

@@ -150,8 +150,8 @@ impl Targets {
     }
 
     /// The bits of a target that was dropped because the complete one covers it. A member that
-    /// holds the complete one holds this one. Of two equal targets nodes may keep different ones,
-    /// and would wait for each other's bits.
+    /// holds the complete one holds this one. Without this, two nodes that keep different ones of
+    /// two equal targets would wait for each other's bits.
     fn settled(&self, tag: u64) -> Option<Bits> {
         let complete = self.complete.as_ref()?;
         let (_, digest) = self
@@ -252,7 +252,7 @@ impl Targets {
             return Agreement { confirmed: 0, of, age: Some(Duration::ZERO), late: Vec::new() };
         }
         let state = map.version_vector();
-        // A member that came since may not have confirmed it.
+        // A member that joined since may not have confirmed it.
         let complete =
             self.complete.as_ref().filter(|complete| complete.confirmers.contains_all(live));
         let covering = self.open.iter().rev().find(|target| target.digest().contains(&state));

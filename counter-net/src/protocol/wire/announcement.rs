@@ -1,5 +1,4 @@
-//! Statements about a node: its own announcement, a peer's suspicion, and the order that decides
-//! between two.
+//! A node's announcement, a peer's suspicion, and the order that decides between two announcements.
 
 use counter_core::ReplicaId;
 use serde::{Deserialize, Serialize};
@@ -23,7 +22,7 @@ const TTL_MS_MAX: u64 = 3_600_000;
 /// come to the same view.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum MemberState {
-    /// It was heard of.
+    /// It was heard from.
     Live,
     /// A peer lost its connection to it. It may refute that with a greater version.
     Suspected,
@@ -33,8 +32,8 @@ pub(crate) enum MemberState {
     Left,
 }
 
-/// A node's statement of itself. Only the node makes it, and all pass it on. The one that is
-/// greater in (incarnation, version, state) holds.
+/// A node's description of itself. Only the node makes it, and all nodes pass it on. The one that
+/// is greater in (incarnation, version, state) holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Announcement {
     #[serde(rename = "i")]

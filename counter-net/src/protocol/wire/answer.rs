@@ -10,7 +10,7 @@ use super::encoding::{Hash, VERSION};
 use super::request::{ConfirmMessage, is_false, is_none};
 use crate::protocol::output::Refusal;
 
-/// An answer. Exactly one of the kinds is there.
+/// An answer. Exactly one kind is present.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Response {
     #[serde(rename = "v")]
@@ -33,7 +33,8 @@ pub(crate) struct Response {
     pub numbered: Option<Numbered>,
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refused>,
-    /// The incarnation of the answering node. What it shows to hold counts for that incarnation.
+    /// The incarnation of the answering node. The versions in the answer count as held by this
+    /// incarnation.
     #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<u64>,
     /// As in [`Ask`](super::request::Ask), for the digest or the part of it that this answer
@@ -101,7 +102,7 @@ pub(crate) struct Noted {
     pub part: Option<PartNumber>,
 }
 
-/// Answers the question for a number.
+/// Answers a [`NumberAsk`](super::request::NumberAsk).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Numbered {
     /// The latest incarnation of the requester's node that the answering node knows, whether it
@@ -116,7 +117,8 @@ pub(crate) struct Numbered {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Taken {}
 
-/// Answers a hold: the answering node holds everything of that writer up to this version.
+/// Answers an [`AckRequest`](super::request::AckRequest): the answering node holds everything of
+/// that writer up to this version.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Ack {
     #[serde(rename = "n")]
@@ -158,13 +160,13 @@ impl Response {
         Self { version: VERSION, same: Some(Same { synced }), ..Self::default() }
     }
 
-    /// The same state, of which `have` names only these buckets.
+    /// The same state message, with `have` limited to these buckets.
     pub(crate) fn in_buckets(mut self, mask: BucketMask) -> Self {
         self.state.iter_mut().for_each(|state| state.buckets = Some(mask));
         self
     }
 
-    /// The same state, which only says that something differs.
+    /// The same state message, which now only reports that something differs.
     pub(crate) fn differing(mut self) -> Self {
         self.state.iter_mut().for_each(|state| state.differs = true);
         self
@@ -178,13 +180,8 @@ impl Response {
         Self { version: VERSION, page: Some(page), ..Self::default() }
     }
 
-    pub(crate) fn noted(DigestPiece { have, behind, part }: DigestPiece) -> Self {
-        Self {
-            version: VERSION,
-            noted: Some(Noted { have, part }),
-            uncommitted: behind,
-            ..Self::default()
-        }
+    pub(crate) fn noted(DigestPiece { have, uncommitted, part }: DigestPiece) -> Self {
+        Self { version: VERSION, noted: Some(Noted { have, part }), uncommitted, ..Self::default() }
     }
 
     pub(crate) fn refused(reason: Refusal) -> Self {

@@ -3,8 +3,8 @@
 //! A digest names every writer, 17 to 20 bytes each. Two nodes that differ in a few writers need
 //! not send all of it. Each writer belongs to one of [`BUCKETS`] buckets by its id. One node sends
 //! a hash of each bucket, and the other answers with the writers of the buckets that differ. The
-//! buckets that agree hold what the asking node held, so together both are the whole digest of one
-//! moment.
+//! other buckets equal those that the asking node compared. So the asking node can put together the
+//! whole digest of the answering node.
 
 use counter_core::{ReplicaId, VersionVector};
 use serde_bytes::ByteBuf;

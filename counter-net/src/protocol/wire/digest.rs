@@ -17,7 +17,7 @@ use serde_bytes::ByteBuf;
 use super::encoding::pack_vector;
 use crate::protocol::output::Refusal;
 
-/// The serial of a first part whose others do not follow. It is not put together.
+/// The serial of a first part that no other parts follow. Its digest never becomes whole.
 pub(crate) const NONE_FOLLOW: u64 = 0;
 
 /// Which part of a digest a message carries.
@@ -50,13 +50,13 @@ impl From<PartNumber> for (u64, u32, u32) {
 pub(crate) struct DigestPiece {
     /// A version vector, packed.
     pub have: ByteBuf,
-    /// How far each of its writers is behind that on the sender's disk, packed.
-    pub behind: ByteBuf,
+    /// How many of these versions of each writer are not on the sender's disk yet, packed.
+    pub uncommitted: ByteBuf,
     /// Absent if it is the whole digest.
     pub part: Option<PartNumber>,
 }
 
-/// The statements of an answer beside its digest. They hold once the digest is whole.
+/// The flags of an answer beside its digest. They hold once the digest is whole.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct PeerStatus {
     pub synced: bool,
@@ -68,9 +68,9 @@ pub(crate) struct PeerStatus {
 pub(crate) struct WholeDigest {
     /// The versions that the sender holds.
     pub have: VersionVector,
-    /// How far each writer is behind that on the sender's disk.
-    pub behind: VersionVector,
-    /// The statements of the answer that brought the first part.
+    /// How many of these versions of each writer are not on the sender's disk yet.
+    pub uncommitted: VersionVector,
+    /// The flags of the answer that brought the first part.
     pub answer: Option<PeerStatus>,
 }
 
@@ -78,14 +78,14 @@ pub(crate) struct WholeDigest {
 /// is short. O(replicas log replicas).
 pub(crate) fn cut(
     digest: &VersionVector,
-    behind: &VersionVector,
+    uncommitted: &VersionVector,
     serial: u64,
     replicas_max: usize,
 ) -> Vec<DigestPiece> {
     if digest.len() <= replicas_max {
         return vec![DigestPiece {
             have: pack_vector(digest),
-            behind: pack_vector(behind),
+            uncommitted: pack_vector(uncommitted),
             part: None,
         }];
     }
@@ -94,8 +94,8 @@ pub(crate) fn cut(
     let of = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
     let piece = |(at, chunk): (u32, &[(ReplicaId, Version)])| DigestPiece {
         have: pack_vector(&chunk.iter().copied().collect()),
-        behind: pack_vector(
-            &chunk.iter().map(|(writer, _)| (*writer, behind.get(*writer))).collect(),
+        uncommitted: pack_vector(
+            &chunk.iter().map(|(writer, _)| (*writer, uncommitted.get(*writer))).collect(),
         ),
         part: Some(PartNumber { serial, at, of }),
     };
@@ -189,7 +189,7 @@ fn join(parts: Parts) -> Result<WholeDigest, Refusal> {
     match entries.is_sorted_by(|(one, _), (next, _)| one < next) {
         true => Ok(WholeDigest {
             have: entries.into_iter().collect(),
-            behind: of(|entries| &entries.1).collect(),
+            uncommitted: of(|entries| &entries.1).collect(),
             answer: parts.answer,
         }),
         false => Err(Refusal::Malformed),
@@ -247,12 +247,12 @@ mod tests {
             for at in [first, 1 - first] {
                 let (part, entries) = parts(6, 1).swap_remove(at);
                 let said = answer.filter(|_| at == 0);
-                let behind = entries.iter().map(|(writer, _)| (writer, 1)).collect();
-                let whole = incoming.put(Some(1), part, (entries, behind), said, 10);
-                let behind = digest(6).iter().map(|(writer, _)| (writer, 1)).collect();
+                let uncommitted = entries.iter().map(|(writer, _)| (writer, 1)).collect();
+                let whole = incoming.put(Some(1), part, (entries, uncommitted), said, 10);
+                let uncommitted = digest(6).iter().map(|(writer, _)| (writer, 1)).collect();
                 assert_eq!(
                     whole,
-                    Ok((at != first).then(|| WholeDigest { have: digest(6), behind, answer }))
+                    Ok((at != first).then(|| WholeDigest { have: digest(6), uncommitted, answer }))
                 );
             }
         }

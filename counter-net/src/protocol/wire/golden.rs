@@ -206,7 +206,7 @@ fn requests() {
     let further = DigestPart {
         replica: Id(ORD),
         have: second.have,
-        uncommitted: second.behind,
+        uncommitted: second.uncommitted,
         part: second.part.expect("a part"),
     };
     assert_golden("digest", &Request::digest(further));

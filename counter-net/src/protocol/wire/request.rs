@@ -12,7 +12,7 @@ use super::digest::PartNumber;
 use super::encoding::{Hash, Id, VERSION, unpack_ids};
 use crate::protocol::output::Refusal;
 
-/// A request. Exactly one of the kinds is there.
+/// A request. Exactly one kind is present.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Request {
     #[serde(rename = "v")]
@@ -67,7 +67,7 @@ pub(crate) struct Compare {
     pub buckets: Option<ByteBuf>,
 }
 
-/// Asks for the receiver's digest, at once with a new peer, and with any peer when a gap shows.
+/// Asks for the receiver's digest. Sent to each new peer at once, and to any peer when a gap shows.
 /// Answered with [`StateMessage`](super::answer::StateMessage), with the cells if they fit one
 /// small page. The receiver first records the requester. Afterwards it pulls what it lacks of the
 /// requester's digest itself.
@@ -117,8 +117,8 @@ pub(crate) struct PullPage {
     pub cursor: Option<ByteBuf>,
 }
 
-/// Says what the sender holds, because it holds more than the receiver or leaves. The receiver
-/// joins the cells that come along and pulls the rest. Answered with
+/// Tells the receiver what the sender holds. Sent if the sender holds more than the receiver, or
+/// leaves. The receiver joins the cells that come along and pulls the rest. Answered with
 /// [`Noted`](super::answer::Noted).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Tell {
