@@ -141,17 +141,17 @@ fn expired_counters_leave_nothing() {
 
 #[test]
 fn windows_are_exact_and_leave_nothing() {
-    play_all(&Mix::WINDOWS, 200);
+    play_all(&Mix::WINDOWS, 60);
 }
 
 #[test]
 fn windows_are_exact_while_nodes_crash() {
-    play_all(&Mix::WINDOWS_AND_CRASHES, 100);
+    play_all(&Mix::WINDOWS_AND_CRASHES, 40);
 }
 
 #[test]
 fn windows_are_exact_while_nodes_end() {
-    play_all(&Mix::WINDOWS_AND_LEAVES, 200);
+    play_all(&Mix::WINDOWS_AND_LEAVES, 80);
 }
 
 #[test]
