@@ -101,6 +101,9 @@ pub struct ProtocolConfig {
     /// more than a state holds, 24 bytes each. A longer digest is counted and dropped, and nobody
     /// is cut off.
     pub heard_replicas_max: usize,
+    /// The least number of writers whose digest is compared in buckets. 128, a digest of 2 to 3 kB.
+    /// Less costs more in hashes and second messages than it saves.
+    pub bucketed_min: usize,
 }
 
 impl Default for ProtocolConfig {
@@ -136,6 +139,7 @@ impl Default for ProtocolConfig {
             waits_lacking_max: 1_000_000,
             digest_replicas_max: 32_768,
             heard_replicas_max: 131_072,
+            bucketed_min: 128,
         }
     }
 }

@@ -145,6 +145,12 @@ fn windows_are_exact_and_leave_nothing() {
 }
 
 #[test]
+fn digests_in_buckets_tell_no_more_than_whole_ones() {
+    play_all(&Mix::BUCKETS, 40);
+    play_all(&Mix::BUCKETS_AND_ROLLS, 100);
+}
+
+#[test]
 fn windows_are_exact_while_nodes_crash() {
     play_all(&Mix::WINDOWS_AND_CRASHES, 40);
 }

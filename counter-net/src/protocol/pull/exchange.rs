@@ -13,7 +13,7 @@ use crate::protocol::peers::{Asked, Peers};
 use crate::protocol::promises::Committed;
 use crate::protocol::retirement::Leave;
 use crate::protocol::wire::{Ask, BucketHashes, Compare, DigestPart, NumberAsk, Request, Tell};
-use crate::protocol::wire::{DigestPiece, Hash, Id, NONE_FOLLOW, cut, is_bucketed, pack_vector};
+use crate::protocol::wire::{DigestPiece, Hash, Id, NONE_FOLLOW, cut, pack_vector};
 
 /// How long this node waits for the first peer's cells before it pulls from other peers too.
 pub(super) const FIRST_PEER_WAIT: Duration = Duration::from_millis(200);
@@ -162,7 +162,8 @@ impl DigestExchange<'_> {
     pub(crate) fn compare(&mut self, peer: NodeId, state: StateHash, at_once: bool) {
         let digest = self.replica.map().version_vector();
         let seen = digest.digest_hash();
-        let buckets = is_bucketed(&digest).then(|| match at_once {
+        let is_bucketed = digest.len() >= self.ctx.config.bucketed_min;
+        let buckets = is_bucketed.then(|| match at_once {
             true => BucketHashes::of(&digest).pack(),
             false => ByteBuf::new(),
         });
@@ -174,7 +175,7 @@ impl DigestExchange<'_> {
             buckets,
         };
         self.peers.send(self.ctx, peer, Asked::Compare { seen }, &Request::compare(compare));
-        if at_once && is_bucketed(&digest) {
+        if at_once && is_bucketed {
             self.peers.set_compared(peer, digest);
         }
     }

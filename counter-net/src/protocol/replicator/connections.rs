@@ -7,7 +7,6 @@ use crate::protocol::input::NodeId;
 use crate::protocol::peers::{Asked, OpenRequest};
 use crate::protocol::pull::{AntiEntropy, DigestExchange};
 use crate::protocol::stats::Counted;
-use crate::protocol::wire::is_bucketed;
 
 impl Replicator {
     /// Borrows the machines that describe this node in a message with its digest.
@@ -110,7 +109,8 @@ impl Replicator {
             && let Some(peer) = self.peers.random_free(&mut self.ctx)
         {
             self.gossip.asked(&self.ctx);
-            match self.has_answered_ask(peer) && is_bucketed(&replica.map().version_vector()) {
+            let is_long = replica.map().replicas().count() >= self.ctx.config.bucketed_min;
+            match self.has_answered_ask(peer) && is_long {
                 true => self.compare_in_buckets(replica, peer),
                 false => self.exchange(replica).ask(peer),
             }

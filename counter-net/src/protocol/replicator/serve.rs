@@ -10,7 +10,7 @@ use crate::protocol::input::NodeId;
 use crate::protocol::output::Refusal;
 use crate::protocol::promises::DeferredRequest;
 use crate::protocol::stats::Kind;
-use crate::protocol::wire::{self, BucketHashes, DigestPiece, Hash, in_buckets, is_bucketed};
+use crate::protocol::wire::{self, BucketHashes, DigestPiece, Hash, in_buckets};
 use crate::protocol::wire::{
     AckRequest, Ask, Compare, PageMessage, PullPage, Request, Response, StateMessage, Tell,
 };
@@ -164,9 +164,10 @@ impl Replicator {
             let response = self.state_response(peer, None, state, true, None);
             return Response { uncommitted: pack_vector(&uncommitted), ..response };
         }
+        let is_bucketed = seen.len() >= self.ctx.config.bucketed_min;
         let fits = uncommitted.len() <= self.ctx.config.digest_replicas_max;
         match &compare.buckets {
-            Some(hashes) if is_bucketed(&seen) && fits => match BucketHashes::unpack(hashes) {
+            Some(hashes) if is_bucketed && fits => match BucketHashes::unpack(hashes) {
                 Ok(hashes) => {
                     let mask = hashes.differing(&BucketHashes::of(&seen));
                     let have = pack_vector(&in_buckets(&seen, mask));
@@ -318,7 +319,10 @@ impl Replicator {
             if heard + have.len() > self.ctx.config.heard_replicas_max {
                 return Err(Refusal::DigestOverBound);
             }
-            have.iter().for_each(|(writer, version)| self.peers.hear_writer(peer, writer, version));
+            // This node may have folded a writer that the sender still holds.
+            for (writer, version) in have.iter().filter(|(it, _)| !replica.map().is_folded(*it)) {
+                self.peers.hear_writer(peer, writer, version);
+            }
             return Ok(Response::taken());
         }
         let incarnation = Some(sender.incarnation);

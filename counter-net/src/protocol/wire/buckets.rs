@@ -14,10 +14,6 @@ use crate::protocol::output::Refusal;
 /// The number of buckets. 64 hashes take 512 bytes, as much as 28 writers in a digest.
 const BUCKETS: usize = 64;
 
-/// The least number of writers whose digest is compared in buckets: a digest of 2 to 3 kB. Below
-/// that the hashes and the second message would cost more than they save.
-const BUCKETED_MIN: usize = 128;
-
 /// The buckets of a digest that a message has: bit `n` for bucket `n`.
 pub(crate) type BucketMask = u64;
 
@@ -57,11 +53,6 @@ impl BucketHashes {
         let pairs = self.0.iter().zip(&other.0).enumerate();
         pairs.fold(0, |mask, (at, (one, other))| mask | u64::from(one != other) << at)
     }
-}
-
-/// True if a digest is long enough to be compared in buckets.
-pub(crate) fn is_bucketed(digest: &VersionVector) -> bool {
-    digest.len() >= BUCKETED_MIN
 }
 
 /// The writers of a digest that are in these buckets.

@@ -23,7 +23,7 @@ pub(super) use announcement::{
 #[cfg(feature = "node")]
 pub(crate) use answer::refusal;
 pub(super) use answer::{Noted, Numbered, PageMessage, Refused, Response, StateMessage};
-pub(super) use buckets::{BucketHashes, BucketMask, in_buckets, is_bucketed, whole_of};
+pub(super) use buckets::{BucketHashes, BucketMask, in_buckets, whole_of};
 pub(super) use digest::{
     DigestAssembly, DigestEntries, DigestPiece, NONE_FOLLOW, PartNumber, PeerStatus, WholeDigest,
     cut,

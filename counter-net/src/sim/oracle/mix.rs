@@ -96,6 +96,8 @@ pub struct Mix {
     pub dedup_max: Option<usize>,
     /// The replicas that a digest may name. The default if `None`.
     pub digest_replicas_max: Option<usize>,
+    /// The writers from which on digests are compared in buckets. The default if `None`.
+    pub bucketed_min: Option<usize>,
     /// Whether nodes without directories come back under their names.
     pub named: bool,
     /// Whether at the end an operator retires the nodes that are down for good.
@@ -158,6 +160,7 @@ const CALM: Mix = Mix {
     counters_max: None,
     dedup_max: None,
     digest_replicas_max: None,
+    bucketed_min: None,
     named: false,
     operator: true,
     clean: true,
@@ -418,6 +421,13 @@ impl Mix {
         ..Self::REMOVALS_AND_LEAVES
     };
 
+    /// Everything, with digests that are always compared in buckets.
+    pub const BUCKETS: Mix =
+        Mix { name: "buckets", bucketed_min: Some(1), ..Self::EVERYTHING_ENDS };
+    /// Leaves beside hung peers, with digests that are always compared in buckets.
+    pub const BUCKETS_AND_ROLLS: Mix =
+        Mix { name: "buckets and rolls", bucketed_min: Some(1), ..Self::ROLLS };
+
     /// Every mix.
     pub const ALL: &'static [Mix] = &[
         Self::PARTITIONS,
@@ -449,6 +459,8 @@ impl Mix {
         Self::WINDOWS,
         Self::WINDOWS_AND_CRASHES,
         Self::WINDOWS_AND_LEAVES,
+        Self::BUCKETS,
+        Self::BUCKETS_AND_ROLLS,
     ];
 
     /// The mix of this name.

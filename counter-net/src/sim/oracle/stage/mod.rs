@@ -70,6 +70,7 @@ impl<'a> Stage<'a> {
         let mut protocol = if is_cramped { cramped(&mut dice) } else { ProtocolConfig::default() };
         protocol.digest_replicas_max =
             mix.digest_replicas_max.unwrap_or(protocol.digest_replicas_max);
+        protocol.bucketed_min = mix.bucketed_min.unwrap_or(protocol.bucketed_min);
         // A node alone cannot tell an earlier state of its disk from the latest. A node with named
         // peers waits for one of them.
         protocol.peers_named = mix.restore > 0;
