@@ -178,13 +178,6 @@ impl Drop for StopThreads<'_> {
     }
 }
 
-fn until_ready(node: &Node) {
-    eventually("the node is ready", PATIENCE, || match get(&node.http, "/readyz") {
-        answer if answer.status == 200 => Ok(()),
-        answer => Err(answer.body),
-    });
-}
-
 /// Every node is connected to all others, and knows them as live.
 fn until_complete(places: &[NodePlace]) {
     eventually("all nodes see each other", PATIENCE, || {
@@ -216,7 +209,7 @@ fn roll(site: &RotatedCluster, places: &[NodePlace], keys: &str) -> Duration {
         assert!(node.terminate().success());
         *place.node() = Some(site.start(at, keys));
         until_complete(places);
-        until_ready(place.node().as_ref().unwrap());
+        place.node().as_ref().unwrap().until_ready();
         assert!(
             began.elapsed() < RESTART_MAX,
             "the restart of node {at} took {:?}",
@@ -276,7 +269,7 @@ fn change_key(site: &RotatedCluster) {
     });
     assert!(late.terminate().success());
     let late = site.start(REGIONS.len(), &both);
-    until_ready(&late);
+    late.until_ready();
     assert_eq!(counter(&late.http, "clicks")["total"], acknowledged);
 }
 

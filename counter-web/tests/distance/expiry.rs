@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::far::{KEY, PATIENCE, Recipe, alone, apart, none_failed, round_trips, until_ready};
+use crate::far::{KEY, PATIENCE, Recipe, alone, apart, none_failed, round_trips};
 use crate::support::apart::{Apart, place};
 use crate::support::eventually;
 use crate::support::http::{counter, metric, post_json};
@@ -24,7 +24,7 @@ fn nodes(runtime: &Runtime, cluster: &str) -> Vec<Node> {
         let peers = nodes.iter().map(|node| node.gossip.clone());
         let recipe = Recipe::new(cluster, region).key(KEY).peers(peers).listen(place(number));
         let node = recipe.expire("day:*=4s").start(runtime);
-        until_ready(&node);
+        node.until_ready();
         nodes.push(node);
     }
     let sees_all = |node: &Node| metric(&node.http, "counter_peers") == Some(2.0);

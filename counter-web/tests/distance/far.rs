@@ -141,7 +141,7 @@ pub(crate) fn sources(
             .peers(nodes.iter().map(|node| node.gossip.clone()));
         let recipe = at(number).into_iter().fold(recipe, Recipe::listen);
         let node = recipe.start(runtime);
-        until_ready(&node);
+        node.until_ready();
         add(&node.http, *amount);
         nodes.push(node);
     }
@@ -154,13 +154,6 @@ pub(crate) fn sources(
         if same { Ok(()) } else { Err(format!("{seen:?}")) }
     });
     nodes
-}
-
-pub(crate) fn until_ready(node: &Node) {
-    eventually("the node is ready", PATIENCE, || match get(&node.http, "/readyz") {
-        answer if answer.status == 200 => Ok(()),
-        answer => Err(answer.body),
-    });
 }
 
 pub(crate) fn status(node: &Node) -> Value {

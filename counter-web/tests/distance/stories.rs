@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::far::{PATIENCE, Recipe, among, apart, none_failed, round_trips, until_ready};
+use crate::far::{PATIENCE, Recipe, among, apart, none_failed, round_trips};
 use crate::support::apart::{Apart, place};
 use crate::support::distance::multiaddr;
 use crate::support::http::{connect, counter};
@@ -248,7 +248,7 @@ fn killed_nodes_leave_no_viewers() {
                 world.kill(number);
                 start(&mut world, number + 3);
                 if waits {
-                    until_ready(&world.live[&(number + 3)].node);
+                    world.live[&(number + 3)].node.until_ready();
                 }
             }
             let outcome = world.until_right(WITHIN);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::far::{KEY, Moment, Probe, Recipe, alone, apart, none_failed, round_trips, until_ready};
+use crate::far::{KEY, Moment, Probe, Recipe, alone, apart, none_failed, round_trips};
 use crate::support::apart::{Apart, place};
 use crate::support::distance::multiaddr;
 use crate::support::http::add;
@@ -24,7 +24,7 @@ fn start_together(round_trip: Duration) -> Option<String> {
     };
     for (number, (_, amount)) in AMOUNTS.iter().enumerate() {
         let mut node = recipe(number).discover("none").start(&runtime);
-        until_ready(&node);
+        node.until_ready();
         add(&node.http, *amount);
         node.kill();
         apart.remove(place(number)).unwrap();

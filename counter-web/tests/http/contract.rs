@@ -18,14 +18,6 @@ fn node() -> Node {
     Node::start(&cluster(), "ord", &[])
 }
 
-/// Waits until the node is synced. A node without peers is, after a moment.
-fn synced(node: &Node) {
-    eventually("the node is synced", SOON, || match get(&node.http, "/readyz") {
-        ready if ready.status == 200 => Ok(()),
-        other => Err(other.body),
-    });
-}
-
 /// Fields of a JSON object, in order.
 fn fields(value: &Value) -> Vec<&str> {
     let mut fields: Vec<&str> =
@@ -225,7 +217,7 @@ fn node_without_its_peers_is_healthy_but_not_ready() {
 #[test]
 fn metrics_are_prometheus_text() {
     let node = node();
-    synced(&node);
+    node.until_ready();
     add(&node.http, 1);
     let metrics = get(&node.http, "/metrics");
     assert!(
@@ -249,7 +241,7 @@ fn metrics_are_prometheus_text() {
 #[tokio::test(flavor = "multi_thread")]
 async fn socket_messages_have_their_shapes() {
     let node = node();
-    synced(&node);
+    node.until_ready();
     let mut socket = TestSocket::open(&node.http).await;
     let state = socket.hear().await.unwrap();
     assert_eq!(state["type"], "state");

@@ -14,9 +14,12 @@ pub fn bearer(token: &str) -> String {
     format!("Bearer {token}")
 }
 
-/// A node with these flags, at any port.
+/// A node with these flags, at any port, ready.
 pub fn node_with(flags: &[&str]) -> Node {
-    Node::start_with(&cluster(), "ord", &[], &[&["--http", "127.0.0.1:0"], flags].concat())
+    let flags = [&["--http", "127.0.0.1:0"], flags].concat();
+    let node = Node::start_with(&cluster(), "ord", &[], &flags);
+    node.until_ready();
+    node
 }
 
 /// A node with both tokens in variables, and with these flags.

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::eventually;
+use super::http::get;
+
 /// A cluster name that no other test has.
 pub fn cluster() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -136,6 +139,17 @@ impl Node {
             .unwrap();
         command.env("RUST_LOG", "error,counter_net=warn").stderr(log);
         Self::spawn(command)
+    }
+
+    /// Waits until the node is ready. One without peers is, after a moment; until then, its streams
+    /// may still get a change that says so.
+    pub fn until_ready(&self) {
+        eventually("the node is ready", Duration::from_secs(60), || {
+            match get(&self.http, "/readyz") {
+                ready if ready.status == 200 => Ok(()),
+                other => Err(other.body),
+            }
+        });
     }
 
     /// Starts a command and reads its one line.
