@@ -5,12 +5,20 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::thread;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::disk::{self, DiskChange};
 use super::error::StoreError;
 
 const LOCK: &str = "lock";
+
+/// How long a locked directory is asked for again. The lock of a node that has ended may still be
+/// held by a child of its process that has not reached its `exec`.
+const LOCK_WAIT: Duration = Duration::from_millis(500);
+
+/// The pause between two attempts.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 pub(super) const STORE: &str = "counter.redb";
 /// A store that is being created.
 pub(super) const NEXT_STORE: &str = "counter.redb.next";
@@ -87,12 +95,17 @@ impl DataDirectory {
         make(path).map_err(failed)?;
         disk::about_to(&DiskChange::Create(LOCK)).map_err(failed)?;
         let lock = private().create(true).truncate(false).open(path.join(LOCK)).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(StoreError::InUse { path: path.display().to_string() });
+        let asked = Instant::now();
+        while let Err(refused) = lock.try_lock() {
+            match refused {
+                TryLockError::WouldBlock if asked.elapsed() < LOCK_WAIT => {
+                    thread::sleep(LOCK_PAUSE)
+                }
+                TryLockError::WouldBlock => {
+                    return Err(StoreError::InUse { path: path.display().to_string() });
+                }
+                TryLockError::Error(source) => return Err(failed(source)),
             }
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         // The names that an earlier start changed may be in memory only. Sync them, so that the
         // next crash does not undo what is read now.
@@ -176,6 +189,21 @@ mod tests {
         assert!(matches!(DataDirectory::open(scratch.path()), Err(StoreError::InUse { .. })));
         drop(first);
         DataDirectory::open(scratch.path()).unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_a_child_still_holds_is_waited_for() {
+        let scratch = Scratch::new();
+        let first = DataDirectory::open(scratch.path()).unwrap();
+        // A child between its `fork` and its `exec` has the same open file.
+        let of_child = first._lock.try_clone().unwrap();
+        drop(first);
+        let child = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            drop(of_child);
+        });
+        DataDirectory::open(scratch.path()).unwrap();
+        child.join().unwrap();
     }
 
     #[test]
