@@ -174,11 +174,12 @@ fn one_click_with_an_id_has_a_short_form() {
     replica.add_once("k3j9x0qz:7", "clicks", 5).unwrap();
     assert_golden(
         &replica.map().delta_of(ORD, after).unwrap(),
-        "82 01 58 29
+        "83 01 58 29
          02 0102030405060708 1112131415161718
          06 636c69636b73  03 6f7264
          03 0a 00
-         88 9378fdc74ab3  07 01 0a",
+         88 9378fdc74ab3  07 01 0a
+         42  02 04",
     );
     let after = replica.version();
     replica.add_once("67e55044-10b1-426f-9247-bb680e5fe0c8", "clicks", -1).unwrap();
@@ -192,6 +193,19 @@ fn one_click_with_an_id_has_a_short_form() {
     );
 }
 
+/// Earlier releases do not write the versions of adds.
+#[test]
+fn clicks_of_earlier_releases_are_read_and_passed_on() {
+    let earlier = bytes(
+        "82 01 58 29
+         02 0102030405060708 1112131415161718
+         06 636c69636b73  03 6f7264
+         03 0a 00
+         88 9378fdc74ab3  07 01 0a",
+    );
+    assert_eq!(hex(&Delta::decode(&earlier).unwrap().encode()), hex(&earlier));
+}
+
 #[test]
 fn dedup_entries_of_every_kind() {
     let (mut replica, mut other) =
@@ -202,7 +216,7 @@ fn dedup_entries_of_every_kind() {
     replica.add_once("order 17", "likes", 3).unwrap();
     assert_golden(
         &replica.map().delta_of(FRA, after).unwrap(),
-        "82 01 58 5a
+        "83 01 58 5a
          00
          02  00 00  01 05 01  636c69636b73 6c696b6573
          01  00 00  00 03     6f7264
@@ -212,25 +226,30 @@ fn dedup_entries_of_every_kind() {
          02  00 00  02 02 08  02 01 08  02 00 02
          02
          03  00  03 746162                07 82  08 00  0e 00
-         01  01  08 6f72646572203137      06 01",
+         01  01  08 6f72646572203137      06 01
+         43  03 04 03",
     );
     other.add_once("order 17", "likes", 3).unwrap();
     other.add_once("tab:5", "clicks", -2).unwrap();
     replica.join_delta(other.map().delta_since(&NOTHING)).unwrap();
-    // A bit of the own entry marks the add as taken back.
+    // A bit of the own entry marks the add as taken back, and the cell names both versions.
     assert_golden(
         &replica.map().delta_of(FRA, after).unwrap(),
-        "82 02 58 5c
+        "83 02 58 93
          00
          02  00 00  01 05 01  636c69636b73 6c696b6573
          01  00 00  00 03     6f7264
          02  01 00 02  00 00
          01
-         09 2122232425262728 0000000000000001  01 09
+         0d 2122232425262728 0000000000000001  01 09
          02  00 00  02 06 02  00 03  01 02 02
          02
+         00  01  08 17  01  01 2122232425262728 0000000000000001  0a 06  02 00  00
+         01  01  08 17  01  01 2122232425262728 0000000000000001  08 02  00 03  00
+         02
          07  04  08 6f72646572203137      06 01  02
-         01  03  03 746162                07 82  08 00  0e 00  04  06",
+         01  03  03 746162                07 82  08 00  0e 00  04  06
+         43  03 04 03",
     );
     let mut next = Replica::with_map(FRA.follows(), "ord", replica.map().clone()).unwrap();
     next.claim(FRA);
@@ -241,7 +260,7 @@ fn dedup_entries_of_every_kind() {
     next.absorb(&mut work, 1).unwrap();
     assert_golden(
         &next.map().delta_of(next.id(), before + 1).unwrap(),
-        "82 02 58 73
+        "83 02 58 73
          00
          02  00 00  01 05 01  636c69636b73 6c696b6573
          01  00 00  00 03     6f7264
@@ -251,7 +270,8 @@ fn dedup_entries_of_every_kind() {
          00
          02
          00  06  2122232425262728 0000000000000001  04  08 6f72646572203137  06 01        01
-         00  05  2122232425262728 0000000000000001  06  03 746162            07 82  08 00  0e 00  04",
+         00  05  2122232425262728 0000000000000001  06  03 746162            07 82  08 00  0e 00  04
+         43  03 05 03",
     );
     next.absorb(&mut work, usize::MAX).unwrap();
     next.fold(&mut work).unwrap();
@@ -275,6 +295,30 @@ fn dedup_entries_of_every_kind() {
          02
          01  00  03 746162  08 00  02 00
          00  07  01 63      01 00",
+    );
+}
+
+/// FRA resets its own add, which it then never subtracts again.
+#[test]
+fn settled_adds_are_of_format_3() {
+    let mut replica = Replica::new(FRA, "ord").unwrap();
+    replica.add_once("tab:7", "clicks", 1).unwrap();
+    let after = replica.version();
+    replica.reset("clicks", "ord").unwrap();
+    assert_golden(
+        &replica.map().delta_of(FRA, after).unwrap(),
+        "82 03 58 5e
+         00
+         01  00 00  00 06  636c69636b73
+         01  00 00  00 03  6f7264
+         01  00 00  00 00
+         01
+         0d 2122232425262728 0000000000000001  03 01
+         01  00 00  00 01  00 01  00 00
+         01
+         00  01  01 14  01  2122232425262728 0000000000000001  05  01 00
+         01
+         00  08  0a 06 636c69636b73 6f7264  03",
     );
 }
 

@@ -358,6 +358,36 @@ fn broken_envelopes_are_refused() {
     }
 }
 
+/// The versions of adds in a chunk of two: the one before the last comes two versions before it.
+#[test]
+fn broken_versions_of_adds_are_refused() {
+    let mut replica = counter_core::Replica::new(ReplicaId::new(1, 1), "ord").unwrap();
+    replica.add_once("tab:1", "clicks", 1).unwrap();
+    replica.add_once("tab:2", "clicks", 1).unwrap();
+    let good = replica.map().delta_since(&NOTHING).encode();
+    let body = body_of(&good);
+    assert_eq!(good[body.end..], [0x42, 2, 4]);
+    let with = |item: &[u8]| {
+        let length = [0x40 | item.len() as u8];
+        Delta::decode(&[&good[..body.end], &length, item].concat())
+    };
+    let cases: [(&str, &[u8]); 7] = [
+        ("nothing", &[]),
+        ("an end within them", &[2]),
+        ("versions after the last", &[2, 4, 0]),
+        ("unknown versions alone", &[0]),
+        ("a first step of 0", &[3, 0, 4]),
+        ("more steps than adds", &[4, 4, 4]),
+        ("a long number", &[2, 0x84, 0]),
+    ];
+    for (what, item) in cases {
+        assert!(with(item).is_err(), "{what}");
+    }
+    assert_eq!(with(&[2, 4]), Delta::decode(&good));
+    let whole = Delta::decode(&[&[0x84], &good[1..], &[0xf6]].concat());
+    assert!(whole.is_ok(), "items that a later release adds are skipped");
+}
+
 #[test]
 fn broken_cursors_and_ids_are_refused() {
     let mut map = CounterMap::new();
@@ -403,7 +433,14 @@ fn good_deltas() -> Vec<Vec<u8>> {
     marked.add_once("one", "likes", -2).unwrap();
     marked.add_once("tab:4", "clicks", 3).unwrap();
     let entries = marked.map().delta_since(&NOTHING);
-    [click, table, reset, open, click_with_id, entries].map(|delta| delta.encode()).to_vec()
+    let mut other = counter_core::Replica::new(ReplicaId::new(0, 1), "ord").unwrap();
+    other.add_once("tab:4", "clicks", 3).unwrap();
+    marked.join_delta(other.map().delta_since(&NOTHING)).unwrap();
+    marked.reset("likes", "ord").unwrap();
+    let taken_back = marked.map().delta_of(a, after).unwrap();
+    [click, table, reset, open, click_with_id, entries, taken_back]
+        .map(|delta| delta.encode())
+        .to_vec()
 }
 
 /// A state that already holds something of the writers of the good deltas.
@@ -455,31 +492,30 @@ fn good_deltas_cut_at_every_byte_are_refused() {
         for len in 0..good.len() {
             refused("a cut delta", &good[..len]);
             // A cut inside a whole envelope.
-            let body_start =
-                good.len() - Delta::decode(&good).map(|delta| body_bytes(&delta)).unwrap();
-            if len >= body_start {
-                refused("a cut body", &envelope(&good[body_start..len]));
+            let body = body_of(&good);
+            if body.contains(&len) {
+                refused("a cut body", &envelope(&good[body.start..len]));
             }
         }
     }
 }
 
-fn body_bytes(delta: &Delta) -> usize {
-    let bytes = delta.encode();
-    match bytes[2] {
-        head @ 0x40..0x58 => usize::from(head - 0x40),
-        0x58 => usize::from(bytes[3]),
-        _ => usize::from(u16::from_be_bytes([bytes[3], bytes[4]])),
-    }
+/// Where the body lies in an envelope.
+fn body_of(bytes: &[u8]) -> std::ops::Range<usize> {
+    let (start, length) = match bytes[2] {
+        head @ 0x40..0x58 => (3, usize::from(head - 0x40)),
+        0x58 => (4, usize::from(bytes[3])),
+        _ => (5, usize::from(u16::from_be_bytes([bytes[3], bytes[4]]))),
+    };
+    start..start + length
 }
 
 #[test]
 fn bytes_after_the_end_are_refused() {
     for good in good_deltas() {
         refused("a byte after the envelope", &[&good[..], &[0]].concat());
-        let start = good.len() - body_bytes(&Delta::decode(&good).unwrap());
         assert_eq!(
-            refused("a byte after the body", &envelope(&[&good[start..], &[0]].concat())),
+            refused("a byte after the body", &envelope(&[&good[body_of(&good)], &[0]].concat())),
             DecodeError::TrailingBytes
         );
     }

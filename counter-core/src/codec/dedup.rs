@@ -12,6 +12,7 @@ use crate::error::DecodeError;
 use crate::lattice::cell::amounts::AMOUNT_MAX;
 use crate::lattice::delta::Span;
 use crate::lattice::versions::Version;
+use crate::lattice::writer::tombstones::names_of;
 use crate::replica_id::ReplicaId;
 
 const KIND_CLIENT: u8 = 0;
@@ -25,6 +26,8 @@ const KIND_SINGLE_TAKEN: u8 = 4;
 const KIND_ABSORBED_CLIENT: u8 = 5;
 const KIND_ABSORBED_SINGLE: u8 = 6;
 const KIND_FORGOTTEN: u8 = 7;
+/// Adds at a key that are settled. This kind needs format 3.
+const KIND_SETTLED: u8 = 8;
 
 /// Bit in the head of a chunk: runs follow. Without it, one add stands for all.
 const FLAG_RUNS: u8 = 0x80;
@@ -75,6 +78,7 @@ fn kind(entry: &DedupEntry) -> u8 {
         }
         (EntryBody::TakenBack(_), _) => KIND_TAKEN_BACK,
         (EntryBody::Forgotten(_), _) => KIND_FORGOTTEN,
+        (EntryBody::Settled(_), _) => KIND_SETTLED,
     }
 }
 
@@ -87,6 +91,10 @@ fn write_name(out: &mut Vec<u8>, entry: &DedupEntry) {
         write_varint(out, age);
     }
     let id = match entry.body {
+        EntryBody::Settled(_) => {
+            write_varint(out, entry.name.len() as u64);
+            return out.extend_from_slice(&entry.name);
+        }
         EntryBody::Client(_) => client_of(&entry.name),
         EntryBody::Single(_) | EntryBody::Forgotten(_) => &entry.name,
         EntryBody::TakenBack(_) => {
@@ -128,6 +136,7 @@ fn write_entry_body(out: &mut Vec<u8>, entry: &DedupEntry, with_keys: bool) {
             write_varint(out, forgotten.upto());
             write_varint(out, forgotten.upto() - forgotten.sure());
         }
+        (EntryBody::Settled(upto), _) => write_varint(out, *upto),
     }
 }
 
@@ -190,10 +199,12 @@ pub(crate) fn bytes_max(entry: &DedupEntry) -> usize {
     let add = |add: Add| varint_bytes(zigzag(add.amount) << 2) + 5;
     let body = match &entry.body {
         EntryBody::Client(chunk) => {
-            12 + chunk.runs().iter().map(|run| 1 + add(run.add)).sum::<usize>()
+            let versions = 1 + 10 * chunk.versions().len();
+            12 + versions + chunk.runs().iter().map(|run| 1 + add(run.add)).sum::<usize>()
         }
         EntryBody::Single(Single { add: one, .. }) | EntryBody::TakenBack(one) => add(*one),
         EntryBody::Forgotten(_) => 20,
+        EntryBody::Settled(_) => 12,
     };
     let source = entry.source.map_or(0, |source| ReplicaId::BYTES + varint_bytes(source.age));
     23 + source + entry.name.len() + body
@@ -252,7 +263,11 @@ fn read_entry(
         }
         _ => None,
     };
-    let name = read_name(reader, if kind == KIND_TAKEN_BACK { ReplicaId::BYTES } else { 0 })?;
+    let name = match kind {
+        KIND_SETTLED => read_key_name(reader)?,
+        KIND_TAKEN_BACK => read_name(reader, ReplicaId::BYTES)?,
+        _ => read_name(reader, 0)?,
+    };
     let body = read_entry_body(reader, kind, |reader, amount| read_key(reader, amount, keys))?;
     let older =
         if matches!(kind, KIND_CLIENT_TAKEN | KIND_SINGLE_TAKEN) { reader.varint()? } else { 0 };
@@ -332,7 +347,11 @@ fn read_entry_body(
                     "the sure numbers of a client must be among the forgotten ones",
                 ))
         }
-        _ => Err(DecodeError::Invalid("a dedup entry's kind must be 0 to 7")),
+        KIND_SETTLED => match reader.varint()? {
+            0 => Err(DecodeError::Invalid("the version of settled adds must be above 0")),
+            upto => Ok(EntryBody::Settled(upto)),
+        },
+        _ => Err(DecodeError::Invalid("a dedup entry's kind must be 0 to 8")),
     }
 }
 
@@ -351,6 +370,16 @@ fn read_applied(last: u64, head: u8) -> Result<u8, DecodeError> {
             "a chunk must have eight sequence numbers, the first a multiple of eight",
         )),
         false => Ok(applied),
+    }
+}
+
+/// The names of a key.
+fn read_key_name(reader: &mut Reader<'_>) -> Result<Vec<u8>, DecodeError> {
+    let length = reader.count(1)?;
+    let name = reader.take(length)?;
+    match names_of(name) {
+        Some(_) => Ok(name.to_vec()),
+        None => Err(DecodeError::Invalid("settled adds must name a counter and a region")),
     }
 }
 

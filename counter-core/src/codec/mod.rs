@@ -5,6 +5,7 @@
 //! is allocated for it, so decoding takes at most [`DECODE_FACTOR`] bytes of memory for a byte of
 //! input.
 
+mod add_versions;
 pub(crate) mod body;
 mod columns;
 pub(crate) mod dedup;
@@ -62,7 +63,14 @@ impl Delta {
         out.extend_from_slice(&SHORT_HEAD);
         body::write(&mut out, self);
         out[1] = self.format() as u8;
-        envelope(out)
+        let versions = add_versions::write(&self.parts);
+        let mut out = envelope(out);
+        if !versions.is_empty() {
+            out[0] = HEAD_WITH_VERSIONS;
+            write_bytes_head(&mut out, versions.len());
+            out.extend_from_slice(&versions);
+        }
+        out
     }
 
     /// Reads the bytes of [`encode`](Self::encode), from this or any release that keeps the format.
@@ -71,14 +79,15 @@ impl Delta {
     /// [`DecodeError`] for any other bytes. Nothing is built from them, and at most
     /// [`DECODE_FACTOR`] times their length is allocated.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let Envelope { format, body } =
+        let Envelope { format, body, versions } =
             own_envelope(bytes).map_or_else(|| other_envelope(bytes), Ok)?;
         if !is_known(format) {
             return Err(DecodeError::UnknownFormat(format));
         }
         let mut reader = Reader::new(body);
-        let delta = body::read(&mut reader)?;
+        let mut delta = body::read(&mut reader)?;
         reader.finish()?;
+        add_versions::read(versions, &mut delta.parts)?;
         match delta.format() == format {
             true => Ok(delta),
             false => {
@@ -107,6 +116,7 @@ impl Delta {
             !part.tombstones.is_empty()
                 || part.record.as_ref().is_some_and(|record| record.forgot() > 0)
                 || part.extras.iter().any(|(_, extra)| extra.has_removal_traces())
+                || part.dedup.iter().any(DedupEntry::is_of_format_3)
         };
         if self.parts.iter().any(has_removals) {
             return FORMAT;
@@ -181,17 +191,49 @@ pub(crate) fn envelope(mut out: Vec<u8>) -> Vec<u8> {
     out
 }
 
-/// Reads exactly the bytes that [`envelope`] writes in this format. A general CBOR reader takes
-/// longer than applying one change.
-fn own_envelope(bytes: &[u8]) -> Option<Envelope<'_>> {
-    let (head, body) = match bytes {
-        [0x82, format, 0x58, _, ..] if is_known((*format).into()) => bytes.split_at(4),
-        [0x82, format, 0x59, _, _, ..] if is_known((*format).into()) => bytes.split_at(5),
-        [0x82, format, 0x5a, _, _, _, _, ..] if is_known((*format).into()) => bytes.split_at(7),
+/// The first byte of an envelope with an item for the versions of adds.
+const HEAD_WITH_VERSIONS: u8 = 0x83;
+
+/// Writes the shortest head of a CBOR byte string.
+fn write_bytes_head(out: &mut Vec<u8>, length: usize) {
+    let bytes = (length as u64).to_be_bytes();
+    let (kind, length) = match length as u64 {
+        length @ 0..24 => (0x40 | length as u8, &[][..]),
+        24..0x100 => (0x58, &bytes[7..]),
+        0x100..0x1_0000 => (0x59, &bytes[6..]),
+        0x1_0000..0x1_0000_0000 => (0x5a, &bytes[4..]),
+        _ => (0x5b, &bytes[..]),
+    };
+    out.push(kind);
+    out.extend_from_slice(length);
+}
+
+/// Splits a CBOR byte string off. None if its length takes more than four bytes, or its head is not
+/// of a byte string.
+fn split_bytes(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&head, rest) = bytes.split_first()?;
+    let digits = match head {
+        0x40..0x58 => return rest.split_at_checked(usize::from(head & 0x1f)),
+        0x58 => 1,
+        0x59 => 2,
+        0x5a => 4,
         _ => return None,
     };
-    let length = head[3..].iter().fold(0, |length, &byte| length << 8 | usize::from(byte));
-    (length == body.len()).then_some(Envelope { format: head[1].into(), body })
+    let (length, rest) = rest.split_at_checked(digits)?;
+    let length = length.iter().fold(0, |length, &byte| length << 8 | usize::from(byte));
+    rest.split_at_checked(length)
+}
+
+/// Reads the bytes that [`Delta::encode`] writes. A general CBOR reader takes longer than applying
+/// one change.
+fn own_envelope(bytes: &[u8]) -> Option<Envelope<'_>> {
+    let &[items @ (0x82 | HEAD_WITH_VERSIONS), format, ref rest @ ..] = bytes else { return None };
+    let (body, rest) = split_bytes(rest).filter(|_| is_known(format.into()))?;
+    let (versions, rest) = match items {
+        HEAD_WITH_VERSIONS => split_bytes(rest).map(|(versions, rest)| (Some(versions), rest))?,
+        _ => (None, rest),
+    };
+    rest.is_empty().then_some(Envelope { format: format.into(), body, versions })
 }
 
 fn is_known(format: u64) -> bool {
@@ -202,17 +244,21 @@ fn other_envelope(bytes: &[u8]) -> Result<Envelope<'_>, DecodeError> {
     serde_cbor::from_slice(bytes).map_err(|error| DecodeError::Envelope(error.to_string()))
 }
 
-/// An envelope. Items that a later release adds after the body are skipped.
+/// An envelope. Items that a later release adds are skipped.
 struct Envelope<'a> {
     format: u64,
     body: &'a [u8],
+    /// The versions of adds, if they are known.
+    versions: Option<&'a [u8]>,
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer
-            .deserialize_seq(EnvelopeVisitor)
-            .map(|(format, body)| Envelope { format, body })
+        deserializer.deserialize_seq(EnvelopeVisitor).map(|(format, body)| Envelope {
+            format,
+            body,
+            versions: None,
+        })
     }
 }
 

@@ -1,8 +1,9 @@
 //! Eight numbers of a client in one entry, and the summary of a client's forgotten numbers.
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::dedup::id::IdStatus;
+use crate::lattice::versions::Version;
 
 /// The number of sequence numbers of one client that share an entry. The first of them is a
 /// multiple of this. With more, each add would take more bytes, because it sends the whole entry
@@ -48,11 +49,19 @@ pub(crate) struct ClientChunk {
     /// The adds of the applied numbers, from the greatest down. Numbers beyond the last run have
     /// unknown adds.
     runs: SmallVec<[AddRun; 1]>,
+    /// The versions of the applied numbers' adds in their writer's sequence, from the greatest
+    /// number down; [`NEXT`] for an add that is about to be written. Empty if they are unknown.
+    versions: SmallVec<[Version; 1]>,
 }
 
+/// Stands for the version of the change that is about to be written.
+const NEXT: Version = Version::MAX;
+
 impl ClientChunk {
+    /// A chunk with one add, which is about to be written.
     pub(crate) fn new(sequence: u64, add: Add) -> Self {
-        Self { last: sequence, applied: 1, taken_back: 0, runs: compressed(&[add]) }
+        let (runs, versions) = (compressed(&[add]), smallvec![NEXT]);
+        Self { last: sequence, applied: 1, taken_back: 0, runs, versions }
     }
 
     /// A chunk from its parts; None if they break the invariant.
@@ -60,7 +69,34 @@ impl ClientChunk {
         let count: u32 = runs.iter().map(|run| u32::from(run.count)).sum();
         let ends_known = runs.last().is_none_or(|run| run.add.amount != 0);
         let is_valid = applied & 1 == 1 && count <= applied.count_ones() && ends_known;
-        is_valid.then_some(Self { last, applied, taken_back: 0, runs })
+        let versions = SmallVec::new();
+        is_valid.then_some(Self { last, applied, taken_back: 0, runs, versions })
+    }
+
+    /// The versions of the applied numbers' adds, from the greatest number down; empty if unknown.
+    pub(crate) fn versions(&self) -> &[Version] {
+        &self.versions
+    }
+
+    /// True if the version of some add is known.
+    pub(crate) fn has_versions(&self) -> bool {
+        !self.versions.is_empty()
+    }
+
+    /// Sets the versions of all applied numbers' adds; none if they are unknown.
+    pub(crate) fn set_versions(&mut self, versions: SmallVec<[Version; 1]>) {
+        self.versions = versions;
+    }
+
+    /// The version of the add of a number; None if it was not applied, or the version is unknown.
+    pub(crate) fn version_of(&self, sequence: u64) -> Option<Version> {
+        let at = self.sequences().position(|applied| applied == sequence)?;
+        self.versions.get(at).copied().filter(|version| *version > 0)
+    }
+
+    /// Sets the version of the add that is about to be written.
+    pub(crate) fn set_version(&mut self, version: Version) {
+        self.versions.iter_mut().filter(|held| **held == NEXT).for_each(|held| *held = version);
     }
 
     /// The greatest number that was applied.
@@ -141,7 +177,8 @@ impl ClientChunk {
     pub(crate) fn joined(&self, other: &Self) -> Self {
         let mut all = self.clone();
         for sequence in other.sequences().filter(|sequence| !self.applied(*sequence)) {
-            all.apply(sequence, other.copy(sequence).map_or(Add::default(), |copy| copy.add));
+            let add = other.copy(sequence).map_or(Add::default(), |copy| copy.add);
+            all.apply_at(sequence, add, other.version_of(sequence).unwrap_or(0));
             if !other.stands(sequence) {
                 all.take_back(sequence);
             }
@@ -154,12 +191,14 @@ impl ClientChunk {
         let mut only: Option<Self> = None;
         for sequence in self.sequences().filter(|sequence| keeps(*sequence)) {
             let add = self.copy(sequence).map_or(Add::default(), |copy| copy.add);
-            match &mut only {
-                Some(only) => only.apply(sequence, add),
-                None => only = Some(Self::new(sequence, add)),
-            }
+            let version = self.version_of(sequence).unwrap_or(0);
+            let only = only.get_or_insert_with(|| Self {
+                versions: SmallVec::new(),
+                ..Self::new(sequence, add)
+            });
+            only.apply_at(sequence, add, version);
             if !self.stands(sequence) {
-                only.iter_mut().for_each(|only| only.take_back(sequence));
+                only.take_back(sequence);
             }
         }
         only
@@ -173,10 +212,30 @@ impl ClientChunk {
         self.applied(sequence).then(|| AddCopy { add: add(), taken_back: !self.stands(sequence) })
     }
 
-    /// Notes an add of this chunk. An amount of 0 stands for an unknown add. A number that was
-    /// applied before is applied again: it was taken back in favour of a copy that is not held
-    /// here.
+    /// Notes an add of this chunk that is about to be written. An amount of 0 stands for an unknown
+    /// add. A number that was applied before is applied again: it was taken back in favour of a
+    /// copy that is not held here.
     pub(crate) fn apply(&mut self, sequence: u64, add: Add) {
+        self.apply_at(sequence, add, NEXT);
+    }
+
+    fn apply_at(&mut self, sequence: u64, add: Add, version: Version) {
+        let was_applied = self.applied(sequence);
+        let before = std::mem::take(&mut self.versions);
+        let version_before = |at: usize| before.get(at).copied().unwrap_or(0);
+        let versions: SmallVec<[(u64, Version); ID_CHUNK as usize]> = self
+            .sequences()
+            .enumerate()
+            .map(|(at, applied)| (applied, version_before(at)))
+            .filter(|(applied, _)| *applied != sequence)
+            .collect();
+        let newer = versions.iter().take_while(|(applied, _)| *applied > sequence).count();
+        let mut versions: SmallVec<[Version; 1]> =
+            versions.into_iter().map(|(_, version)| version).collect();
+        versions.insert(newer, version);
+        if versions.iter().any(|version| *version > 0) {
+            self.versions = versions;
+        }
         let mut adds: SmallVec<[Add; ID_CHUNK as usize]> = SmallVec::new();
         self.runs
             .iter()
@@ -192,7 +251,7 @@ impl ClientChunk {
             if adds.len() < newer {
                 adds.resize(newer, Add::default());
             }
-            if self.applied(sequence) && newer < adds.len() {
+            if was_applied && newer < adds.len() {
                 adds.remove(newer);
             }
             (self.applied, self.taken_back) =

@@ -47,6 +47,7 @@ impl Replica {
                     }
                 }
                 EntryKind::Forgotten => self.settle_sure(name, &mut changed),
+                EntryKind::Settled => {}
             }
         }
         changed
@@ -142,7 +143,7 @@ impl Replica {
     fn take_back(&mut self, text: &str, id: AddId<'_>, known: &KnownCopy, excess: i64) -> bool {
         let (own, KnownCopy { writer, add, .. }) = (self.id(), *known);
         if self.map().dedup().has_absorbed(own, writer, id) {
-            let fits = self.write_now(KeyId(add.key), -excess).is_ok();
+            let fits = self.subtract_copy(writer, id, KeyId(add.key), excess).is_ok();
             let entry = self.map().dedup().absorbed_taken_back(own, writer, id);
             if let Some(entry) = entry.filter(|_| fits) {
                 self.map_mut().write_entry(own, entry);
@@ -158,7 +159,7 @@ impl Replica {
         // If the cell has no room, the amount stays in it. Nothing better is possible.
         if !has_room
             || now.unsigned_abs() > AMOUNT_MAX
-            || self.write_now(KeyId(add.key), -excess).is_err()
+            || self.subtract_copy(writer, id, KeyId(add.key), excess).is_err()
         {
             return false;
         }

@@ -8,7 +8,7 @@ use crate::lattice::versions::Version;
 use crate::replica_id::ReplicaId;
 
 /// The number of kinds.
-pub(crate) const KINDS: usize = 4;
+pub(crate) const KINDS: usize = 5;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum EntryKind {
@@ -16,6 +16,7 @@ pub(crate) enum EntryKind {
     Single = 1,
     TakenBack = 2,
     Forgotten = 3,
+    Settled = 4,
 }
 
 /// A dedup entry. Only its holder writes it, and a greater version replaces the whole entry.
@@ -28,7 +29,8 @@ pub(crate) struct DedupEntry {
     pub(crate) fresh: Version,
     /// The bytes that identify it among entries of its kind. For a chunk: the client, then the
     /// chunk's number in 8 bytes. For a single id: the id. For an add taken back: the writer's
-    /// replica id in 16 bytes, then the add's id. For forgotten numbers: the client.
+    /// replica id in 16 bytes, then the add's id. For forgotten numbers: the client. For settled
+    /// adds: their key, as [`key_bytes`](crate::lattice::writer::tombstones::key_bytes).
     pub(crate) name: Arc<[u8]>,
     /// The writer of an absorbed entry; None for the holder's own. Only chunks and single ids are
     /// absorbed.
@@ -58,6 +60,9 @@ pub(crate) enum EntryBody {
     TakenBack(Add),
     /// The numbers of a client that are no longer remembered.
     Forgotten(Forgotten),
+    /// Adds at a key up to this version no longer depend on resets, see
+    /// [`settled`](crate::dedup::settled).
+    Settled(Version),
 }
 
 /// One add whose id names no client.
@@ -75,6 +80,7 @@ impl EntryBody {
             Self::Single(_) => EntryKind::Single,
             Self::TakenBack(_) => EntryKind::TakenBack,
             Self::Forgotten(_) => EntryKind::Forgotten,
+            Self::Settled(_) => EntryKind::Settled,
         }
     }
 
@@ -99,6 +105,17 @@ impl EntryBody {
         }
     }
 
+    /// The version of the add in its writer's sequence. `fresh` is that of the entry's latest add,
+    /// which stands in for an unknown one. The entry must be the one that [`AddId::place`] names.
+    pub(crate) fn version_of(&self, id: AddId<'_>, fresh: Version) -> Version {
+        match (self, id) {
+            (Self::Client(chunk), AddId::Numbered { sequence, .. }) => {
+                chunk.version_of(sequence).unwrap_or(fresh)
+            }
+            _ => fresh,
+        }
+    }
+
     /// Marks an add as taken back.
     pub(crate) fn take_back(&mut self, id: AddId<'_>) {
         match (self, id) {
@@ -114,7 +131,7 @@ impl EntryBody {
             Self::Single(Single { add, .. }) | Self::TakenBack(add) => {
                 (Default::default(), Some(add))
             }
-            Self::Forgotten(_) => (Default::default(), None),
+            Self::Forgotten(_) | Self::Settled(_) => (Default::default(), None),
         };
         runs.iter_mut().map(|run| &mut run.add).chain(one).filter(|add| add.amount != 0)
     }
@@ -125,7 +142,7 @@ impl EntryBody {
             Self::Single(Single { add, .. }) | Self::TakenBack(add) => {
                 (Default::default(), Some(*add))
             }
-            Self::Forgotten(_) => (Default::default(), None),
+            Self::Forgotten(_) | Self::Settled(_) => (Default::default(), None),
         };
         runs.iter().map(|run| run.add).chain(one).filter(|add| add.amount != 0)
     }
@@ -165,6 +182,11 @@ impl DedupEntry {
         Some(ReplicaId::from_bytes(*name.first_chunk()?))
     }
 
+    /// True if releases before format 3 cannot read it.
+    pub(crate) fn is_of_format_3(&self) -> bool {
+        matches!(self.body, EntryBody::Settled(_))
+    }
+
     /// True if releases before format 2 can read it. Their entries have no taken-back bits, sources
     /// or forgotten numbers.
     pub(crate) fn is_of_format_1(&self) -> bool {
@@ -173,7 +195,7 @@ impl DedupEntry {
                 EntryBody::Client(chunk) => !chunk.has_taken_back(),
                 EntryBody::Single(single) => !single.taken_back,
                 EntryBody::TakenBack(_) => true,
-                EntryBody::Forgotten(_) => false,
+                EntryBody::Forgotten(_) | EntryBody::Settled(_) => false,
             }
     }
 }

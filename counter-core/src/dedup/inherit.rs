@@ -72,8 +72,8 @@ impl Replica {
                 self.map_mut().write_entry(own, NewEntry::forgotten(&name, now));
                 return name.len() + 2 * size_of::<Version>();
             }
-            // The fold passes these on, in one step.
-            EntryBody::TakenBack(_) => return 0,
+            // The fold passes the amounts on, in one step. What is settled was looked up above.
+            EntryBody::TakenBack(_) | EntryBody::Settled(_) => return 0,
         };
         let Some(entry) = self.map().dedup().absorbed(own, name, source, body) else { return 0 };
         let bytes = entry.absorbed_bytes_max();
@@ -117,7 +117,9 @@ impl Replica {
     ) -> bool {
         match self.verdict(text, id, writer, was_taken_back) {
             CopyVerdict::Settled { stands } => stands,
-            CopyVerdict::Falls { key, excess } => self.write_now(key, -excess).is_err(),
+            CopyVerdict::Falls { key, excess } => {
+                self.subtract_copy(writer, id, key, excess).is_err()
+            }
         }
     }
 
@@ -158,7 +160,9 @@ impl Replica {
                     (Some(entry), false)
                 }
             }
-            EntryBody::Forgotten(_) | EntryBody::TakenBack(_) => (Some(entry), false),
+            EntryBody::Forgotten(_) | EntryBody::TakenBack(_) | EntryBody::Settled(_) => {
+                (Some(entry), false)
+            }
         }
     }
 

@@ -9,8 +9,8 @@
 //! - `chunk`: eight numbers of a client; `entry`: what one entry remembers.
 //! - `table`: one writer's entries, within their bounds; `tables`: those of all writers.
 //! - `clients`: the clients whose forgotten numbers this replica will remember.
-//! - `add_once`: a replica adds; `copies`: it takes a copy back; `inherit`: it absorbs the entries
-//!   of a writer that ended.
+//! - `add_once`: a replica adds; `copies`: it takes a copy back, unless the add is `settled`;
+//!   `inherit`: it absorbs the entries of a writer that ended.
 
 mod add_once;
 pub(crate) mod chunk;
@@ -19,6 +19,7 @@ mod copies;
 pub(crate) mod entry;
 pub(crate) mod id;
 mod inherit;
+pub(crate) mod settled;
 pub(crate) mod table;
 pub(crate) mod tables;
 

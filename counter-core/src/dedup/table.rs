@@ -80,7 +80,7 @@ impl DedupBounds {
     }
 
     const fn all(self) -> usize {
-        2 * self.entries() + self.taken_back() + self.forgotten() + 2 * self.absorbed()
+        3 * self.entries() + self.taken_back() + self.forgotten() + 2 * self.absorbed()
     }
 }
 
@@ -165,6 +165,20 @@ impl DedupTable {
         }
     }
 
+    /// Adds at a key up to this version are settled; 0 if none are known to be.
+    pub(crate) fn settled_upto(&self, key: &[u8]) -> Version {
+        match self.body(EntryKind::Settled, key) {
+            Some(EntryBody::Settled(upto)) => *upto,
+            _ => 0,
+        }
+    }
+
+    /// The keys of the holder's own adds.
+    pub(crate) fn own_keys(&self) -> impl Iterator<Item = u32> + '_ {
+        let entries = self.own.iter().flat_map(|of_kind| of_kind.by_version.values());
+        entries.flat_map(|(entry, _)| entry.keys())
+    }
+
     /// The entries of a name that the holder absorbed, with their writers.
     #[inline]
     pub(crate) fn absorbed(
@@ -212,7 +226,7 @@ impl DedupTable {
             self.forget_name(&previous);
         }
         let max = match kind {
-            EntryKind::Client | EntryKind::Single => bounds.entries(),
+            EntryKind::Client | EntryKind::Single | EntryKind::Settled => bounds.entries(),
             EntryKind::TakenBack => bounds.taken_back(),
             EntryKind::Forgotten => bounds.forgotten(),
         };

@@ -1,6 +1,6 @@
 //! The dedup entries of all writers: looks ids up, and builds the entries that a replica writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -82,6 +82,11 @@ impl DedupTables {
         self.tables.values().fold(0, |sum, table| sum.wrapping_add(table.hash()))
     }
 
+    /// The keys of the adds in a writer's own entries. O(entries).
+    pub(crate) fn keys_of(&self, writer: ReplicaId) -> HashSet<u32> {
+        self.of(writer).into_iter().flat_map(DedupTable::own_keys).collect()
+    }
+
     /// The keys that entries name.
     pub(crate) fn keys(&self) -> impl Iterator<Item = u32> + '_ {
         self.tables.values().flat_map(|table| table.since(0)).flat_map(DedupEntry::keys)
@@ -108,6 +113,10 @@ impl DedupTables {
         keys: &Keys,
     ) -> PutOutcome {
         let fresh = fresh.unwrap_or(version);
+        let mut body = body;
+        if let (EntryBody::Client(chunk), None) = (&mut body, source) {
+            chunk.set_version(version);
+        }
         self.put(holder, DedupEntry { version, fresh, name, source, body }, keys)
     }
 
@@ -186,6 +195,34 @@ impl DedupTables {
     /// The forgotten numbers of a client at one writer.
     pub(crate) fn forgotten(&self, replica: ReplicaId, client: &[u8]) -> Option<Forgotten> {
         self.of(replica)?.forgotten(client)
+    }
+
+    /// Adds of a writer at a key up to this version are settled; 0 if none are known to be.
+    pub(crate) fn settled_upto(&self, writer: ReplicaId, key: &[u8]) -> Version {
+        self.of(writer).map_or(0, |table| table.settled_upto(key))
+    }
+
+    /// The writers whose cells contain an add that `writer` applied, each with the first version
+    /// that did: the writer itself, and those that have absorbed it and folded it.
+    pub(crate) fn contained_in(
+        &self,
+        writer: ReplicaId,
+        id: AddId<'_>,
+        is_folded: impl Fn(ReplicaId) -> bool,
+    ) -> SmallVec<[(ReplicaId, Version); 2]> {
+        let (kind, name) = id.place();
+        let own = self.of(writer).and_then(|table| table.own(kind, &name)).map(|entry| {
+            // The cell was written one version before the entry.
+            (writer, entry.body.version_of(id, entry.fresh).saturating_sub(1))
+        });
+        let mut seen_in: SmallVec<[(ReplicaId, Version); 2]> = own.into_iter().collect();
+        if is_folded(writer) {
+            for (&holder, table) in &self.tables {
+                let absorbed = table.absorbed(kind, &name).find(|(source, _)| *source == writer);
+                seen_in.extend(absorbed.map(|(_, entry)| (holder, entry.version)));
+            }
+        }
+        seen_in
     }
 
     /// True if a writer other than this one surely applied an add, though it forgot the entry.
@@ -465,6 +502,11 @@ impl NewEntry {
             fresh: None,
             body: EntryBody::Forgotten(forgotten),
         }
+    }
+
+    /// The version up to which adds at a key are settled.
+    pub(crate) fn settled(key: &[u8], upto: Version) -> Self {
+        Self { name: key.into(), source: None, fresh: None, body: EntryBody::Settled(upto) }
     }
 
     /// About how many bytes an absorbed entry costs each peer.

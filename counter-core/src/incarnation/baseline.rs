@@ -6,11 +6,14 @@
 //! cleared amount covers. If the cell absorbed others only after that version, the cleared amount
 //! covers the writer's own amounts, and the resets of the others are added. If it had absorbed them
 //! already, the cleared amount covers the sum.
+//!
+//! A reset that saw an add which was taken back later counts as if it had seen that too, see
+//! [`Retraction`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::lattice::cell::amounts::Amounts;
-use crate::lattice::cell::{CellExtra, Cleared, Origin};
+use crate::lattice::cell::{CellExtra, Cleared, Origin, Retraction};
 use crate::lattice::versions::Version;
 use crate::replica_id::ReplicaId;
 
@@ -33,7 +36,12 @@ impl HeldCell<'_> {
 /// The resets and absorptions that the cells of one key record about each other.
 #[derive(Debug, Default)]
 pub(crate) struct Baselines {
+    /// The resets of each replica's cell by others.
     cleared: BTreeMap<ReplicaId, Vec<Cleared>>,
+    /// What each replica's cell records as cleared of itself.
+    cleared_of_self: BTreeMap<ReplicaId, Cleared>,
+    /// The retractions of each replica.
+    retractions: BTreeMap<ReplicaId, Vec<Retraction>>,
     /// The replicas that some cell has absorbed.
     absorbed: BTreeSet<ReplicaId>,
     /// The origins of the cells that began anew, absorbed ones included.
@@ -45,8 +53,17 @@ impl Baselines {
     pub(crate) fn of<'a>(cells: impl Iterator<Item = HeldCell<'a>>) -> Self {
         let mut baselines = Self::default();
         for (replica, extra) in cells.filter_map(|held| Some((held.replica, held.extra?))) {
-            for (replica, cleared) in extra.resets.iter() {
-                baselines.cleared.entry(replica).or_default().push(cleared);
+            for (of, cleared) in extra.resets.iter() {
+                match of == replica {
+                    true => drop(baselines.cleared_of_self.insert(of, cleared)),
+                    false => baselines.cleared.entry(of).or_default().push(cleared),
+                }
+            }
+            for retraction in extra.retractions.iter() {
+                let held = baselines.retractions.entry(retraction.holder).or_default();
+                if held.iter().all(|held| held.at != retraction.at) {
+                    held.push(retraction.clone());
+                }
             }
             baselines.absorbed.extend(extra.absorbed.iter().map(|item| item.replica));
             let absorbed = extra.absorbed.iter().map(|item| (item.replica, item.origin));
@@ -69,8 +86,64 @@ impl Baselines {
 
     /// The greatest version of a writer's cell that some reset saw, if it is above `version`.
     pub(crate) fn seen_after(&self, replica: ReplicaId, version: Version) -> Option<Version> {
-        let seen = self.cleared.get(&replica)?.iter().map(|seen| seen.version).max();
+        let seen = self.resets_of(replica).map(|seen| seen.version).max();
         seen.filter(|seen| *seen > version)
+    }
+
+    /// The greatest version of a writer's cell that another writer's reset saw; 0 if none did.
+    pub(crate) fn seen_by_others(&self, replica: ReplicaId) -> Version {
+        let seen = self.cleared.get(&replica).into_iter().flatten();
+        seen.map(|seen| seen.version).max().unwrap_or(0)
+    }
+
+    fn resets_of(&self, replica: ReplicaId) -> impl Iterator<Item = &Cleared> {
+        let by_others = self.cleared.get(&replica).into_iter().flatten();
+        by_others.chain(self.cleared_of_self.get(&replica))
+    }
+
+    /// The amounts of a replica's cell that another writer's reset clears, counted from the origin
+    /// of that cell.
+    pub(crate) fn cleared_by(&self, replica: ReplicaId, seen: &Cleared, origin: Origin) -> Amounts {
+        self.cleared_with(replica, seen, origin, false)
+    }
+
+    fn cleared_with(
+        &self,
+        replica: ReplicaId,
+        seen: &Cleared,
+        origin: Origin,
+        is_of_itself: bool,
+    ) -> Amounts {
+        let [before, since] = self.retracted(replica, seen.version, origin, is_of_itself);
+        let amounts = seen.amounts.saturating_plus(before);
+        origin.cleared(&Cleared { amounts, ..*seen }).saturating_plus(since)
+    }
+
+    /// The amounts by which a replica took adds back that a reset saw, at versions that it did not
+    /// see: before the cell's origin, and since then. The reset saw the replica's cell at
+    /// `version`; 0 if it did not see that cell. What a cell records as cleared of itself did not
+    /// see the adds of that cell: those are settled, and taken back without a retraction.
+    fn retracted(
+        &self,
+        replica: ReplicaId,
+        version: Version,
+        origin: Origin,
+        is_of_itself: bool,
+    ) -> [Amounts; 2] {
+        let saw_other = |&(other, from): &(ReplicaId, Version)| {
+            self.resets_of(other).any(|seen| seen.version >= from)
+        };
+        let retractions = self.retractions.get(&replica).into_iter().flatten();
+        let unseen = retractions.filter(|retraction| version < retraction.at);
+        let mut sums = [Amounts::default(); 2];
+        for retraction in unseen {
+            let saw_own = version >= retraction.from && !is_of_itself;
+            if saw_own || retraction.others.iter().any(saw_other) {
+                let sum = &mut sums[usize::from(retraction.at >= origin.version)];
+                *sum = sum.saturating_plus(retraction.by);
+            }
+        }
+        sums
     }
 
     /// The reset baseline of a cell, at most its total.
@@ -110,17 +183,22 @@ impl Baselines {
         origin: Origin,
         below: Option<(Version, Amounts)>,
     ) -> Amounts {
-        let cleared = self.cleared.get(&replica).map_or(&[][..], Vec::as_slice);
-        if cleared.iter().any(|seen| seen.version > version) {
+        if self.resets_of(replica).any(|seen| seen.version > version) {
             // That reset saw a later state, so it covers everything that is held here.
             return total;
         }
-        let most = |seen: &mut dyn Iterator<Item = &Cleared>| {
-            seen.fold(Amounts::default(), |most, seen| most.join(origin.cleared(seen)))
-        };
-        let Some((absorbed_at, below)) = below else { return most(&mut cleared.iter()) };
-        let of_all = most(&mut cleared.iter().filter(|seen| seen.version >= absorbed_at));
-        let of_own = most(&mut cleared.iter().filter(|seen| seen.version < absorbed_at));
+        let (absorbed_at, below) = below.unwrap_or_default();
+        let unseen = Cleared::default();
+        let by_others = self.cleared.get(&replica).into_iter().flatten().chain([&unseen]);
+        let by_others = by_others.map(|seen| (seen, self.cleared_by(replica, seen, origin)));
+        let by_itself = self.cleared_of_self.get(&replica).into_iter();
+        let by_itself =
+            by_itself.map(|seen| (seen, self.cleared_with(replica, seen, origin, true)));
+        let (mut of_all, mut of_own) = (Amounts::default(), Amounts::default());
+        for (seen, amounts) in by_others.chain(by_itself) {
+            let most = if seen.version >= absorbed_at { &mut of_all } else { &mut of_own };
+            *most = most.join(amounts);
+        }
         of_all.join(of_own.saturating_plus(below))
     }
 }

@@ -1,6 +1,7 @@
 //! A successor's work on ended incarnations: absorb, fold, rebase. Each step writes about as many
 //! bytes as the caller allows.
 
+use crate::dedup::settled::RememberedKeys;
 use crate::error::WriteError;
 use crate::lattice::versions::Version;
 use crate::replica::Replica;
@@ -204,7 +205,7 @@ impl Replica {
                 self.drop_surplus();
                 return Ok(bytes);
             }
-            bytes += self.map_mut().cells_mut().absorb(id, &work.incarnations, begun, key)?;
+            bytes += self.map_mut().absorb_cells(id, &work.incarnations, begun, key)?;
             work.next_cell.1 = slot + 1;
         }
         while let Some((incarnation, version)) = work.to_take_back.pop() {
@@ -268,13 +269,18 @@ impl Replica {
     /// O(writers) per rebased cell, and O(own cells with more than amounts + handles).
     pub fn rebase(&mut self, bytes_max: usize) -> usize {
         let id = self.id();
-        let (mut bytes, mut next) = (0, 0);
+        let (mut bytes, mut next, mut remembered) = (0, 0, RememberedKeys::default());
         while let Some(slot) = self
             .map()
             .cells()
             .next_extra(id, next, |extra| !extra.absorbed.is_empty())
             .filter(|_| bytes < bytes_max)
         {
+            let key = self.map().cells().keys_from(id, slot).next().map(|(_, key)| key);
+            if let Some(key) = key {
+                let settled = self.map().cells().seen_by_others(id, key);
+                self.note_settled(key, settled, &mut remembered);
+            }
             bytes += self.map_mut().cells_mut().rebase(id, slot).unwrap_or(0);
             next = slot + 1;
         }

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use crate::dedup::settled::RememberedKeys;
 use crate::error::WriteError;
 use crate::lattice::keys::KeyId;
 use crate::replica::state::Replica;
@@ -135,8 +136,23 @@ impl Replica {
             return Vec::new();
         }
         self.end_adds(counter);
-        let id = self.id();
-        self.map_mut().cells_mut().drop_own_of(id, counter)
+        self.drop_own_of(counter, &mut RememberedKeys::default())
+    }
+
+    /// Drops this replica's plain cells of a counter, by its number, whatever their amounts.
+    /// Returns the keys that changed.
+    pub(super) fn drop_own_of(
+        &mut self,
+        counter: u32,
+        remembered: &mut RememberedKeys,
+    ) -> Vec<KeyId> {
+        let (own, upto) = (self.id(), self.version());
+        let keys = self.map().cells().droppable(own, counter);
+        for &key in &keys {
+            self.note_settled(key, upto, remembered);
+            self.map_mut().cells_mut().drop_own(own, key.0);
+        }
+        keys
     }
 }
 

@@ -7,7 +7,9 @@
 //! Each step waits until every enrolled replica has proved that it holds the previous one. In the
 //! end the state is as if the counter had never existed.
 
+use crate::dedup::settled::RememberedKeys;
 use crate::error::WriteError;
+use crate::lattice::cells::CleanupStep;
 use crate::lattice::counter_map::CounterMap;
 use crate::lattice::keys::KeyId;
 use crate::lattice::versions::{Version, VersionVector};
@@ -42,10 +44,10 @@ pub struct Cleanup {
     renumberings: u64,
     /// The key to look at next.
     next: u32,
-    /// The slot at which to look for a finished origin next.
-    next_origin: u32,
-    /// True once a pass has looked at all of the replica's cells for finished origins.
-    origins_done: bool,
+    /// The slot at which to look for finished origins and retractions next.
+    next_trace: u32,
+    /// True once a pass has looked at all of the replica's cells for these.
+    traces_done: bool,
     ending: Option<TraceEnding>,
 }
 
@@ -53,8 +55,8 @@ pub struct Cleanup {
 #[derive(Clone, Debug)]
 struct TraceEnding {
     held: VersionVector,
-    /// The keys whose cells began anew, with the versions at which they did.
-    origins: Vec<(u32, Version)>,
+    /// The keys of origins and retractions, with their versions.
+    traces: Vec<(u32, Version)>,
     /// The tombstones up to this version; 0 for none.
     tombstones: Version,
 }
@@ -102,7 +104,9 @@ impl Replica {
             return Err(WriteError::Left);
         }
         let (id, mut asked) = (self.id(), false);
+        let (upto, mut remembered) = (self.version(), RememberedKeys::default());
         for key in self.map().keys_of(counter) {
+            self.note_settled(KeyId(key), upto, &mut remembered);
             asked |= self.map_mut().cells_mut().request_removal(id, key).is_some();
         }
         Ok(asked)
@@ -140,28 +144,33 @@ impl Replica {
         self.end_traces(work, &shown.by_all);
         let keys: Vec<u32> = self.map().cells().adjusted_from(work.next).take(keys_max).collect();
         work.next = if keys.len() < keys_max { 0 } else { keys.last().map_or(0, |last| last + 1) };
-        let mut changed = Vec::new();
+        let (mut changed, mut remembered) = (Vec::new(), RememberedKeys::default());
         for key in keys {
-            if self.map_mut().cells_mut().settle_key(id, key, &shown.by_all) {
-                changed.push(KeyId(key));
-            }
+            let Some(step) = self.map().cells().next_step(id, key, &shown.by_all) else { continue };
+            let settled = match &step {
+                CleanupStep::Drop => self.version(),
+                CleanupStep::Rewrite { settled, .. } => *settled,
+            };
+            self.note_settled(KeyId(key), settled, &mut remembered);
+            self.map_mut().cells_mut().take_step(id, key, step);
+            changed.push(KeyId(key));
         }
         if work.ending.is_none() {
-            let from = work.next_origin;
-            let (origins, next) =
-                self.map().cells().finished_origins(id, work.arrived, from, CANDIDATES_MAX);
-            work.next_origin = next;
-            work.origins_done |= next == 0;
+            let from = work.next_trace;
+            let (traces, next) =
+                self.map().cells().finished_traces(id, work.arrived, from, CANDIDATES_MAX);
+            work.next_trace = next;
+            work.traces_done |= next == 0;
             let tombstones =
                 self.map().cells().finished_tombstones(id, work.arrived, CANDIDATES_MAX);
-            if !origins.is_empty() || tombstones > 0 {
+            if !traces.is_empty() || tombstones > 0 {
                 let held = self.map().version_vector();
-                work.ending = Some(TraceEnding { held, origins, tombstones });
+                work.ending = Some(TraceEnding { held, traces, tombstones });
                 return Some(changed);
             }
         }
-        let is_one_pass = work.next == 0 && (work.origins_done || work.ending.is_some());
-        work.origins_done &= !is_one_pass;
+        let is_one_pass = work.next == 0 && (work.traces_done || work.ending.is_some());
+        work.traces_done &= !is_one_pass;
         let is_under_way = self.version() > before || work.arrived > arrived || !is_one_pass;
         is_under_way.then_some(changed)
     }
@@ -195,7 +204,7 @@ impl Replica {
             work.ending = Some(ending);
             return;
         }
-        self.map_mut().cells_mut().end_origins(id, &ending.origins);
+        self.map_mut().cells_mut().end_traces(id, &ending.traces);
         if ending.tombstones > 0 {
             self.map_mut().change_record(id, |record| record.forget(ending.tombstones));
         }

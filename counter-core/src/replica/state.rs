@@ -2,6 +2,7 @@
 //! adds into cells.
 
 use crate::dedup::clients::Clients;
+use crate::dedup::settled::RememberedKeys;
 use crate::error::WriteError;
 use crate::lattice::cell::amounts::{Amounts, NEARLY_FULL};
 use crate::lattice::counter_map::{CounterMap, CounterPage};
@@ -445,6 +446,10 @@ impl Replica {
         if self.has_left() {
             return Err(WriteError::Left);
         }
+        if let Some(key) = self.map.cells().keys().find(counter, region) {
+            let upto = self.version();
+            self.note_settled(KeyId(key), upto, &mut RememberedKeys::default());
+        }
         Ok(self.map.reset(self.id, counter, region))
     }
 
@@ -468,8 +473,14 @@ impl Replica {
         };
         let before = self.version();
         self.map.change_key(self.id, key, by)?;
-        self.unflushed.note(before, key);
+        self.note_unflushed(before, key);
         Ok(())
+    }
+
+    /// Notes a change of this replica's cell at a key, after version `before`. The next flush
+    /// reports it.
+    pub(crate) fn note_unflushed(&mut self, before: Version, key: KeyId) {
+        self.unflushed.note(before, key);
     }
 
     /// Writes an expiry into this replica's cell at once. The next flush reports it.

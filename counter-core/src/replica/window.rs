@@ -7,6 +7,7 @@
 //! The caller passes the time, which decides which bucket an add goes to, which buckets a read
 //! sums, and when a writer drops its own cells. No clock takes part in a join.
 
+use crate::dedup::settled::RememberedKeys;
 use crate::error::WriteError;
 use crate::lattice::keys::KeyId;
 use crate::replica::bucket::{BucketName, WindowWidth, expiry_in};
@@ -104,9 +105,9 @@ impl Replica {
         if let Some(&last) = expired.last().filter(|_| expired.len() == max) {
             work.after = self.map().counter_name(last).to_owned();
         }
-        let (id, mut changed) = (self.id(), Vec::new());
+        let (mut changed, mut remembered) = (Vec::new(), RememberedKeys::default());
         for number in expired {
-            changed.extend(self.map_mut().cells_mut().drop_own_of(id, number));
+            changed.extend(self.drop_own_of(number, &mut remembered));
         }
         changed
     }

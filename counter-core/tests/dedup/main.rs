@@ -2,3 +2,4 @@
 
 mod add_once;
 mod repeats;
+mod resets;

@@ -55,6 +55,18 @@ fn ids_sent_again_anywhere_count_once() {
 }
 
 #[test]
+fn resets_clear_every_copy_of_an_id() {
+    play_all(&Mix::RESETS_OF_IDS, 500);
+    play_all(&Mix::RESETS_OF_IDS_AND_CRASHES, 100);
+}
+
+#[test]
+fn removals_and_expiries_of_ids_are_exact() {
+    play_all(&Mix::EVERYTHING_OF_IDS, 100);
+    play_all(&Mix::EXPIRIES_OF_IDS, 60);
+}
+
+#[test]
 fn bound_on_names_stops_only_new_names() {
     play_all(&Mix::NAMES, 100);
 }
@@ -207,6 +219,9 @@ fn once_wrong_stories_are_right() {
         (Mix::NAMED, &[40_510, 201_291, 201_442, 202_186]),
         (Mix::REMOVALS_AND_LEAVES, &[3, 14_809, 15_236, 30_586, 32_307]),
         (Mix::EVERYTHING_ENDS, &[1_859, 14_596, 15_237, 30_011, 32_821]),
+        (Mix::RESETS_OF_IDS, &[7]),
+        (Mix::RESETS_OF_IDS_AND_CRASHES, &[11_661]),
+        (Mix::EVERYTHING_OF_IDS, &[128, 450, 10_866, 13_432, 14_214]),
         (Mix::CRASHES, &[52_843]),
         (Mix::RESTORES, &[53_297, 53_558]),
     ];
@@ -217,14 +232,6 @@ fn once_wrong_stories_are_right() {
             }
         }
     }
-}
-
-// The next test is known to fail. A fix takes its `ignore` away.
-
-#[test]
-#[ignore = "a reset of both copies of an add with an id counts one of them below zero; fails first at seed 7"]
-fn reset_clears_every_copy_of_an_id() {
-    play_all(&Mix::RESETS_OF_IDS, 100);
 }
 
 #[test]

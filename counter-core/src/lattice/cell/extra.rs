@@ -5,11 +5,12 @@ use crate::codec::varint::{Reader, write_varint};
 use crate::error::DecodeError;
 use crate::incarnation::absorbed::AbsorbedTree;
 use crate::lattice::cell::resets::{Origin, Resets, read_above_0};
+use crate::lattice::cell::retractions::Retractions;
 use crate::lattice::versions::Version;
 use crate::replica_id::ReplicaId;
 
-/// The part of a cell that few cells have: traces of a reset, a removal or absorbed incarnations,
-/// an expiry, and fields of later releases.
+/// The part of a cell that few cells have: traces of a reset, a removal, absorbed incarnations or
+/// adds that were taken back, an expiry, and fields of later releases.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct CellExtra {
     pub(crate) resets: Resets,
@@ -24,6 +25,8 @@ pub(crate) struct CellExtra {
     /// The time after which the counter expires, in milliseconds since the start of 1970; 0 for
     /// never. The latest time in a counter's cells counts. It does not affect the value.
     pub(crate) expires_at: u64,
+    /// Adds that were taken back, and that a reset may have cleared before.
+    pub(crate) retractions: Retractions,
     /// Fields that this release does not know, kept byte for byte.
     pub(crate) unknown: Fields,
 }
@@ -34,6 +37,7 @@ const FIELD_ORIGIN: u64 = 4;
 const FIELD_REMOVAL: u64 = 5;
 const FIELD_ABSORBED_ORIGINS: u64 = 6;
 const FIELD_EXPIRES_AT: u64 = 7;
+const FIELD_RETRACTIONS: u64 = 8;
 
 impl CellExtra {
     pub(crate) fn is_empty(&self) -> bool {
@@ -42,7 +46,10 @@ impl CellExtra {
 
     /// True if the key's value is no longer a plain sum of amounts because of it.
     pub(crate) fn adjusts_values(&self) -> bool {
-        !self.resets.is_empty() || !self.absorbed.is_empty() || self.has_removal_traces()
+        !self.resets.is_empty()
+            || !self.absorbed.is_empty()
+            || !self.retractions.is_empty()
+            || self.has_removal_traces()
     }
 
     /// True if the cell began anew or asks for a removal. Only format 3 can express that.
@@ -53,6 +60,7 @@ impl CellExtra {
     /// Replaces the id `from` by `to`.
     pub(crate) fn rename(&mut self, from: ReplicaId, to: ReplicaId) {
         self.resets.rename(from, to);
+        self.retractions.rename(from, to);
     }
 
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
@@ -89,6 +97,9 @@ impl CellExtra {
             write_varint(&mut expires_at, self.expires_at);
             fields.set(FIELD_EXPIRES_AT, expires_at);
         }
+        if !self.retractions.is_empty() {
+            fields.set(FIELD_RETRACTIONS, self.retractions.to_bytes());
+        }
         fields.write(out);
     }
 
@@ -110,7 +121,19 @@ impl CellExtra {
             unknown.take(FIELD_REMOVAL).map_or(Ok(0), |bytes| read_all(&bytes, read_above_0))?;
         let expires_at =
             unknown.take(FIELD_EXPIRES_AT).map_or(Ok(0), |bytes| read_all(&bytes, read_above_0))?;
-        let extra = Self { resets, absorbed_at, absorbed, origin, removal, expires_at, unknown };
+        let retractions = unknown
+            .take(FIELD_RETRACTIONS)
+            .map_or(Ok(Retractions::default()), |bytes| Retractions::read(&bytes))?;
+        let extra = Self {
+            resets,
+            absorbed_at,
+            absorbed,
+            origin,
+            removal,
+            expires_at,
+            retractions,
+            unknown,
+        };
         match extra.is_empty() {
             true => Err(DecodeError::Invalid("the extra fields of a cell must not be empty")),
             false => Ok(extra),

@@ -9,7 +9,7 @@ use crate::error::WriteError;
 use crate::incarnation::baseline::Baselines;
 use crate::incarnation::record::{Folded, Record};
 use crate::lattice::cell::amounts::{Amounts, CELL_MAX, NEARLY_FULL};
-use crate::lattice::cell::{CellExtra, Cleared, PlainCell};
+use crate::lattice::cell::{CellExtra, Cleared, Origin, PlainCell};
 use crate::lattice::delta::{Delta, DeltaCell};
 use crate::lattice::keys::KeyId;
 use crate::lattice::versions::Version;
@@ -151,6 +151,8 @@ impl Cells {
     /// absorbed. Cells that arrive later, such as from a replica that was given up, are not
     /// absorbed. They count separately until the fold.
     ///
+    /// `settled` is the version up to which a writer's adds at the key are settled.
+    ///
     /// # Errors
     /// `CellFull` if the successor's own amounts leave no room, or the cell still has the amounts
     /// of an earlier round. Nothing changed.
@@ -160,6 +162,7 @@ impl Cells {
         incarnations: &[ReplicaId],
         begun: Version,
         KeyId(key): KeyId,
+        settled: impl Fn(ReplicaId) -> Version,
     ) -> Result<usize, WriteError> {
         let baselines = Baselines::of(self.held(key));
         let mut extra = self.extra_of(successor, key);
@@ -190,6 +193,7 @@ impl Cells {
                 return Err(WriteError::CellFull);
             }
             removes |= theirs.removal > 0;
+            extra.retractions.extend(&theirs.retractions);
             extra.expires_at = extra.expires_at.max(theirs.expires_at);
             if let Some(version) = baselines.seen_after(held.replica, held.version) {
                 // A reset saw a later state of this cell, which is lost; the cell may have been
@@ -198,7 +202,10 @@ impl Cells {
                 let cleared = Cleared { version, amounts: held.total() };
                 extra.resets.clear(held.replica, cleared, theirs.origin);
             }
-            for (replica, cleared) in theirs.resets.iter() {
+            for (replica, mut cleared) in theirs.resets.iter() {
+                if replica == held.replica && theirs.absorbed.is_empty() {
+                    cleared = as_of_last_reset(cleared, settled(replica), theirs.origin);
+                }
                 extra.resets.clear(replica, cleared, self.origin_of(&baselines, replica, key));
             }
             taken = true;
@@ -240,6 +247,7 @@ impl Cells {
             extra.resets.clear(successor, Cleared { version, amounts: baseline }, extra.origin);
         }
         (extra.absorbed_at, extra.absorbed) = Default::default();
+        extra.retractions.keep_own(successor);
         self.write_cell(at, slot, total, extra);
         Some(self.cell_bytes(successor, slot))
     }
@@ -263,5 +271,14 @@ impl Cells {
                 writer.extra(slot),
             )
         })
+    }
+}
+
+/// What a cell records as cleared of itself, in the form of the latest reset that it sums up, which
+/// saw the adds up to version `settled`. Adds after that were not cleared.
+fn as_of_last_reset(cleared: Cleared, settled: Version, origin: Origin) -> Cleared {
+    match settled {
+        0 => cleared,
+        settled => Cleared { version: settled.max(origin.version).min(cleared.version), ..cleared },
     }
 }

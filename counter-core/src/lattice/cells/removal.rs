@@ -98,10 +98,9 @@ impl Cells {
             && self.shares(key).all(|(_, share)| share == Amounts::default())
     }
 
-    /// Drops the replica's own cells of a counter, by its number, whatever their amounts. Keeps
-    /// cells that hold resets or absorbed amounts, or ask for a removal. Returns the keys that
-    /// changed.
-    pub(crate) fn drop_own_of(&mut self, own: ReplicaId, counter: u32) -> Vec<KeyId> {
+    /// The keys of a counter, by its number, at which `own` may drop its cell, whatever the amounts:
+    /// all but those whose cells hold resets or absorbed amounts, or ask for a removal.
+    pub(crate) fn droppable(&self, own: ReplicaId, counter: u32) -> Vec<KeyId> {
         let is_plain = |key: &u32| {
             self.writers().get(own).and_then(|writer| writer.amounts(*key)).is_some_and(
                 |(_, extra)| {
@@ -115,23 +114,18 @@ impl Cells {
             .writers()
             .get(own)
             .is_some_and(|writer| writer.tombstones().len() < TOMBSTONES_MAX);
-        let keys: Vec<u32> =
-            self.keys().of_counter(counter).filter(is_plain).filter(|_| has_room).collect();
-        keys.iter().for_each(|&key| self.drop_own(own, key));
-        keys.into_iter().map(KeyId).collect()
+        let keys = self.keys().of_counter(counter).filter(is_plain).filter(|_| has_room);
+        keys.map(KeyId).collect()
     }
 
-    /// Takes the next cleanup step of `own` at one key. `stable` lists the versions that every
-    /// enrolled replica holds. Returns true if something changed. O(writers).
-    pub(crate) fn settle_key(&mut self, own: ReplicaId, key: u32, stable: &VersionVector) -> bool {
-        match self.next_step(own, key, stable) {
-            None => return false,
-            Some(CleanupStep::Drop) => self.drop_own(own, key),
-            Some(CleanupStep::Rewrite { amounts, extra }) => {
+    /// Takes a cleanup step of `own` at one key, which [`next_step`](Self::next_step) found.
+    pub(crate) fn take_step(&mut self, own: ReplicaId, key: u32, step: CleanupStep) {
+        match step {
+            CleanupStep::Drop => self.drop_own(own, key),
+            CleanupStep::Rewrite { amounts, extra, .. } => {
                 self.rewrite_own(own, key, amounts, extra)
             }
         }
-        true
     }
 
     fn rewrite_own(&mut self, own: ReplicaId, key: u32, amounts: Amounts, mut extra: CellExtra) {
@@ -146,7 +140,14 @@ impl Cells {
         self.write_cell(at, slot, amounts, extra);
     }
 
-    fn next_step(&self, own: ReplicaId, key: u32, stable: &VersionVector) -> Option<CleanupStep> {
+    /// The next cleanup step of `own` at one key, if there is one. `stable` lists the versions that
+    /// every enrolled replica holds. O(writers).
+    pub(crate) fn next_step(
+        &self,
+        own: ReplicaId,
+        key: u32,
+        stable: &VersionVector,
+    ) -> Option<CleanupStep> {
         let none = CellExtra::default();
         let held: Vec<HeldCell<'_>> = self.held(key).collect();
         let mine = held.iter().find(|held| held.replica == own)?;
@@ -160,20 +161,23 @@ impl Cells {
         let mut next = extra.clone();
         next.resets.retain(|writer, seen| match writer == own {
             true => extra.origin.cleared(&seen) != Amounts::default(),
-            false => !self.is_done(writer, seen, &held, key, stable),
+            false => !self.is_done(writer, seen, (&held, &baselines), key, stable),
         });
         // If resets cleared own amounts, subtract these. Then no reset has to cover them.
         let sheds = baseline != Amounts::default() && extra.origin.version == 0;
         let amounts = if sheds { mine.amounts.above(baseline) } else { mine.amounts };
+        let mut settled = 0;
         if sheds {
             next.resets.retain(|writer, _| writer != own);
             next.origin = Origin { version: NEXT, offset: baseline };
+            settled = baselines.seen_by_others(own);
         } else if baseline != Amounts::default()
             && extra.resets.of(own).is_none_or(|seen| seen.amounts != baseline)
         {
             // A cell has only one origin, so it cannot subtract again until the first origin ends.
             // Until then it records the cleared amounts itself, so others may drop their resets.
             next.resets.clear(own, Cleared { version: NEXT, amounts: baseline }, extra.origin);
+            settled = baselines.seen_by_others(own);
         }
         let is_empty = amounts == Amounts::default() && next.resets.is_empty();
         let others_shed = || {
@@ -202,7 +206,7 @@ impl Cells {
         if is_over && amounts == Amounts::default() {
             next.removal = extra.removal;
         }
-        (next != *extra).then_some(CleanupStep::Rewrite { amounts, extra: next })
+        (next != *extra).then_some(CleanupStep::Rewrite { amounts, extra: next, settled })
     }
 
     /// True if this reset of `writer` can go. Since `seen` the cell began anew or was dropped, or
@@ -211,7 +215,7 @@ impl Cells {
         &self,
         writer: ReplicaId,
         seen: Cleared,
-        held: &[HeldCell<'_>],
+        (held, baselines): (&[HeldCell<'_>], &Baselines),
         key: u32,
         stable: &VersionVector,
     ) -> bool {
@@ -225,7 +229,7 @@ impl Cells {
         match held.iter().find(|held| held.replica == writer) {
             Some(cell) => {
                 let origin = cell.extra.map_or(Origin::default(), |extra| extra.origin);
-                let cleared = origin.cleared(&seen);
+                let cleared = baselines.cleared_by(writer, &seen, origin);
                 let names_itself = cell
                     .extra
                     .filter(|extra| extra.absorbed.is_empty())
@@ -265,11 +269,11 @@ impl Cells {
             || self.writers().get(own).is_some_and(|writer| !writer.tombstones().is_empty())
     }
 
-    /// Finds the origins that can end: the cell of `own` began anew up to version `arrived`, and no
-    /// reset of an earlier state is left. Returns their keys and versions. Looks at up to `max`
+    /// Finds the origins and retractions that can end: `own` wrote them up to version `arrived`, and
+    /// no reset of an earlier state is left. Returns their keys and versions. Looks at up to `max`
     /// cells with traces, starting at slot `from`. Also returns the slot to continue from; 0 at the
     /// end.
-    pub(crate) fn finished_origins(
+    pub(crate) fn finished_traces(
         &self,
         own: ReplicaId,
         arrived: Version,
@@ -280,9 +284,14 @@ impl Cells {
         let finished = writer
             .extras_from(from)
             .take(max)
-            .filter(|(_, extra)| (1..=arrived).contains(&extra.origin.version))
-            .map(|(slot, extra)| (writer.key(slot), extra.origin.version))
-            .filter(|&(key, origin)| self.is_unnamed(own, key, origin))
+            .flat_map(|(slot, extra)| {
+                let retractions = extra.retractions.iter();
+                let own = retractions.filter(|one| one.holder == own && one.others.is_empty());
+                let versions = own.map(|retraction| retraction.at).chain([extra.origin.version]);
+                versions.map(move |version| (writer.key(slot), version))
+            })
+            .filter(|(_, version)| (1..=arrived).contains(version))
+            .filter(|&(key, version)| self.is_unnamed(own, key, version))
             .collect();
         (finished, writer.extras_from(from).nth(max).map_or(0, |(slot, _)| slot))
     }
@@ -312,30 +321,35 @@ impl Cells {
             .map_or(0, |(version, _)| version)
     }
 
-    /// Clears these origins of the replica's own cells, unless they have changed since. Returns how
-    /// many it cleared.
-    pub(crate) fn end_origins(&mut self, own: ReplicaId, origins: &[(u32, Version)]) -> usize {
-        let mut ended = 0;
-        for &(key, version) in origins {
+    /// Clears the origins and retractions of these versions in the replica's own cells. Those of
+    /// one key follow each other.
+    pub(crate) fn end_traces(&mut self, own: ReplicaId, traces: &[(u32, Version)]) {
+        for of_key in traces.chunk_by(|one, next| one.0 == next.0) {
+            let key = of_key[0].0;
             let Some((amounts, Some(extra))) =
                 self.writers().get(own).and_then(|writer| writer.amounts(key))
             else {
                 continue;
             };
-            if extra.origin.version == version {
-                let extra = CellExtra { origin: Origin::default(), ..extra.clone() };
-                self.rewrite_own(own, key, amounts, extra);
-                ended += 1;
+            let ends = |version| of_key.iter().any(|&(_, ended)| ended == version);
+            let mut next = extra.clone();
+            next.retractions.retain(|one| one.holder != own || !ends(one.at));
+            if ends(next.origin.version) {
+                next.origin = Origin::default();
+            }
+            if next != *extra {
+                self.rewrite_own(own, key, amounts, next);
             }
         }
-        ended
     }
 }
 
 /// A writer's next change to its own cell at one key.
-enum CleanupStep {
+pub(crate) enum CleanupStep {
     /// Drops it.
     Drop,
     /// Rewrites it with these amounts. [`NEXT`] stands for the version of the change.
-    Rewrite { amounts: Amounts, extra: CellExtra },
+    ///
+    /// The cell no longer depends on the resets that saw it up to version `settled`; 0 if it does.
+    Rewrite { amounts: Amounts, extra: CellExtra, settled: Version },
 }

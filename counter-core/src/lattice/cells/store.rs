@@ -302,7 +302,7 @@ impl Cells {
     }
 
     /// Drops the cell of `replica` at a key as its writer, and leaves a tombstone.
-    pub(super) fn drop_own(&mut self, replica: ReplicaId, key: u32) {
+    pub(crate) fn drop_own(&mut self, replica: ReplicaId, key: u32) {
         let Ok(at) = self.writers.find(replica) else { return };
         let Some(slot) = self.writers.at(at).slot(key, key) else { return };
         self.drop_cell(at, slot);
@@ -478,7 +478,7 @@ impl Cells {
 }
 
 /// The sum of each part, or None if one passes 2^62.
-fn raised(amounts: Amounts, by: Amounts) -> Option<Amounts> {
+pub(super) fn raised(amounts: Amounts, by: Amounts) -> Option<Amounts> {
     let part = |a: u64, b: u64| a.checked_add(b).filter(|&sum| sum <= CELL_MAX);
     Some(Amounts {
         increments: part(amounts.increments, by.increments)?,

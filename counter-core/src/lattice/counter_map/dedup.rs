@@ -3,8 +3,11 @@
 use crate::dedup::entry::DedupEntry;
 use crate::dedup::table::PutOutcome;
 use crate::dedup::tables::NewEntry;
+use crate::error::WriteError;
 use crate::lattice::counter_map::{CounterMap, Joined};
+use crate::lattice::keys::KeyId;
 use crate::lattice::versions::Version;
+use crate::lattice::writer::tombstones::key_bytes;
 use crate::replica_id::ReplicaId;
 
 impl CounterMap {
@@ -18,6 +21,24 @@ impl CounterMap {
         let version = self.cells_mut().begin_change(replica);
         let (cells, dedup) = self.cells_and_dedup();
         dedup.write(replica, version, entry, cells.keys())
+    }
+
+    /// Absorbs the cells of ended incarnations at a key, see `Cells::absorb`.
+    ///
+    /// # Errors
+    /// `CellFull`. Nothing changed.
+    pub(crate) fn absorb_cells(
+        &mut self,
+        successor: ReplicaId,
+        incarnations: &[ReplicaId],
+        begun: Version,
+        key: KeyId,
+    ) -> Result<usize, WriteError> {
+        let name = key_bytes(self.cells().keys().names(key.0));
+        let settled = incarnations.iter().map(|&of| (of, self.dedup().settled_upto(of, &name)));
+        let settled: Vec<(ReplicaId, Version)> = settled.filter(|(_, upto)| *upto > 0).collect();
+        let settled = |of| settled.iter().find(|known| known.0 == of).map_or(0, |known| known.1);
+        self.cells_mut().absorb(successor, incarnations, begun, key, settled)
     }
 
     /// The number of changes made by a writer and the later incarnations of its node before `own`.

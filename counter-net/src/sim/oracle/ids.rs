@@ -1,6 +1,6 @@
 //! Adds with an id. Each id counts once, however often and wherever it was sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use counter_core::{AddOutcome, CounterMap, ID_CHUNK, ReplicaId};
 
@@ -32,6 +32,8 @@ pub(super) struct Ids {
     /// eight numbers of a client.
     entries: BTreeMap<(bool, String, ReplicaId), u64>,
     clock: u64,
+    /// The counters that expire.
+    expiring: BTreeSet<String>,
     /// The entries of a kind that are kept for each writer.
     dedup_max: usize,
 }
@@ -57,7 +59,7 @@ impl Ids {
             copies: 0,
             first: 0,
             may_double: false,
-            may_be_cleared: false,
+            may_be_cleared: self.expiring.contains(&counter_of(self.sent.len())),
             may_be_refused: false,
         });
         self.sent.len() - 1
@@ -140,6 +142,12 @@ impl Ids {
         for number in 0..self.sent.len() {
             self.sent[number].may_be_cleared |= counter_of(number) == counter;
         }
+    }
+
+    /// A counter expires from now on, again and again. All of its ids may be cleared.
+    pub(super) fn expires(&mut self, counter: &str) {
+        self.cleared(counter);
+        self.expiring.insert(counter.to_owned());
     }
 
     /// How often an id counts at a node.

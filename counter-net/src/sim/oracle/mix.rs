@@ -264,6 +264,19 @@ impl Mix {
         heal: 6,
         ..CALM
     };
+    /// The same while nodes crash, come back and leave.
+    pub const RESETS_OF_IDS_AND_CRASHES: Mix = Mix {
+        name: "resets of ids and crashes",
+        again: 4,
+        crash: 8,
+        restart: 14,
+        kill: 1,
+        newcomer: 3,
+        leave: 2,
+        retire: 2,
+        lag: 2,
+        ..Self::RESETS_OF_IDS
+    };
     /// Directories that are set back to an earlier time.
     pub const RESTORES: Mix =
         Mix { name: "restores", reset: 6, crash: 8, restart: 12, restore: 4, ..CALM };
@@ -398,6 +411,24 @@ impl Mix {
         ..Self::EVERYTHING_ENDS
     };
 
+    /// Everything, with removals and resets of counters to which clients send the same add at two
+    /// nodes.
+    pub const EVERYTHING_OF_IDS: Mix = Mix {
+        name: "everything of ids",
+        resets_ids: true,
+        id: 8,
+        twice: 10,
+        ..Self::EVERYTHING_ENDS
+    };
+    /// The same with counters that expire.
+    pub const EXPIRIES_OF_IDS: Mix = Mix {
+        name: "expiries of ids",
+        expire: 4,
+        lifetimes: LIFETIMES,
+        pauses: &[1, 20, 200, 800, 2000],
+        ..Self::EVERYTHING_OF_IDS
+    };
+
     /// Windows among cuts, newcomers and removals.
     pub const WINDOWS: Mix = Mix {
         name: "windows",
@@ -442,6 +473,7 @@ impl Mix {
         Self::NAMES,
         Self::LAGGING_DISKS,
         Self::RESETS_OF_IDS,
+        Self::RESETS_OF_IDS_AND_CRASHES,
         Self::RESTORES,
         Self::LONG_DIGESTS,
         Self::NO_OPERATOR,
@@ -456,6 +488,8 @@ impl Mix {
         Self::EXPIRIES_AND_CRASHES,
         Self::EXPIRIES_AND_LEAVES,
         Self::EVERYTHING_EXPIRES,
+        Self::EVERYTHING_OF_IDS,
+        Self::EXPIRIES_OF_IDS,
         Self::WINDOWS,
         Self::WINDOWS_AND_CRASHES,
         Self::WINDOWS_AND_LEAVES,

@@ -72,6 +72,11 @@ impl Stage<'_> {
         if self.sim.machine(host).is_none_or(|machine| !machine.is_synced()) {
             return;
         }
+        if self.mix.resets_ids && pick % 2 == 1 {
+            let Some(counter) = self.sim.ledger().ids().counter(pick) else { return };
+            self.remove_at(host, &counter);
+            return self.sim.ledger_mut().ids_mut().cleared(&counter);
+        }
         let Some((_, counter, _)) = self.sim.ledger().key(pick) else { return };
         self.remove_at(host, &counter);
     }
@@ -79,6 +84,11 @@ impl Stage<'_> {
     /// Has a counter end after this time.
     pub(super) fn expire(&mut self, number: usize, pick: usize, after: Duration) {
         let Some(host) = self.taking(number) else { return };
+        if self.mix.resets_ids && pick % 2 == 1 {
+            let Some(counter) = self.sim.ledger().ids().counter(pick) else { return };
+            self.sim.ledger_mut().ids_mut().expires(&counter);
+            return self.sim.expire_after(host, &counter, after);
+        }
         let Some((_, counter, _)) = self.sim.ledger().key(pick) else { return };
         self.sim.expire_after(host, &counter, after);
     }

@@ -1,0 +1,233 @@
+//! Resets and removals of adds that two replicas applied. Whatever a reset saw, each add counts once
+//! or not at all.
+
+use std::collections::BTreeMap;
+
+use counter_core::{
+    AddOutcome, Cleanup, CounterMap, Delta, ProvenVersions, Replica, ReplicaId, VersionVector,
+};
+
+fn replica(node: u64) -> Replica {
+    Replica::new(ReplicaId::new(node, 1), "ord").unwrap()
+}
+
+/// Everything that `to` lacks, over the wire.
+fn send(from: &Replica, to: &mut Replica) {
+    let delta = from.map().delta_since(&to.map().version_vector());
+    to.join_delta(Delta::decode(&delta.encode()).unwrap()).unwrap();
+}
+
+fn meet(replicas: &mut [&mut Replica]) {
+    for _ in 0..2 {
+        for from in 0..replicas.len() {
+            let sent: Replica = copy(replicas[from]);
+            for to in (0..replicas.len()).filter(|to| *to != from) {
+                send(&sent, replicas[to]);
+            }
+        }
+    }
+}
+
+/// The same state, to send from.
+fn copy(of: &Replica) -> Replica {
+    let mut map = CounterMap::new();
+    map.join_delta(&of.map().delta_since(&VersionVector::new())).unwrap();
+    Replica::with_map(ReplicaId::new(u64::MAX, 1), "ord", map).unwrap()
+}
+
+/// Lets all replicas clean up, each with all that the others hold.
+fn clean_up(replicas: &mut [&mut Replica]) {
+    let mut work: Vec<Cleanup> = replicas.iter().map(|_| Cleanup::default()).collect();
+    for _ in 0..12 {
+        meet(replicas);
+        let held: Vec<VersionVector> =
+            replicas.iter().map(|replica| replica.map().version_vector()).collect();
+        let by_all: BTreeMap<ReplicaId, u64> = held[0]
+            .iter()
+            .map(|(id, _)| (id, held.iter().map(|of| of.get(id)).min().unwrap()))
+            .collect();
+        let mut by_any = VersionVector::new();
+        held.iter().for_each(|of| by_any.join(of));
+        let shown = ProvenVersions { by_all: by_all.into_iter().collect(), by_any };
+        for (replica, work) in replicas.iter_mut().zip(&mut work) {
+            replica.clean_up(work, &shown, usize::MAX);
+        }
+    }
+    meet(replicas);
+}
+
+/// The ids of the tests: one of a client, after other adds of it, and a single one.
+const IDS: [&str; 2] = ["tab:3", "order 17"];
+
+/// Two replicas that have not met and have both applied the ids, and a third one.
+fn doubled() -> [Replica; 3] {
+    let mut all = [1, 2, 3].map(replica);
+    let [low, high, _] = &mut all;
+    for (at, replica) in [low, high].into_iter().enumerate() {
+        for before in 1..3 {
+            let id = format!("tab:{before}");
+            if at == 1 {
+                assert_eq!(replica.add_once(&id, "clicks", 100), Ok(AddOutcome::Applied));
+            }
+        }
+        for id in IDS {
+            assert_eq!(replica.add_once(id, "clicks", 5), Ok(AddOutcome::Applied));
+        }
+    }
+    all
+}
+
+fn totals(replicas: &[&Replica]) -> Vec<i128> {
+    replicas.iter().map(|replica| replica.total("clicks")).collect()
+}
+
+#[test]
+fn reset_of_both_copies_leaves_nothing() {
+    let [mut low, mut high, mut resetter] = doubled();
+    send(&low, &mut resetter);
+    send(&high, &mut resetter);
+    assert_eq!(resetter.total("clicks"), 220);
+    resetter.reset("clicks", "ord").unwrap();
+    low.add("clicks", 7).unwrap();
+    low.flush();
+    // The greater one takes its copies back before it hears of the reset.
+    send(&low, &mut high);
+    assert_eq!(high.total("clicks"), 217);
+    meet(&mut [&mut low, &mut high, &mut resetter]);
+    assert_eq!(totals(&[&low, &high, &resetter]), [7; 3]);
+    clean_up(&mut [&mut low, &mut high, &mut resetter]);
+    assert_eq!(totals(&[&low, &high, &resetter]), [7; 3]);
+}
+
+#[test]
+fn reset_of_one_copy_and_taking_back_meet_in_any_order() {
+    for (saw_low, saw_high) in [(true, false), (false, true)] {
+        for meets_first in [false, true] {
+            let [mut low, mut high, mut resetter] = doubled();
+            for (copy, saw) in [(&low, saw_low), (&high, saw_high)] {
+                if saw {
+                    send(copy, &mut resetter);
+                }
+            }
+            resetter.reset("clicks", "ord").unwrap();
+            if meets_first {
+                meet(&mut [&mut low, &mut high]);
+            }
+            clean_up(&mut [&mut low, &mut high, &mut resetter]);
+            // The copy that stands counts unless a reset saw it; 200 were added at one of them.
+            let left = if saw_low { 200 } else { 10 };
+            assert_eq!(totals(&[&low, &high, &resetter]), [left; 3], "{saw_low} {meets_first}");
+        }
+    }
+}
+
+#[test]
+fn two_resets_of_one_copy_each_leave_nothing() {
+    let [mut low, mut high, mut one] = doubled();
+    let mut other = replica(4);
+    send(&low, &mut one);
+    send(&high, &mut other);
+    one.reset("clicks", "ord").unwrap();
+    other.reset("clicks", "ord").unwrap();
+    meet(&mut [&mut low, &mut high]);
+    assert_eq!(low.total("clicks"), 210);
+    meet(&mut [&mut low, &mut high, &mut one, &mut other]);
+    assert_eq!(totals(&[&low, &high, &one, &other]), [0; 4]);
+    clean_up(&mut [&mut low, &mut high, &mut one, &mut other]);
+    assert_eq!(totals(&[&low, &high, &one, &other]), [0; 4]);
+}
+
+/// The writer has subtracted what a reset cleared, or dropped its cell, and all traces are gone.
+/// Only then does it hear of the other copy.
+#[test]
+fn add_that_was_cleared_long_ago_is_not_subtracted_again() {
+    for removes in [false, true] {
+        let [mut low, mut high, mut resetter] = doubled();
+        send(&high, &mut resetter);
+        match removes {
+            true => assert_eq!(resetter.remove("clicks"), Ok(true)),
+            false => assert!(resetter.reset("clicks", "ord").unwrap().is_some()),
+        }
+        clean_up(&mut [&mut high, &mut resetter]);
+        assert_eq!(high.total("clicks"), 0);
+        for replica in [&mut high, &mut resetter] {
+            replica.add("clicks", 1_000).unwrap();
+            replica.flush();
+        }
+        meet(&mut [&mut low, &mut high, &mut resetter]);
+        assert_eq!(totals(&[&low, &high, &resetter]), [2_010; 3], "removed: {removes}");
+        clean_up(&mut [&mut low, &mut high, &mut resetter]);
+        assert_eq!(totals(&[&low, &high, &resetter]), [2_010; 3]);
+        assert_eq!(low.add_once(IDS[0], "clicks", 5), Ok(AddOutcome::Repeated));
+    }
+}
+
+#[test]
+fn own_reset_covers_a_copy_that_is_taken_back_later() {
+    let [mut low, mut high, mut other] = doubled();
+    high.reset("clicks", "ord").unwrap();
+    meet(&mut [&mut low, &mut high, &mut other]);
+    assert_eq!(totals(&[&low, &high, &other]), [10; 3]);
+}
+
+/// A successor takes back the copy of a lost replica, which a reset had seen.
+#[test]
+fn successor_takes_back_what_a_reset_saw() {
+    for meets_reset_first in [false, true] {
+        let [mut low, high, mut resetter] = doubled();
+        let mut successor = replica(4);
+        send(&high, &mut successor);
+        send(&high, &mut resetter);
+        send(&low, &mut resetter);
+        resetter.reset("clicks", "ord").unwrap();
+        if meets_reset_first {
+            send(&resetter, &mut successor);
+        }
+        send(&low, &mut successor);
+        successor.claim(high.id()).unwrap();
+        let mut work = successor.absorb_round(None).unwrap();
+        while work.absorbed().is_none() {
+            successor.absorb(&mut work, usize::MAX).unwrap();
+        }
+        meet(&mut [&mut low, &mut successor, &mut resetter]);
+        assert_eq!(totals(&[&low, &successor, &resetter]), [0; 3], "{meets_reset_first}");
+        successor.fold(&mut work).unwrap();
+        while successor.rebase(usize::MAX) > 0 {}
+        meet(&mut [&mut low, &mut successor, &mut resetter]);
+        assert_eq!(totals(&[&low, &successor, &resetter]), [0; 3], "{meets_reset_first}");
+    }
+}
+
+/// The traces of taking back end once all replicas hold them, and the bytes are those of a state
+/// that never had any.
+#[test]
+fn taking_back_leaves_no_traces_in_cells() {
+    let [mut low, mut high, mut other] = doubled();
+    meet(&mut [&mut low, &mut high, &mut other]);
+    assert!(high.has_traces());
+    clean_up(&mut [&mut low, &mut high, &mut other]);
+    assert_eq!(totals(&[&low, &high, &other]), [210; 3]);
+    assert!([&low, &high, &other].iter().all(|replica| !replica.has_traces()));
+}
+
+/// A reset saw the first of a client's numbers, and not the second, which shares its entry.
+#[test]
+fn successor_knows_which_numbers_of_a_client_a_reset_saw() {
+    let [mut low, mut high, mut resetter, mut successor] = [1, 2, 3, 4].map(replica);
+    high.add_once("tab:1", "clicks", 5).unwrap();
+    send(&high, &mut resetter);
+    resetter.reset("clicks", "ord").unwrap();
+    high.add_once("tab:2", "clicks", 70).unwrap();
+    for (id, amount) in [("tab:1", 5), ("tab:2", 70)] {
+        low.add_once(id, "clicks", amount).unwrap();
+    }
+    send(&high, &mut successor);
+    send(&low, &mut successor);
+    successor.claim(high.id()).unwrap();
+    let mut work = successor.absorb_round(None).unwrap();
+    while work.absorbed().is_none() {
+        successor.absorb(&mut work, usize::MAX).unwrap();
+    }
+    meet(&mut [&mut low, &mut successor, &mut resetter]);
+    assert_eq!(totals(&[&low, &successor, &resetter]), [75; 3]);
+}
