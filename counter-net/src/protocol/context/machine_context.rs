@@ -6,9 +6,7 @@ use counter_core::{Replica, ReplicaId};
 
 use super::outbox::Outbox;
 use super::timers::Timers;
-use crate::protocol::config::ProtocolConfig;
-use crate::protocol::input::NodeId;
-use crate::protocol::stats::Kind;
+use crate::protocol::interface::{Kind, NodeId, ProtocolConfig};
 use crate::protocol::wire::GossipMessage;
 
 /// Settings, identity, time and randomness, and the outputs and timers through which machines act.

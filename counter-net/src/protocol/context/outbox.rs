@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use counter_core::KeyId;
 use serde::Serialize;
 
-use crate::protocol::input::NodeId;
-use crate::protocol::output::{Acceptance, Alarm, Notice, Output, Refusal};
-use crate::protocol::stats::{Counted, Kind, Sizes, Stats};
+use crate::protocol::interface::{
+    Acceptance, Alarm, Counted, Kind, NodeId, Notice, Output, Refusal, Sizes, Stats,
+};
 use crate::protocol::wire::{self, GossipMessage, Sequence};
 
 /// The queue of outputs. It counts each output that is pushed. Each input adds a bounded number,

@@ -5,9 +5,9 @@ use counter_core::{Delta, Flushed, Replica, ReplicaId, Span, Version};
 use super::gaps::Gaps;
 use super::publisher::{Publisher, own_since};
 use crate::protocol::context::{Context, Timer};
+use crate::protocol::interface::{Counted, Kind};
 use crate::protocol::peers::Peers;
 use crate::protocol::promises::Committed;
-use crate::protocol::stats::{Counted, Kind};
 
 /// The most payloads published for one flush. Peers pull a longer flush in pages, which is cheaper
 /// for all.

@@ -13,10 +13,8 @@ use super::member::Presence;
 use super::members::{MemberEntry, Members, Merged};
 use super::numbering::Numbering;
 use crate::protocol::context::{Context, Timer};
-use crate::protocol::input::NodeId;
-use crate::protocol::output::{Alarm, Refusal};
+use crate::protocol::interface::{Alarm, Counted, Kind, NodeId, Refusal};
 use crate::protocol::peers::Peers;
-use crate::protocol::stats::{Counted, Kind};
 use crate::protocol::wire::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, Announcement, GossipMessage};
 use crate::protocol::wire::{Id, MemberState, NumberAsk, Numbered, Suspicion};
 

@@ -13,8 +13,7 @@ use counter_core::{CounterMap, ReplicaId};
 use serde_bytes::ByteBuf;
 
 use super::member::Presence;
-use crate::protocol::config::ProtocolConfig;
-use crate::protocol::input::NodeId;
+use crate::protocol::interface::{NodeId, ProtocolConfig};
 use crate::protocol::wire::Id;
 use crate::protocol::wire::{Announcement, MemberState, RELEASE_BYTES_MAX};
 

@@ -11,8 +11,7 @@ use std::time::Duration;
 use counter_core::ReplicaId;
 
 use crate::protocol::context::Context;
-use crate::protocol::input::NodeId;
-use crate::protocol::output::Refusal;
+use crate::protocol::interface::{NodeId, Refusal};
 use crate::protocol::peers::Peers;
 use crate::protocol::wire::Numbered;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use counter_core::{ReplicaId, Version, VersionVector};
 
+use crate::protocol::interface::Refusal;
 use crate::protocol::membership::{Lag, Shortfall};
-use crate::protocol::output::Refusal;
 use crate::protocol::wire::{DigestAssembly, DigestEntries, PartNumber, PeerStatus, WholeDigest};
 
 /// After this many failed requests in a row, this node no longer waits for a peer before it counts

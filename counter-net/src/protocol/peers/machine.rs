@@ -8,9 +8,8 @@ use counter_core::{ReplicaId, Version, VersionVector};
 use super::connected_peer::ConnectedPeer;
 use super::open_requests::{Asked, OpenRequest, OpenRequests};
 use crate::protocol::context::{Context, Timer};
-use crate::protocol::input::NodeId;
+use crate::protocol::interface::{NodeId, Notice, Refusal};
 use crate::protocol::membership::{Lag, Shortfall};
-use crate::protocol::output::{Notice, Refusal};
 use crate::protocol::wire::{DigestEntries, PartNumber, PeerStatus, Request, WholeDigest};
 
 /// Every connected peer, and every open request.

@@ -6,8 +6,7 @@ use std::time::Duration;
 use counter_core::{ReplicaId, Version};
 
 use crate::protocol::context::{Context, Timer};
-use crate::protocol::input::NodeId;
-use crate::protocol::stats::Kind;
+use crate::protocol::interface::{Kind, NodeId};
 use crate::protocol::wire::Request;
 
 /// A request that has no answer yet.

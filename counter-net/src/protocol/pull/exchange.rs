@@ -7,7 +7,7 @@ use serde_bytes::ByteBuf;
 
 use crate::protocol::context::{Context, Timer};
 use crate::protocol::gossip::{Gossip, own_since};
-use crate::protocol::input::NodeId;
+use crate::protocol::interface::NodeId;
 use crate::protocol::membership::Membership;
 use crate::protocol::peers::{Asked, Peers};
 use crate::protocol::promises::Committed;

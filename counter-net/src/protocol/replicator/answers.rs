@@ -6,11 +6,9 @@ use counter_core::Replica;
 
 use super::Replicator;
 use crate::protocol::context::Timer;
-use crate::protocol::input::NodeId;
-use crate::protocol::output::{Notice, Refusal};
+use crate::protocol::interface::{Counted, Kind, NodeId, Notice, Refusal};
 use crate::protocol::peers::{Asked, OpenRequest};
 use crate::protocol::promises::committed_part;
-use crate::protocol::stats::{Counted, Kind};
 use crate::protocol::wire::{self, Noted, PageMessage, PeerStatus, Response, StateMessage};
 use crate::protocol::wire::{Refused, unpack_vector};
 

@@ -3,10 +3,9 @@
 use counter_core::Replica;
 
 use super::Replicator;
-use crate::protocol::input::NodeId;
+use crate::protocol::interface::{Counted, NodeId};
 use crate::protocol::peers::{Asked, OpenRequest};
 use crate::protocol::pull::{AntiEntropy, DigestExchange};
-use crate::protocol::stats::Counted;
 
 impl Replicator {
     /// Borrows the machines that describe this node in a message with its digest.

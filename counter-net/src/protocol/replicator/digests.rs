@@ -3,8 +3,7 @@
 use counter_core::{Replica, ReplicaId, VersionVector};
 
 use super::Replicator;
-use crate::protocol::input::NodeId;
-use crate::protocol::output::Refusal;
+use crate::protocol::interface::{NodeId, Refusal};
 use crate::protocol::promises::committed_part;
 use crate::protocol::wire::{BucketMask, DigestPart, PartNumber, PeerStatus, WholeDigest};
 use crate::protocol::wire::{unpack_vector, whole_of};

@@ -3,9 +3,8 @@
 use counter_core::{Replica, ReplicaId};
 
 use super::Replicator;
-use crate::protocol::output::{Notice, RenewalCause};
+use crate::protocol::interface::{Counted, Notice, RenewalCause};
 use crate::protocol::retirement::Retirement;
-use crate::protocol::stats::Counted;
 
 impl Replicator {
     /// Continues as a new writer. This incarnation was ended by others, another process writes

@@ -3,9 +3,7 @@
 use counter_core::Replica;
 
 use super::Replicator;
-use crate::protocol::input::NodeId;
-use crate::protocol::output::{Acceptance, Refusal};
-use crate::protocol::stats::{Counted, Kind};
+use crate::protocol::interface::{Acceptance, Counted, Kind, NodeId, Refusal};
 use crate::protocol::wire::{self, GossipMessage, is_delta};
 
 impl Replicator {

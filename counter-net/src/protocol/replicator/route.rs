@@ -6,19 +6,16 @@ use counter_core::{Replica, ReplicaId, Version, VersionVector};
 
 use super::Replicator;
 use crate::protocol::acks::Acks;
-use crate::protocol::config::ProtocolConfig;
 use crate::protocol::context::{Context, Timer};
 use crate::protocol::gossip::Gossip;
-use crate::protocol::input::Input;
+use crate::protocol::interface::{Input, Notice, Output, ProtocolConfig, Sizes};
 use crate::protocol::membership::{Bootstrap, Membership, NotReady};
-use crate::protocol::output::{Notice, Output};
 use crate::protocol::peers::Peers;
 use crate::protocol::promises::{Committed, Promises};
 use crate::protocol::pull::AntiEntropy;
 use crate::protocol::removal::Removal;
 use crate::protocol::retirement::{Leave, Retirement};
 use crate::protocol::stability::Stability;
-use crate::protocol::stats::Sizes;
 
 /// The state that readers were last notified of.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]

@@ -6,10 +6,8 @@ use serde_bytes::ByteBuf;
 
 use super::Replicator;
 use super::digests::check_not_ended;
-use crate::protocol::input::NodeId;
-use crate::protocol::output::Refusal;
+use crate::protocol::interface::{Kind, NodeId, Refusal};
 use crate::protocol::promises::DeferredRequest;
-use crate::protocol::stats::Kind;
 use crate::protocol::wire::{self, BucketHashes, DigestPiece, Hash, in_buckets};
 use crate::protocol::wire::{
     AckRequest, Ask, Compare, PageMessage, PullPage, Request, Response, StateMessage, Tell,

@@ -3,7 +3,7 @@
 use counter_core::{Replica, ReplicaId, Version, VersionVector};
 
 use super::Replicator;
-use crate::protocol::output::{Notice, RetireError};
+use crate::protocol::interface::{Notice, RetireError};
 use crate::protocol::promises::WaitingWork;
 use crate::protocol::retirement::{Retirement, TakeOver};
 

@@ -6,10 +6,9 @@ use counter_core::{AbsorbRound, CounterMap, Record, Replica, ReplicaId, Version}
 
 use super::claims::Claims;
 use crate::protocol::context::{Context, Timer};
+use crate::protocol::interface::{Counted, RetireError};
 use crate::protocol::membership::Membership;
-use crate::protocol::output::RetireError;
 use crate::protocol::promises::{Committed, Promises};
-use crate::protocol::stats::Counted;
 
 /// Time between two steps, and between two checks whether the next one may be taken.
 const STEP_INTERVAL: Duration = Duration::from_millis(250);

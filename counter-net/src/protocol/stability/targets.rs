@@ -7,7 +7,7 @@ use std::time::Duration;
 use counter_core::{CounterMap, ReplicaId, VersionVector};
 
 use super::target::{Bits, Complete, Confirmers, Target, TargetId};
-use crate::protocol::input::NodeId;
+use crate::protocol::interface::NodeId;
 use crate::protocol::wire::TargetMessage;
 
 /// The most targets remembered, which is four seconds of unbroken change. The oldest goes first.

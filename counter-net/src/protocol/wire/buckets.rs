@@ -9,7 +9,7 @@
 use counter_core::{ReplicaId, VersionVector};
 use serde_bytes::ByteBuf;
 
-use crate::protocol::output::Refusal;
+use crate::protocol::interface::Refusal;
 
 /// The number of buckets. 64 hashes take 512 bytes, as much as 28 writers in a digest.
 const BUCKETS: usize = 64;

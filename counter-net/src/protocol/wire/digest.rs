@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::encoding::pack_vector;
-use crate::protocol::output::Refusal;
+use crate::protocol::interface::Refusal;
 
 /// The serial of a first part that no other parts follow. Its digest never becomes whole.
 pub(crate) const NONE_FOLLOW: u64 = 0;

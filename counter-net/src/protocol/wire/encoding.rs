@@ -6,8 +6,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_bytes::ByteBuf;
 
-use crate::protocol::config::MESSAGE_BYTES_MAX;
-use crate::protocol::output::Refusal;
+use crate::protocol::interface::{MESSAGE_BYTES_MAX, Refusal};
 
 /// The version of requests, answers and gossip that this release speaks.
 pub(crate) const VERSION: u64 = 1;

@@ -10,7 +10,7 @@ use serde_bytes::ByteBuf;
 use super::announcement::Announcement;
 use super::digest::PartNumber;
 use super::encoding::{Hash, Id, VERSION, unpack_ids};
-use crate::protocol::output::Refusal;
+use crate::protocol::interface::Refusal;
 
 /// A request. Exactly one kind is present.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -140,7 +140,7 @@ pub struct Stats {
 
 /// Something that [`Stats`] counts.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(super) enum Counted {
+pub(in crate::protocol) enum Counted {
     CellJoined,
     Conflict,
     Divergence,
@@ -165,7 +165,7 @@ pub(super) enum Counted {
 
 /// The sizes of the protocol's queues now.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(super) struct Sizes {
+pub(in crate::protocol) struct Sizes {
     pub gap_entries: usize,
     pub gap_bytes: usize,
     pub pulls_in_flight: usize,
@@ -174,7 +174,7 @@ pub(super) struct Sizes {
 }
 
 impl Stats {
-    pub(super) fn count(&mut self, event: Counted, times: u64) {
+    pub(in crate::protocol) fn count(&mut self, event: Counted, times: u64) {
         let count = match event {
             Counted::CellJoined => &mut self.cells_joined,
             Counted::Conflict => &mut self.conflicts,
@@ -200,23 +200,23 @@ impl Stats {
         *count += times;
     }
 
-    pub(super) fn set_sizes(&mut self, sizes: Sizes) {
+    pub(in crate::protocol) fn set_sizes(&mut self, sizes: Sizes) {
         let Sizes { gap_entries, gap_bytes, pulls_in_flight, staged_cells, waits } = sizes;
         (self.gap_entries, self.gap_bytes) = (gap_entries, gap_bytes);
         (self.pulls_in_flight, self.staged_cells) = (pulls_in_flight, staged_cells);
         self.waits = waits;
     }
 
-    pub(super) fn refuse(&mut self, reason: Refusal) {
+    pub(in crate::protocol) fn refuse(&mut self, reason: Refusal) {
         *self.refused.entry(reason).or_default() += 1;
     }
 
-    pub(super) fn count_in(&mut self, kind: Kind, bytes: usize) {
+    pub(in crate::protocol) fn count_in(&mut self, kind: Kind, bytes: usize) {
         self.messages_in += 1;
         *self.bytes_in.entry(kind).or_default() += bytes as u64;
     }
 
-    pub(super) fn count_out(&mut self, kind: Kind, bytes: usize) {
+    pub(in crate::protocol) fn count_out(&mut self, kind: Kind, bytes: usize) {
         self.messages_out += 1;
         *self.bytes_out.entry(kind).or_default() += bytes as u64;
     }

@@ -4,8 +4,8 @@ use std::fmt;
 
 use counter_core::{KeyId, ReplicaId};
 
-use super::acks::Waited;
 use super::input::NodeId;
+use super::wait::Waited;
 
 /// A task for the driver, from
 /// [`Replicator::poll_output`](crate::protocol::Replicator::poll_output).
