@@ -118,7 +118,7 @@ impl Driver {
                 shared.state_changed();
                 shared.subscribers.presence_changed();
             }
-            Notice::SecondProcess => self.is_second = true,
+            Notice::SecondProcess => self.incarnations.note_first_process(),
             Notice::EarlierRelease { peer } => {
                 let peer = self.sessions.peer_of(peer).map(tracing::field::display);
                 tracing::warn!(
