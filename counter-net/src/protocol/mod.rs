@@ -40,7 +40,7 @@ mod stability;
 mod wire;
 
 pub use interface::{
-    Acceptance, Alarm, Copies, Input, Kind, MESSAGE_BYTES_MAX, NodeId, Notice, Output,
+    Acceptance, Alarm, Copies, Input, MESSAGE_BYTES_MAX, MessageKind, NodeId, Notice, Output,
     ProtocolConfig, Refusal, RenewalCause, RetireError, Search, Stats, Waited,
 };
 pub use membership::{Lag, Member, NotReady, Presence};

@@ -14,5 +14,5 @@ pub use config::{MESSAGE_BYTES_MAX, ProtocolConfig};
 pub use input::{Input, NodeId, Search};
 pub use output::{Acceptance, Alarm, Notice, Output, Refusal, RenewalCause, RetireError};
 pub(super) use stats::{Counted, Sizes};
-pub use stats::{Kind, Stats};
+pub use stats::{MessageKind, Stats};
 pub use wait::{Copies, Waited};

@@ -8,7 +8,7 @@ use super::output::Refusal;
 /// The kinds of messages, for counting bytes.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum MessageKind {
     /// Gossip that carries cells.
     GossipDelta,
     /// Gossip that carries announcements or suspicions.
@@ -35,36 +35,36 @@ pub enum Kind {
     Other,
 }
 
-impl Kind {
+impl MessageKind {
     /// Every kind, for metrics that list them all.
-    pub const ALL: [Kind; 11] = [
-        Kind::GossipDelta,
-        Kind::GossipPresence,
-        Kind::Compare,
-        Kind::Ask,
-        Kind::Pull,
-        Kind::Tell,
-        Kind::Ack,
-        Kind::Confirm,
-        Kind::Digest,
-        Kind::Number,
-        Kind::Other,
+    pub const ALL: [MessageKind; 11] = [
+        MessageKind::GossipDelta,
+        MessageKind::GossipPresence,
+        MessageKind::Compare,
+        MessageKind::Ask,
+        MessageKind::Pull,
+        MessageKind::Tell,
+        MessageKind::Ack,
+        MessageKind::Confirm,
+        MessageKind::Digest,
+        MessageKind::Number,
+        MessageKind::Other,
     ];
 
     /// The kind as a metric's label: lower case, underscores.
     pub fn label(self) -> &'static str {
         match self {
-            Kind::GossipDelta => "gossip_delta",
-            Kind::GossipPresence => "gossip_presence",
-            Kind::Compare => "compare",
-            Kind::Ask => "ask",
-            Kind::Pull => "pull",
-            Kind::Tell => "tell",
-            Kind::Ack => "hold",
-            Kind::Confirm => "confirm",
-            Kind::Digest => "digest",
-            Kind::Number => "number",
-            Kind::Other => "other",
+            MessageKind::GossipDelta => "gossip_delta",
+            MessageKind::GossipPresence => "gossip_presence",
+            MessageKind::Compare => "compare",
+            MessageKind::Ask => "ask",
+            MessageKind::Pull => "pull",
+            MessageKind::Tell => "tell",
+            MessageKind::Ack => "hold",
+            MessageKind::Confirm => "confirm",
+            MessageKind::Digest => "digest",
+            MessageKind::Number => "number",
+            MessageKind::Other => "other",
         }
     }
 }
@@ -73,9 +73,9 @@ impl Kind {
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
     /// Bytes of payload received, by kind.
-    pub bytes_in: BTreeMap<Kind, u64>,
+    pub bytes_in: BTreeMap<MessageKind, u64>,
     /// Bytes of payload handed out, by kind. Gossip counts once, however many peers it goes to.
-    pub bytes_out: BTreeMap<Kind, u64>,
+    pub bytes_out: BTreeMap<MessageKind, u64>,
     /// Messages received.
     pub messages_in: u64,
     /// Messages handed out.
@@ -211,12 +211,12 @@ impl Stats {
         *self.refused.entry(reason).or_default() += 1;
     }
 
-    pub(in crate::protocol) fn count_in(&mut self, kind: Kind, bytes: usize) {
+    pub(in crate::protocol) fn count_in(&mut self, kind: MessageKind, bytes: usize) {
         self.messages_in += 1;
         *self.bytes_in.entry(kind).or_default() += bytes as u64;
     }
 
-    pub(in crate::protocol) fn count_out(&mut self, kind: Kind, bytes: usize) {
+    pub(in crate::protocol) fn count_out(&mut self, kind: MessageKind, bytes: usize) {
         self.messages_out += 1;
         *self.bytes_out.entry(kind).or_default() += bytes as u64;
     }
