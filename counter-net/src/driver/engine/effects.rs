@@ -128,7 +128,7 @@ impl Driver {
                 );
             }
             Notice::MembersChanged => shared.subscribers.presence_changed(),
-            Notice::Synced => {
+            Notice::StatusChanged => {
                 let synced = shared.read().replicator.is_synced();
                 // The sweep claims earlier incarnations, so it runs at once.
                 self.next_sweep = shared.now();

@@ -84,7 +84,7 @@ pub enum Notice {
     /// A member came, went or changed its viewers, or its presence ended.
     MembersChanged,
     /// The result of `is_synced`, `readiness` or `in_touch` changed.
-    Synced,
+    StatusChanged,
     /// The wait with this id ended. No further notice names it.
     Waited {
         /// The id of the [`Input`](crate::protocol::Input) that began it.

@@ -218,7 +218,7 @@ impl Replicator {
         };
         if status != self.status {
             self.status = status;
-            self.ctx.out.notify(Notice::Synced);
+            self.ctx.out.notify(Notice::StatusChanged);
         }
         if self.membership.take_changed() {
             self.stability.look_again();

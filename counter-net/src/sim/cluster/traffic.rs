@@ -248,7 +248,7 @@ impl Sim {
             Notice::Renumbered { replica, .. } => self.hosts[host].set_writer(replica),
             Notice::Renewed { replica, .. } => self.hosts[host].set_writer(replica),
             Notice::MembersChanged
-            | Notice::Synced
+            | Notice::StatusChanged
             | Notice::SecondProcess
             | Notice::EarlierRelease { .. } => {}
         }
