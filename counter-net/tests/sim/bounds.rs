@@ -282,7 +282,7 @@ fn agreement_is_known_with_long_digests() {
     for host in [0, 1] {
         let agreement = sim.agreement(host).unwrap();
         assert_eq!(
-            (agreement.age, agreement.confirmed, agreement.of),
+            (agreement.age, agreement.confirmed, agreement.live),
             (Some(Duration::ZERO), 1, 1)
         );
     }

@@ -34,8 +34,8 @@ fn nodes(sim: &Sim) -> usize {
 fn knows(sim: &mut Sim, node: usize) -> bool {
     let agreement = sim.agreement(node).expect("up");
     agreement.age == Some(Duration::ZERO)
-        && agreement.confirmed == agreement.of
-        && agreement.of + 1 == nodes(sim)
+        && agreement.confirmed == agreement.live
+        && agreement.live + 1 == nodes(sim)
 }
 
 /// Bytes of these kinds that all nodes handed out. A gossip message counts once.

@@ -137,7 +137,7 @@ impl Story {
     /// Whether a node claims that all live members hold everything that it holds.
     pub(crate) fn claims(&mut self, host: usize) -> bool {
         self.sim.agreement(host).is_some_and(|agreement| {
-            agreement.age == Some(Duration::ZERO) && agreement.confirmed == agreement.of
+            agreement.age == Some(Duration::ZERO) && agreement.confirmed == agreement.live
         })
     }
 
@@ -149,10 +149,10 @@ impl Story {
                 continue;
             }
             let (mine, members) = (self.held(host), self.live_members(host));
-            let of = self.sim.agreement(host).expect("up").of;
-            if of != members.len() {
+            let live = self.sim.agreement(host).expect("up").live;
+            if live != members.len() {
                 return Err(format!(
-                    "at {:?} node {host} counts {of} members and shows {members:?}",
+                    "at {:?} node {host} counts {live} members and shows {members:?}",
                     self.sim.now()
                 ));
             }
