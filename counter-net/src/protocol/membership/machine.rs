@@ -402,7 +402,7 @@ impl Membership {
         let announced = self.replica_of(peer).filter(|incarnation| *incarnation != asking);
         let latest = replica
             .map()
-            .latest_beside(asking)
+            .latest_other_incarnation(asking)
             .max(announced)
             .map_or(0, |incarnation| incarnation.incarnation);
         Ok(Numbered { latest, synced: self.members.own().synced })

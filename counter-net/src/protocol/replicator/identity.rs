@@ -17,7 +17,7 @@ impl Replicator {
             .filter(|incarnation| incarnation.node == own.node)
             .map(|incarnation| incarnation.incarnation);
         let latest = ReplicaId { incarnation: numbers.fold(own.incarnation, u64::max), ..own };
-        let number = latest.follows().incarnation | u64::from(self.ctx.rng.u32(..));
+        let number = latest.next_incarnation().incarnation | u64::from(self.ctx.rng.u32(..));
         let cause = match replica.map().is_ended(own) {
             true => RenewalCause::Ended,
             false if self.is_below_ended(replica) => RenewalCause::LaterOneEnded,

@@ -74,7 +74,7 @@ impl Replicator {
         self.ctx.now = self.ctx.now.max(now);
         // No output holds a key now: they were drained after the last input.
         if replica.has_garbage() && self.ctx.out.is_empty() {
-            replica.give_back();
+            replica.collect_garbage();
         }
         if let Some(node) = input.speaker() {
             self.membership.hear(node, self.ctx.now);

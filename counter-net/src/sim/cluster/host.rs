@@ -128,7 +128,7 @@ impl Host {
         let is_named = config.named && !with_disk;
         let incarnation = match (self.retires, is_named) {
             (false, _) => self.incarnation,
-            (true, false) => ReplicaId::new(0, before.incarnation).follows().incarnation,
+            (true, false) => ReplicaId::new(0, before.incarnation).next_incarnation().incarnation,
             (true, true) => number_by_clock(before, seed),
         };
         self.writer = ReplicaId::new(self.node.0, incarnation);

@@ -94,10 +94,11 @@ impl Sim {
         replica.remove(counter).ok()?.then(|| replica.version())
     }
 
-    /// Gives back the names of removed counters at a node, as it does by itself when there are many.
-    pub(in crate::sim) fn give_back(&mut self, host: usize) {
+    /// Reclaims the memory of removed counters at a node. A node does so on its own once there are
+    /// many.
+    pub(in crate::sim) fn collect_garbage(&mut self, host: usize) {
         if let Some(alive) = self.hosts[host].alive.as_mut() {
-            alive.replica.give_back();
+            alive.replica.collect_garbage();
         }
     }
 

@@ -1,10 +1,10 @@
 //! The stage: plays a story's steps in the simulator, one after the other, and then makes peace.
 //!
 //! [`Stage`] holds the simulated cluster, the nodes of the story and the leaves that are under way.
-//! Each module here is one kind of act: `clients` add, reset and remove, `processes` start and crash,
-//! `restores` watches starts from copies, `leaves` and `retirement` end nodes for good, and `peace` ends all faults and compares. A
-//! [`directory::Directory`] is a node's disk. Whatever an act does to a node, the ledger hears of
-//! it first.
+//! Each module here is one kind of act: `clients` add, reset and remove, `processes` start and
+//! crash, `restores` watches starts from copies, `leaves` and `retirement` end nodes for good, and
+//! `peace` ends all faults and compares. A [`directory::Directory`] is a node's disk. Each act is
+//! reported to the ledger before the node carries it out.
 //!
 //! All random draws happen in the order of the acts, so a seed always tells the same story.
 
@@ -122,7 +122,7 @@ impl<'a> Stage<'a> {
             self.act(&step.act)?;
             self.note_restored();
             if self.mix.remove > 0 && at % 5 == 0 {
-                self.hosts_up().into_iter().for_each(|host| self.sim.give_back(host));
+                self.hosts_up().into_iter().for_each(|host| self.sim.collect_garbage(host));
             }
             let ran = self.run_for(step.pause);
             if self.prints {

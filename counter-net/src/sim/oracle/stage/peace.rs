@@ -61,7 +61,7 @@ impl Stage<'_> {
         }
         if self.leaves_no_traces() && self.mix.visit > 0 {
             self.wait("without a bucket of a window", |stage| {
-                hosts.iter().for_each(|host| stage.sim.give_back(*host));
+                hosts.iter().for_each(|host| stage.sim.collect_garbage(*host));
                 stage.sim.is_converged() && !hosts.iter().any(|host| stage.sim.has_buckets(*host))
             })?;
         }
