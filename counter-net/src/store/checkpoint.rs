@@ -1,4 +1,5 @@
-//! A checkpoint in progress: the whole state in pages, one per commit, while adds and joins go on.
+//! A checkpoint in progress: the whole state in pages, one per commit, while adds and joins
+//! continue.
 
 use counter_core::{Cursor, DeltaPage, ReplicaId, VersionVector};
 

@@ -170,7 +170,7 @@ impl Commits {
     }
 
     /// The node continues as a later incarnation. The next commit writes that.
-    pub(crate) fn goes_on_as(&self, incarnation: u64) {
+    pub(crate) fn continues_as(&self, incarnation: u64) {
         self.change_meta(|meta| meta.incarnation = Some(incarnation));
     }
 

@@ -87,7 +87,7 @@ async fn restart_costs_two_copies_of_its_cells() {
     ord.shutdown().await;
     let (began, ord) = (Instant::now(), scratch.start(&cluster, "ord", &[&fra, &sin]).await);
     // The restart is over only when traffic is quiet too. After the ended incarnation is forgotten,
-    // rebasing goes on for some steps, one every 250 ms.
+    // rebasing takes some more steps, one every 250 ms.
     let (mut most, mut seconds) = (0, 0);
     let mut last = [&fra, &sin].map(received);
     loop {

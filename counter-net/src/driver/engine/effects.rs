@@ -106,15 +106,14 @@ impl Driver {
             Notice::Renewed { replica, cause } => {
                 tracing::warn!(
                     %replica, %cause,
-                    "goes on as a new replica; adds that no other node had of the one before may \
-                     be lost"
+                    "continues as a new replica; adds that no other node held may be lost"
                 );
                 // The next incarnation from this directory claims this one in any case.
                 shared
                     .commits
                     .get()
                     .into_iter()
-                    .for_each(|commits| commits.goes_on_as(replica.incarnation));
+                    .for_each(|commits| commits.continues_as(replica.incarnation));
                 shared.state_changed();
                 shared.subscribers.presence_changed();
             }
@@ -158,7 +157,7 @@ impl Driver {
             }
             Alarm::OwnAhead { version } => tracing::error!(
                 "a member holds version {version} of this replica, which is later than any that \
-                 this node wrote; it goes on as a new replica. Look for a second process on a \
+                 this node wrote; it continues as a new replica. Look for a second process on a \
                  copy of its directory"
             ),
             Alarm::AnotherSelf { replica } => tracing::error!(

@@ -146,7 +146,7 @@ impl Processes {
         self.deferred.push_back(request);
     }
 
-    /// Takes the deferred requests, to judge them anew.
+    /// Takes the deferred requests, to judge them again.
     pub(in crate::driver) fn take_deferred(&mut self) -> VecDeque<IncomingRequest> {
         std::mem::take(&mut self.deferred)
     }

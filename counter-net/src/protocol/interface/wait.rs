@@ -38,7 +38,7 @@ pub enum Waited {
     Few {
         /// Replicas that are known to hold it, this one included.
         held: usize,
-        /// How many were wanted.
+        /// How many copies the caller asked for.
         wanted: usize,
         /// Enrolled replicas, this one included.
         enrolled: usize,

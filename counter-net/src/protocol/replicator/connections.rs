@@ -139,7 +139,7 @@ impl Replicator {
         }
     }
 
-    /// A request failed. The work that it was for goes on elsewhere, or later at the same peer if
+    /// A request failed. The work that it was for continues elsewhere, or later at the same peer if
     /// `resume`.
     pub(super) fn failed(&mut self, replica: &Replica, request: OpenRequest, resume: bool) {
         if request.asked == Asked::Digest {

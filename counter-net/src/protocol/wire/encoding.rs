@@ -45,7 +45,7 @@ impl<'de> Deserialize<'de> for Id {
 
 fn sixteen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 16], D::Error> {
     let bytes = ByteBuf::deserialize(deserializer)?;
-    bytes.as_slice().try_into().map_err(|_| D::Error::custom("16 bytes are wanted"))
+    bytes.as_slice().try_into().map_err(|_| D::Error::custom("expected 16 bytes"))
 }
 
 /// The bytes of a message.

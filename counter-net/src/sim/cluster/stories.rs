@@ -25,7 +25,7 @@ impl Sim {
         self.ledger.as_ref().expect("a story keeps a ledger")
     }
 
-    /// The story's ledger, to be told of an act.
+    /// The story's ledger, to record an act in.
     ///
     /// # Panics
     ///
@@ -102,7 +102,7 @@ impl Sim {
         }
     }
 
-    /// True if a node holds traces of removals or resets that it may take back some day.
+    /// True if a node holds traces of removals or resets that it may drop some day.
     pub(in crate::sim) fn has_traces(&self, host: usize) -> bool {
         self.hosts[host].alive.as_ref().is_some_and(|alive| alive.replica.has_traces())
     }

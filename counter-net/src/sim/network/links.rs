@@ -1,4 +1,4 @@
-//! Connections: which are wanted, which are open, and which ways are cut.
+//! Connections: which ones the nodes want, which are open, and which directions are cut.
 
 use std::collections::{BTreeMap, BTreeSet};
 

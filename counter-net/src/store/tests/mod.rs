@@ -163,7 +163,7 @@ fn node_record_survives_a_restart() {
     opened.log.set_meta(&meta).unwrap();
     let state = State::new(9, &opened);
     let commits = start(&state, opened);
-    commits.goes_on_as(10);
+    commits.continues_as(10);
     durable(&commits).unwrap();
     drop((commits, directory));
     let (directory, opened) = open(scratch.path());
@@ -459,7 +459,7 @@ fn fill_up(path: &Path) {
         }
     }
     assert!(filled && commits.is_failing());
-    assert_eq!(state.0.lock().unwrap().total("clicks"), 5, "reads go on");
+    assert_eq!(state.0.lock().unwrap().total("clicks"), 5, "reads continue");
     fs::remove_file(ballast).unwrap();
     durable(&commits).unwrap();
     assert!(!commits.is_failing());

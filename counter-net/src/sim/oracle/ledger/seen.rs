@@ -70,7 +70,7 @@ impl View {
         }
     }
 
-    /// The process goes on as a new writer. Others ended the old one, so it forgot what they did
+    /// The process continues as a new writer. Others ended the old one, so it forgot what they did
     /// not have.
     pub(super) fn renew(&mut self, writer: ReplicaId) {
         (self.writer, self.seen, self.version) = (writer, Seen::default(), 0);

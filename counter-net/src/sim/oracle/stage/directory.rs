@@ -23,7 +23,7 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Stops commits or lets them go on. They may stop because the disk is full.
+    /// Stops commits or resumes them. They may stop because the disk is full.
     pub(super) fn set_lag(&mut self, lags: bool, is_full: bool) {
         (self.lags, self.is_full) = (lags, is_full);
     }
