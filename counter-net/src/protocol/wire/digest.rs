@@ -103,7 +103,7 @@ pub(crate) fn cut(
 }
 
 /// The writers of one part: their versions, and how far these are ahead of the disk.
-pub(crate) type DigestEntries = (VersionVector, VersionVector);
+type DigestEntries = (VersionVector, VersionVector);
 
 /// The parts of one digest that have come so far.
 #[derive(Debug)]
@@ -122,7 +122,7 @@ struct Parts {
 pub(crate) struct DigestAssembly(Option<Parts>);
 
 impl DigestAssembly {
-    /// A digest came in one piece.
+    /// A digest came in one piece, so the parts of an earlier one are of no use.
     pub(crate) fn clear(&mut self) {
         self.0 = None;
     }
