@@ -148,3 +148,14 @@ impl Default for SimConfig {
         }
     }
 }
+
+/// Bounds so small that a page or a payload holds a few cells only.
+pub(super) fn cramped(dice: &mut fastrand::Rng) -> ProtocolConfig {
+    ProtocolConfig {
+        payload_bytes_max: dice.usize(250..1000),
+        page_bytes_max: dice.usize(200..1000),
+        ask_bytes_max: dice.usize(100..1000),
+        pulls_max: dice.usize(1..4),
+        ..ProtocolConfig::default()
+    }
+}

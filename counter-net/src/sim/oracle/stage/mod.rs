@@ -26,6 +26,7 @@ use super::ledger::Ledger;
 use super::mix::Mix;
 use super::plot::{Act, Step};
 use crate::protocol::ProtocolConfig;
+use crate::sim::config::cramped;
 use crate::sim::{Failure, Sim, SimConfig};
 use directory::Directory;
 use leaves::Leaves;
@@ -230,16 +231,5 @@ impl<'a> Stage<'a> {
     fn hosts_up(&self) -> Vec<usize> {
         let hosts = self.actors.iter().map(|actor| actor.host);
         hosts.filter(|host| self.sim.is_up(*host)).collect()
-    }
-}
-
-/// Bounds so small that a page or a payload holds a few cells only.
-fn cramped(dice: &mut fastrand::Rng) -> ProtocolConfig {
-    ProtocolConfig {
-        payload_bytes_max: dice.usize(250..1000),
-        page_bytes_max: dice.usize(200..1000),
-        ask_bytes_max: dice.usize(100..1000),
-        pulls_max: dice.usize(1..4),
-        ..ProtocolConfig::default()
     }
 }
