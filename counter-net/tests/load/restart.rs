@@ -60,7 +60,7 @@ fn are_equal(nodes: &[&Node]) -> bool {
     nodes.iter().all(|node| node.view("clicks").state_hash == first)
 }
 
-/// Whether all nodes hold exactly three writers, in equal states.
+/// True if all nodes hold exactly three writers, in equal states.
 fn is_over(nodes: &[&Node]) -> bool {
     nodes.iter().all(|node| {
         metric(node, "counter_replicas ") == 3 && metric(node, "counter_incarnations_ended ") == 0

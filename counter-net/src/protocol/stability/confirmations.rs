@@ -53,7 +53,7 @@ pub(super) struct ClusterView<'a> {
 pub(super) struct DueMessages {
     /// By gossip, to all.
     pub target: Option<TargetMessage>,
-    /// Whether to call `spread`.
+    /// True if `spread` has to be called.
     pub spreads: bool,
 }
 

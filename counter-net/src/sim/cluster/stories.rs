@@ -112,7 +112,7 @@ impl Sim {
         &self.hosts[host].region
     }
 
-    /// Whether a node takes in everything and says nothing.
+    /// True if a node takes in everything and says nothing.
     pub(in crate::sim) fn is_mute(&self, host: usize) -> bool {
         self.hosts[host].is_mute
     }

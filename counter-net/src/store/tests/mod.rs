@@ -335,7 +335,7 @@ fn a_hundred_that_wait_share_a_commit() {
     assert!(log.0.lock().unwrap().1 - before <= 3);
 }
 
-/// The commits that 20 adders take for 5 adds each, one after the other.
+/// The commits that 20 adders take for 5 adds each, in sequence.
 async fn commits_of_twenty_adders() -> usize {
     let (state, log, commits) = start_moody();
     log.0.lock().unwrap().2 = Duration::from_millis(4);

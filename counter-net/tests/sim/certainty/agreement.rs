@@ -30,7 +30,7 @@ fn nodes(sim: &Sim) -> usize {
     sim.len()
 }
 
-/// Whether a node knows that all hold everything it holds.
+/// True if a node knows that all hold everything it holds.
 fn knows(sim: &mut Sim, node: usize) -> bool {
     let agreement = sim.agreement(node).expect("up");
     agreement.age == Some(Duration::ZERO)

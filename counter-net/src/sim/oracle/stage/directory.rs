@@ -28,12 +28,12 @@ impl Directory {
         (self.lags, self.is_full) = (lags, is_full);
     }
 
-    /// Whether the disk is full. Its node refuses adds then.
+    /// True if the disk is full. Its node refuses adds then.
     pub(super) fn is_full(&self) -> bool {
         self.is_full
     }
 
-    /// Whether commits have stopped.
+    /// True if commits have stopped.
     pub(super) fn lags(&self) -> bool {
         self.lags
     }

@@ -1,4 +1,4 @@
-//! The stage: plays a story's steps in the simulator, one after the other, and then makes peace.
+//! The stage: plays a story's steps in the simulator, in order, and then makes peace.
 //!
 //! [`Stage`] holds the simulated cluster, the nodes of the story and the leaves that are under way.
 //! Each module here is one kind of act: `clients` add, reset and remove, `processes` start and
@@ -52,11 +52,11 @@ pub(super) struct Stage<'a> {
     dice: fastrand::Rng,
     actors: Vec<Actor>,
     leaves: Leaves,
-    /// Whether each step is printed.
+    /// True if each step is printed.
     prints: bool,
     /// New names that were added to.
     names: usize,
-    /// Whether discovery names nodes that are gone, and takes its time.
+    /// True if discovery names nodes that are gone, and takes its time.
     is_stale: bool,
     /// Hosts that started from an earlier copy, and do not know everybody since.
     restored: BTreeSet<usize>,
@@ -134,7 +134,7 @@ impl<'a> Stage<'a> {
         self.peace()
     }
 
-    /// Whether parts that were cut off from each other have made more counters than one node takes.
+    /// True if parts that were cut off from each other have made more counters than one node takes.
     /// From then on a node may refuse a join.
     fn is_beyond_bounds(&self) -> bool {
         let Some(counters_max) = self.mix.counters_max else { return false };
