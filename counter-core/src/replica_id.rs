@@ -13,7 +13,7 @@ use std::str::FromStr;
 /// use counter_core::ReplicaId;
 /// let id: ReplicaId = "00000000000000aa-0000000100000007".parse()?;
 /// assert_eq!(id, ReplicaId::new(0xaa, (1 << 32) + 7));
-/// assert!(id.follows() > id);
+/// assert!(id.next_incarnation() > id);
 /// # Ok::<(), counter_core::ParseReplicaIdError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,7 +35,7 @@ impl ReplicaId {
 
     /// The earliest incarnation that may follow this one of the same node: the next in the upper
     /// half of the number. Earlier releases keep only that half of a folded incarnation.
-    pub fn follows(self) -> Self {
+    pub fn next_incarnation(self) -> Self {
         Self { incarnation: ((self.incarnation >> 32) + 1) << 32, ..self }
     }
 

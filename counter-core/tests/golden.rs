@@ -251,7 +251,7 @@ fn dedup_entries_of_every_kind() {
          01  03  03 746162                07 82  08 00  0e 00  04  06
          43  03 04 03",
     );
-    let mut next = Replica::with_map(FRA.follows(), "ord", replica.map().clone()).unwrap();
+    let mut next = Replica::with_map(FRA.next_incarnation(), "ord", replica.map().clone()).unwrap();
     next.claim(FRA);
     let mut work = next.absorb_round(None).unwrap();
     let before = next.version();
@@ -343,7 +343,7 @@ fn taking_back_in_format_1_is_not_repeated() {
     let mut map = CounterMap::new();
     map.set_region(FRA, "ord").unwrap();
     map.join_delta(&Delta::decode(&bytes).unwrap()).unwrap();
-    let mut replica = Replica::with_map(FRA.follows(), "ord", map).unwrap();
+    let mut replica = Replica::with_map(FRA.next_incarnation(), "ord", map).unwrap();
     let mut other = Replica::new(ORD, "ord").unwrap();
     other.add_once("order 17", "likes", 3).unwrap();
     replica.join_delta(other.map().delta_since(&NOTHING)).unwrap();
@@ -426,7 +426,7 @@ fn fold_recorded_by_an_earlier_release() {
     let folded = [0x1112_1314_0000_0000, ORD.incarnation, 0x1112_1314_ffff_ffff]
         .map(|incarnation| map.is_folded(ReplicaId { incarnation, ..ORD }));
     assert_eq!(folded, [true; 3], "all that have the upper half of the number");
-    assert!(!map.is_folded(ORD.follows()));
+    assert!(!map.is_folded(ORD.next_incarnation()));
 }
 
 /// A state is written directly, without building its delta.

@@ -93,7 +93,7 @@ impl Cluster {
         for Node { replica, work, .. } in &mut self.nodes {
             any |= replica.clean_up(work, &shown, KEYS_MAX).is_some();
             if replica.has_garbage() {
-                replica.give_back();
+                replica.collect_garbage();
             }
         }
         any
@@ -183,14 +183,14 @@ fn churn_leaves_nothing(replicas: usize, writers: usize, removed: usize) {
     let (fresh, fresh_heap, _) = heap_of(|| used.fresh(removed, writers));
     let keys = |cluster: &Cluster| cluster.nodes[0].replica.map().key_count();
     let (dead, state) = (keys(&used), used.bytes());
-    let given_back = allocation_counter::measure(|| {
-        used.nodes.iter_mut().for_each(|node| node.replica.give_back());
+    let collected = allocation_counter::measure(|| {
+        used.nodes.iter_mut().for_each(|node| node.replica.collect_garbage());
     });
-    let least = (heap as i64 + given_back.bytes_current) as usize;
+    let least = (heap as i64 + collected.bytes_current) as usize;
     println!(
         "{replicas} replicas, {writers} writers a name, {removed} removed: heap {heap} of all \
-         (most {heap_max}, {least} after a last give_back, fresh {fresh_heap}), state {} bytes \
-         (fresh {}), keys {} (fresh {}), resident +{resident} KiB, {:.2} us a removed name",
+         (most {heap_max}, {least} after the last collect_garbage, fresh {fresh_heap}), state {} \
+         bytes (fresh {}), keys {} (fresh {}), resident +{resident} KiB, {:.2} us a removed name",
         state,
         fresh.bytes(),
         dead,
@@ -292,8 +292,8 @@ fn longest_pauses() {
     let replica = &mut cluster.nodes[0].replica;
     assert_eq!((replica.map().cell_count(), replica.map().key_count()), (names / 2, names));
     let start = busy();
-    replica.give_back();
-    println!("give_back with {0} live and {0} dead keys: {1:?}", names / 2, busy() - start);
+    replica.collect_garbage();
+    println!("collect_garbage with {0} live and {0} dead keys: {1:?}", names / 2, busy() - start);
     assert_eq!(replica.map().key_count(), names / 2);
     for writers in [3, 36] {
         let mut cluster = Cluster::new(writers, 0);

@@ -177,7 +177,7 @@ impl World {
         self.restarts += 1;
         let old = self.nodes[at].replica.id();
         let map = self.nodes[at].disk.clone();
-        let mut replica = Replica::with_map(old.follows(), REGION, map).unwrap();
+        let mut replica = Replica::with_map(old.next_incarnation(), REGION, map).unwrap();
         replica.claim(old);
         self.nodes[at] =
             Node { behind: self.nodes[at].away || self.nodes[at].behind, ..node(replica) };

@@ -18,7 +18,7 @@ struct Meter {
 }
 
 impl Meter {
-    /// Whether the tenant may make this request. Counts it if so.
+    /// True if the tenant may make this request. Counts it if so.
     fn admit(&mut self, tenant: &str) -> Result<bool, counter_net::AddError> {
         if !self.tenants.contains_key(tenant) {
             self.tenants.insert(tenant.to_owned(), self.node.counter(&format!("usage:{tenant}"))?);

@@ -116,7 +116,7 @@ pub enum StartError {
     Load(String),
     /// The thread that commits to the data directory cannot be started.
     CommitThread(io::Error),
-    /// A way of discovery cannot start.
+    /// A discovery method cannot start.
     Discovery(DiscoveryError),
     /// The start was polled outside of a tokio runtime.
     NoRuntime,
@@ -240,11 +240,11 @@ impl From<DiscoveryError> for StartError {
     }
 }
 
-/// Why a way of discovery cannot be used.
+/// Why a discovery method cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DiscoveryError {
-    /// The text names no way of discovery.
+    /// The text names no discovery method.
     Unknown(String),
     /// `dns:` lacks a name or a port.
     Dns(String),
@@ -266,7 +266,7 @@ impl fmt::Display for DiscoveryError {
         match self {
             Self::Unknown(text) => write!(
                 f,
-                "{text:?} is not a way of discovery: write local, mdns, dns:NAME:PORT, fly or none"
+                "{text:?} is not a discovery method: write local, mdns, dns:NAME:PORT, fly or none"
             ),
             Self::Dns(text) => write!(
                 f,
@@ -275,8 +275,8 @@ impl fmt::Display for DiscoveryError {
             ),
             Self::FlyVariable(name) => write!(
                 f,
-                "discovery by fly needs {name}, which only a Fly.io machine has: write another \
-                 way, such as local"
+                "discovery by fly needs {name}, which only a Fly.io machine has: use another \
+                 method, such as local"
             ),
             Self::MdnsNeedsKey => f.write_str(
                 "discovery by mdns needs a cluster key: without one a node listens on loopback \

@@ -60,7 +60,7 @@ pub struct AddRates {
 }
 
 /// One client of an interface: it adds until the given moment.
-type Client =
+type AddingClient =
     fn(SocketAddr, Instant, usize) -> Pin<Box<dyn Future<Output = Measured<Done>> + Send>>;
 
 /// The adds of one client, and the time of each answer.
@@ -86,7 +86,7 @@ pub async fn add_rates(time: Duration) -> Measured<AddRates> {
     node.until_ready().await?;
     let (slice, mut rates) = (time / SLICES, AddRates::default());
     for slice_number in 0..SLICES as usize {
-        let run = async |clients: usize, client: Client, rates: &mut Rates| {
+        let run = async |clients: usize, client: AddingClient, rates: &mut Rates| {
             rate_through(&node, (clients, client), slice, slice_number, rates).await
         };
         run(CLIENTS, |at, until, _| Box::pin(by_http(at, until)), &mut rates.http).await?;
@@ -117,7 +117,7 @@ pub async fn add_rates(time: Duration) -> Measured<AddRates> {
 /// Runs clients of one interface for `time`, and notes their adds a second.
 async fn rate_through(
     node: &NodeProcess,
-    (clients, client): (usize, Client),
+    (clients, client): (usize, AddingClient),
     time: Duration,
     slice: usize,
     rates: &mut Rates,

@@ -42,7 +42,7 @@ pub type FarOutcome = Result<Quantiles, String>;
 /// The results.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Far {
-    /// A fresh node until it is ready, by its way to find peers and the round trip in milliseconds.
+    /// A fresh node until it is ready, by its discovery method and the round trip in milliseconds.
     pub fresh: Vec<(String, u64, FarOutcome)>,
     /// From a click until a client of another node shows it.
     pub visible: Quantiles,

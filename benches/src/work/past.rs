@@ -169,7 +169,7 @@ impl Pair {
             for Aged { replica, work, .. } in &mut self.nodes {
                 any |= replica.clean_up(work, &shown, KEYS_MAX).is_some();
                 if replica.has_garbage() {
-                    replica.give_back();
+                    replica.collect_garbage();
                 }
             }
             quiet = if any { 0 } else { quiet + 1 };

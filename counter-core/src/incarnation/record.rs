@@ -56,8 +56,8 @@ pub struct Record {
 /// them.
 ///
 /// Earlier releases keep only the upper half of the incarnation, so a node's next incarnation must
-/// differ in that half. [`ReplicaId::follows`] ensures it. Two processes of one node, such as from
-/// a disk and its clone, may share that half.
+/// differ in that half. [`ReplicaId::next_incarnation`] ensures it. Two processes of one node, such
+/// as from a disk and its clone, may share that half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Folded {
     pub(crate) node: u64,

@@ -378,7 +378,7 @@ mod tests {
             }
         }
         assert!(ord.has_garbage());
-        ord.give_back();
+        ord.collect_garbage();
         assert_eq!(ord.next_expiry(START), Some(START + MINUTE));
         let bytes = ord.map().encode();
         let mut map = CounterMap::new();

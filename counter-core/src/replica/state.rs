@@ -299,7 +299,8 @@ impl Replica {
         Ok(at)
     }
 
-    /// True if [`give_back`](Self::give_back) is worth its cost: half of all keys have no cells.
+    /// True if [`collect_garbage`](Self::collect_garbage) is worth its cost: half of all keys have
+    /// no cells.
     pub fn has_garbage(&self) -> bool {
         let dead = self.map.dead_count().saturating_sub(self.dead_kept);
         dead >= DEAD_MIN && 2 * dead > self.map.key_count()
@@ -311,7 +312,7 @@ impl Replica {
     /// # Complexity
     /// O(cells): about 0.4 s for 1,000,000 with as many dead keys. Amortized O(1) per removed
     /// counter, if it is called where [`has_garbage`](Self::has_garbage) returns true.
-    pub fn give_back(&mut self) {
+    pub fn collect_garbage(&mut self) {
         let mut used = vec![false; self.map.key_count()];
         let used_keys = self.handles.used_keys().chain(self.unflushed.keys());
         used_keys.for_each(|key| used[key.index()] = true);

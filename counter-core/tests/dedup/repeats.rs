@@ -37,7 +37,7 @@ fn meet(a: &mut Replica, b: &mut Replica) {
 fn restart(replica: &Replica) -> Replica {
     let id = replica.id();
     let mut next =
-        Replica::with_map(id.follows(), replica.region(), replica.map().clone()).unwrap();
+        Replica::with_map(id.next_incarnation(), replica.region(), replica.map().clone()).unwrap();
     next.claim(id);
     next
 }

@@ -33,7 +33,7 @@ fn handle_works_after_removal_and_never_for_another_counter() {
         replica.remove("kept").unwrap();
         clean_up(&mut replica, &mut work);
         assert!(replica.has_garbage());
-        replica.give_back();
+        replica.collect_garbage();
         assert_eq!((replica.map().cell_count(), replica.map().total_of_all()), (0, 0));
         assert!(!replica.map().contains("kept") && replica.map().key_count() == 1);
         kept.add(3).unwrap();
@@ -81,7 +81,7 @@ fn state_after_many_removals_is_small() {
         if at % 500 == 0 {
             clean_up(&mut replica, &mut work);
             if replica.has_garbage() {
-                replica.give_back();
+                replica.collect_garbage();
             }
         }
         if at >= 49_000 {

@@ -59,10 +59,10 @@ impl Story {
     }
 
     fn check(&mut self, what: &str) {
-        // Names may be given back at any moment.
+        // Garbage may be collected at any moment.
         if self.random.u8(..20) == 0 {
             let at = self.random.usize(..self.nodes.len());
-            self.nodes[at].replica.give_back();
+            self.nodes[at].replica.collect_garbage();
         }
         for node in &self.nodes {
             let shown = node.replica.window_total(WINDOW, MINUTE, self.now_ms);

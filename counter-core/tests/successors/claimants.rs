@@ -82,7 +82,8 @@ fn late_claimant_leaves_an_absorbed_incarnation_alone() {
     successor.claim(incarnation(1));
     bring(&successor, &mut third);
     let mut at_successor = work(&mut successor, None, &digests(&[&third]));
-    let mut back = Replica::with_map(incarnation(1).follows(), "ord", away.map().clone()).unwrap();
+    let mut back =
+        Replica::with_map(incarnation(1).next_incarnation(), "ord", away.map().clone()).unwrap();
     back.claim(incarnation(1));
     let mut at_back = None;
     for _ in 0..12 {

@@ -59,7 +59,7 @@ fn late_amounts_hold_nothing_up_and_count_once() {
     successor.absorb(&mut work, 1).unwrap();
     // Its next incarnation brings them to the successor, which is at work, and to a third replica
     // before and after that hears of the absorption.
-    let back = Replica::with_map(away.id().follows(), "ord", away.map().clone()).unwrap();
+    let back = Replica::with_map(away.id().next_incarnation(), "ord", away.map().clone()).unwrap();
     bring(&back, &mut successor);
     bring(&back, &mut third);
     assert_eq!(third.map().total_of_all(), 25, "all of it counts once");
@@ -153,8 +153,10 @@ fn ids_pass_to_the_successor_bounded_and_without_gap() {
         dead.add_once(&format!("client {client}:1"), "clicks", 1).unwrap();
         dead.add_once(&format!("single {client}"), "clicks", 1).unwrap();
     }
-    let (mut successor, mut other) =
-        (Replica::with_map(dead.id().follows(), "ord", dead.map().clone()).unwrap(), replica(2));
+    let (mut successor, mut other) = (
+        Replica::with_map(dead.id().next_incarnation(), "ord", dead.map().clone()).unwrap(),
+        replica(2),
+    );
     bring(&dead, &mut other);
     successor.claim(dead.id());
     bring(&successor, &mut other);

@@ -131,7 +131,7 @@ mod tests {
             for _ in 0..4 {
                 let report = reported.recv().await.unwrap();
                 let DiscoveryOutcome::Unsure(reason) = report.outcome else { panic!("an answer") };
-                assert!(report.way == 3 && reason.contains("SERVFAIL"), "{reason}");
+                assert!(report.method == 3 && reason.contains("SERVFAIL"), "{reason}");
             }
             assert_eq!(told(), (1, 0));
             server.set(Mode::NxDomain);

@@ -1,8 +1,8 @@
 //! How nodes find each other.
 //!
-//! Each way of discovery is a task. It sends the addresses that it finds to the driver through a
+//! Each discovery method is a task. It sends the addresses that it finds to the driver through a
 //! bounded queue ([`DiscoveryTasks`]). Multicast DNS is a libp2p behaviour and has no task here. A
-//! new way is a variant of [`Discovery`], a file with its task, and its start in `tasks`.
+//! new method is a variant of [`Discovery`], a file with its task, and its start in `tasks`.
 
 mod dns;
 pub(crate) mod fly;
@@ -18,7 +18,7 @@ use std::str::FromStr;
 
 use crate::error::DiscoveryError;
 
-/// A way to find the other nodes of a cluster.
+/// A method to find the other nodes of a cluster.
 ///
 /// A node may use several, and [`NodeBuilder::peer`](crate::NodeBuilder::peer) names static peers
 /// besides. Parses from and prints as the command line's `local`, `mdns`, `dns:NAME:PORT`, `fly`
@@ -89,9 +89,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_way_reads_as_it_prints() {
+    fn every_method_reads_as_it_prints() {
         for text in ["local", "mdns", "dns:counter.default.svc:7117", "fly", "none"] {
-            assert_eq!(text.parse::<Discovery>().map(|way| way.to_string()), Ok(text.to_owned()));
+            assert_eq!(
+                text.parse::<Discovery>().map(|method| method.to_string()),
+                Ok(text.to_owned())
+            );
         }
     }
 

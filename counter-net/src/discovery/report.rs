@@ -5,11 +5,11 @@ use tokio::sync::mpsc;
 
 use crate::protocol::NodeId;
 
-/// One report by one way of discovery.
+/// One report by one discovery method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DiscoveryReport {
-    /// The way's index in the node's configuration.
-    pub(crate) way: usize,
+    /// The method's index in the node's configuration.
+    pub(crate) method: usize,
     pub(crate) outcome: DiscoveryOutcome,
 }
 
@@ -18,11 +18,11 @@ pub(crate) struct DiscoveryReport {
 pub(crate) enum DiscoveryOutcome {
     /// Addresses of nodes, each with or without `/p2p/…`.
     Found(Vec<Multiaddr>),
-    /// This way works and found no other node.
+    /// The method works and found no other node.
     Nobody,
     /// The processes of these nodes have ended, and the nodes will not come back.
     Gone(Vec<NodeId>),
-    /// The way gave no answer, so there may be other nodes. The reason, in a few words.
+    /// The method gave no answer, so there may be other nodes. The reason, in a few words.
     Unsure(String),
 }
 
@@ -32,20 +32,20 @@ impl DiscoveryOutcome {
     }
 }
 
-/// Sends the reports of one way of discovery.
+/// Sends the reports of one discovery method.
 #[derive(Debug)]
 pub(super) struct AddressSender {
-    way: usize,
+    method: usize,
     queue: mpsc::Sender<DiscoveryReport>,
 }
 
 impl AddressSender {
-    pub(super) fn new(way: usize, queue: mpsc::Sender<DiscoveryReport>) -> Self {
-        Self { way, queue }
+    pub(super) fn new(method: usize, queue: mpsc::Sender<DiscoveryReport>) -> Self {
+        Self { method, queue }
     }
 
     /// Sends a report. Waits while the queue is full. Returns false once the driver has ended.
     pub(super) async fn report(&self, outcome: DiscoveryOutcome) -> bool {
-        self.queue.send(DiscoveryReport { way: self.way, outcome }).await.is_ok()
+        self.queue.send(DiscoveryReport { method: self.method, outcome }).await.is_ok()
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct DiscoveryTasks {
 }
 
 impl DiscoveryTasks {
-    /// Starts the configured ways of discovery. `own` are this node's addresses, with its identity.
+    /// Starts the configured discovery methods. `own` are this node's addresses, with its identity.
     pub(crate) fn start(
         config: &NodeConfig,
         own: &[Multiaddr],
@@ -32,9 +32,9 @@ impl DiscoveryTasks {
     ) -> Result<Self, StartError> {
         let (report, queue) = mpsc::channel(DISCOVERY_REPORTS_MAX);
         let mut started = Self { queue, tasks: JoinSet::new() };
-        for (place, way) in config.discovery.iter().enumerate() {
+        for (place, method) in config.discovery.iter().enumerate() {
             let sender = AddressSender::new(place, report.clone());
-            match way {
+            match method {
                 // mDNS is a libp2p behaviour and reports through network events.
                 Discovery::None | Discovery::Mdns => {}
                 Discovery::Local => {

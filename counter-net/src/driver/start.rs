@@ -10,7 +10,7 @@ use libp2p::{Multiaddr, Swarm};
 use tokio::task::JoinHandle;
 
 use super::engine::{Driver, DriverGuard};
-use super::incarnations::{self, NewIncarnation, Predecessors};
+use super::incarnations::{self, Incarnations, NewIncarnation};
 use super::listening::{Listening, listen};
 use crate::config::{IDLE_TIMEOUT, NodeConfig};
 use crate::discovery::DiscoveryTasks;
@@ -33,11 +33,7 @@ pub(crate) async fn start(config: NodeConfig) -> Result<(Arc<Shared>, JoinHandle
     .await?;
     let mut swarm = swarm(&incarnation, &config, &names)?;
     let Listening { addresses, early } = listen(&mut swarm, &config.listen).await?;
-    let predecessors = Predecessors::new(
-        incarnation.earlier.clone(),
-        incarnation.copied.clone(),
-        incarnation.store.is_some(),
-    );
+    let incarnations = Incarnations::new(&incarnation);
     let shared = shared(incarnation, &config)?;
     let reachable: Vec<Multiaddr> = addresses
         .into_iter()
@@ -48,7 +44,7 @@ pub(crate) async fn start(config: NodeConfig) -> Result<(Arc<Shared>, JoinHandle
     let discovery_tasks = DiscoveryTasks::start(&config, &reachable, &shared)?;
     announce(&shared, &config);
     let mut driver =
-        Driver::new(Arc::clone(&shared), (swarm, names), &config, discovery_tasks, predecessors);
+        Driver::new(Arc::clone(&shared), (swarm, names), &config, discovery_tasks, incarnations);
     early.into_iter().for_each(|event| driver.on_event(event));
     let task = tokio::spawn(driver.run(DriverGuard::new(Arc::clone(&shared))));
     Ok((shared, task))

@@ -138,13 +138,13 @@ impl NodeBuilder {
         self
     }
 
-    /// Adds a way to find other nodes. Repeatable. Default [`Discovery::Local`], and with a cluster
-    /// key also [`Discovery::Mdns`].
+    /// Adds a discovery method. Repeatable. Default [`Discovery::Local`], and with a cluster key
+    /// also [`Discovery::Mdns`].
     ///
-    /// Each way costs a look every few seconds: at a directory, by multicast, or a DNS query. Use
-    /// [`Discovery::None`] in tests, or they connect to other nodes on the machine.
-    pub fn discover(mut self, way: Discovery) -> Self {
-        self.discovery.push(way);
+    /// Each method costs a look every few seconds: at a directory, by multicast, or a DNS query.
+    /// Use [`Discovery::None`] in tests, or they connect to other nodes on the machine.
+    pub fn discover(mut self, method: Discovery) -> Self {
+        self.discovery.push(method);
         self
     }
 
@@ -240,7 +240,7 @@ impl NodeBuilder {
     ///
     /// A counter carries its expiry with it. Nothing is left of it a few seconds after that time,
     /// as after [`Node::remove`](crate::Node::remove), and adds are refused meanwhile. A later add
-    /// creates it anew, with a new expiry. If two nodes create one counter at the same time, it
+    /// creates it again, with a new expiry. If two nodes create one counter at the same time, it
     /// ends at the later time. An existing counter keeps its expiry, so give all nodes the same
     /// prefixes from their first start on.
     ///

@@ -137,9 +137,9 @@ impl Node {
 
     /// Cuts this node off from all others, or reconnects it. For demonstrations and drills.
     ///
-    /// An isolated node has no connections and accepts none. Reads, adds and commits go on. To the
-    /// others it looks as if its network broke. Once healed, it dials all known nodes at once, and
-    /// both sides pull what they missed. A restart ends the isolation.
+    /// An isolated node has no connections and accepts none. Reads, adds and commits continue. To
+    /// the others it looks as if its network broke. Once healed, it dials all known nodes at once,
+    /// and both sides pull what they missed. A restart ends the isolation.
     pub fn set_isolated(&self, isolated: bool) {
         self.shared().isolated.store(isolated, Ordering::Relaxed);
         self.shared().wakes.isolation.notify_one();
@@ -201,7 +201,7 @@ impl Node {
     ///
     /// Every add that returned `Ok` is flushed and handed over. During the call, adds, resets and
     /// waits begin to fail with [`AddError::Stopped`](crate::AddError::Stopped) and the like; reads
-    /// go on. An add at that very moment may fail with
+    /// continue. An add at that very moment may fail with
     /// [`AddError::MaybeAdded`](crate::AddError::MaybeAdded). Messages get at most 500 ms to go
     /// out, or [`NodeBuilder::leave_within`] if the node leaves for good.
     ///

@@ -11,7 +11,7 @@
 //!
 //! | to change… | go to |
 //! | --- | --- |
-//! | the public surface: settings, inputs, outputs, counts | `config`, `input`, `output`, `stats` |
+//! | the public surface: settings, inputs, outputs, counts | `interface` |
 //! | which machine gets an input, and what follows from it | `replicator` |
 //! | what machines share: identity, time, outputs, timers | `context` |
 //! | the connected peers, and the requests to them | `peers` |
@@ -26,12 +26,10 @@
 //! | the messages and their bytes | `wire` |
 
 mod acks;
-mod config;
 mod context;
 mod gossip;
-mod input;
+mod interface;
 mod membership;
-mod output;
 mod peers;
 mod promises;
 mod pull;
@@ -39,16 +37,14 @@ mod removal;
 mod replicator;
 mod retirement;
 mod stability;
-mod stats;
 mod wire;
 
-pub use acks::{Copies, Waited};
-pub use config::{MESSAGE_BYTES_MAX, ProtocolConfig};
-pub use input::{Input, NodeId, Search};
+pub use interface::{
+    Acceptance, Alarm, Copies, Input, MESSAGE_BYTES_MAX, MessageKind, NodeId, Notice, Output,
+    ProtocolConfig, Refusal, RenewalCause, RetireError, Search, Stats, Waited,
+};
 pub use membership::{Lag, Member, NotReady, Presence};
-pub use output::{Acceptance, Alarm, Notice, Output, Refusal, RenewalCause, RetireError};
 pub use replicator::Replicator;
 pub use stability::{Agreement, Stable};
-pub use stats::{Kind, Stats};
 #[cfg(feature = "node")]
 pub(crate) use wire::{pack_vector, refusal, unpack_vector};

@@ -9,8 +9,8 @@ use std::time::Duration;
 use counter_core::{Cleanup, CounterMap, KeyId, ProvenVersions, Replica, ReplicaId, VersionVector};
 
 use super::context::{Context, Timer};
-use super::output::Alarm;
 use super::promises::Promises;
+use crate::protocol::interface::Alarm;
 
 /// Time between two steps.
 const STEP_INTERVAL: Duration = Duration::from_millis(250);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::config::cramped;
 use super::{Failure, Link, Sim, SimConfig};
 use crate::protocol::ProtocolConfig;
 
@@ -42,7 +43,8 @@ impl Chaos {
         } else {
             Link { gossip_loss: self.loss, ..Link::loopback() }
         };
-        let protocol = if dice.bool() { cramped(&mut dice) } else { ProtocolConfig::default() };
+        let protocol =
+            if dice.bool() { cramped_gaps(&mut dice) } else { ProtocolConfig::default() };
         let mut sim =
             Sim::new(SimConfig { seed: self.seed, link, protocol, ..SimConfig::default() });
         for at in 0..dice.usize(2..=5) {
@@ -111,14 +113,11 @@ impl Chaos {
 
 /// Bounds so small that a few dozen cells fill many pages and payloads, and overflow the store of
 /// deltas beyond a gap.
-fn cramped(dice: &mut fastrand::Rng) -> ProtocolConfig {
+fn cramped_gaps(dice: &mut fastrand::Rng) -> ProtocolConfig {
+    let bounds = cramped(dice);
     ProtocolConfig {
-        payload_bytes_max: dice.usize(250..1000),
-        page_bytes_max: dice.usize(200..1000),
-        ask_bytes_max: dice.usize(100..1000),
-        pulls_max: dice.usize(1..4),
         gap_entries_max: dice.usize(1..5),
         gap_bytes_max: dice.usize(200..2000),
-        ..ProtocolConfig::default()
+        ..bounds
     }
 }

@@ -31,11 +31,11 @@ pub struct SimConfig {
     pub lost_after: Duration,
     /// The longest time from a heal until both ends are connected again.
     pub reconnect_after: Duration,
-    /// Whether a start with a disk claims the incarnation before it, as real nodes do. Cells are
+    /// True if a start with a disk claims the incarnation before it, as real nodes do. Cells are
     /// then not one writer's own any more. So totals are compared with the truth and not cells, and
     /// a test must not reset or subtract.
     pub retirement: bool,
-    /// Whether nodes have names. A start without a disk is then a new incarnation of the same node,
+    /// True if nodes have names. A start without a disk is then a new incarnation of the same node,
     /// with a number from a clock that may have been set back.
     pub named: bool,
     /// Dedup entries of each kind that are kept for each writer.
@@ -44,9 +44,9 @@ pub struct SimConfig {
     pub counters_max: usize,
     /// How long counters live, by the prefix of their names. The truth does not know of their end.
     pub expiry: Vec<(String, Duration)>,
-    /// Whether nodes drop the expired buckets of windows.
+    /// True if nodes drop the expired buckets of windows.
     pub windows: bool,
-    /// Whether nothing is compared with the truth, and blaming a peer is no failure. The test
+    /// True if nothing is compared with the truth, and blaming a peer is no failure. The test
     /// states itself what nodes must show.
     pub unwatched: bool,
 }
@@ -146,5 +146,16 @@ impl Default for SimConfig {
             windows: false,
             unwatched: false,
         }
+    }
+}
+
+/// Bounds so small that a page or a payload holds a few cells only.
+pub(super) fn cramped(dice: &mut fastrand::Rng) -> ProtocolConfig {
+    ProtocolConfig {
+        payload_bytes_max: dice.usize(250..1000),
+        page_bytes_max: dice.usize(200..1000),
+        ask_bytes_max: dice.usize(100..1000),
+        pulls_max: dice.usize(1..4),
+        ..ProtocolConfig::default()
     }
 }

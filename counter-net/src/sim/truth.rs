@@ -6,8 +6,8 @@ use std::fmt;
 
 use counter_core::{Amounts, CounterMap, Replica, ReplicaId, Version};
 
-/// A key: counter and region.
-type Key = (String, String);
+/// The names of a key: counter and region.
+type KeyName = (String, String);
 
 /// The failure of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,14 +44,14 @@ impl std::error::Error for Failure {}
 #[derive(Debug, Default)]
 struct Written {
     /// Running totals, pending ones included.
-    sums: BTreeMap<Key, Amounts>,
+    sums: BTreeMap<KeyName, Amounts>,
     /// Keys that were added to since the last flush.
-    dirty: BTreeSet<Key>,
+    dirty: BTreeSet<KeyName>,
     /// The cell of each key over time: its amounts from each version on.
-    log: BTreeMap<Key, Vec<(Version, Amounts)>>,
+    log: BTreeMap<KeyName, Vec<(Version, Amounts)>>,
     /// The amounts that were taken off the cell of each key, because resets had cleared them: from
     /// each version on.
-    shed: BTreeMap<Key, Vec<(Version, Amounts)>>,
+    shed: BTreeMap<KeyName, Vec<(Version, Amounts)>>,
     resets: Vec<Reset>,
 }
 
@@ -59,7 +59,7 @@ struct Written {
 #[derive(Debug)]
 struct Reset {
     version: Version,
-    key: Key,
+    key: KeyName,
     cleared: Vec<(ReplicaId, Amounts)>,
 }
 
@@ -72,11 +72,11 @@ pub struct Truth {
     with_ids: BTreeSet<String>,
     /// The values that each incarnation has shown since it caught up. Without resets and
     /// subtractions, none goes down.
-    shown: BTreeMap<ReplicaId, BTreeMap<Key, i128>>,
+    shown: BTreeMap<ReplicaId, BTreeMap<KeyName, i128>>,
 }
 
 impl Truth {
-    pub(super) fn add(&mut self, writer: ReplicaId, key: Key, amount: i64) {
+    pub(super) fn add(&mut self, writer: ReplicaId, key: KeyName, amount: i64) {
         let written = self.writers.entry(writer).or_default();
         let sum = written.sums.entry(key.clone()).or_default();
         if amount > 0 {
@@ -126,7 +126,7 @@ impl Truth {
     }
 
     /// A writer reset a key, and cleared all that it holds of it.
-    pub(super) fn reset(&mut self, replica: &Replica, key: Key, version: Version) {
+    pub(super) fn reset(&mut self, replica: &Replica, key: KeyName, version: Version) {
         let seen = replica.map().version_vector();
         let cleared =
             seen.iter().map(|(writer, version)| (writer, self.at(writer, &key, version))).collect();
@@ -134,12 +134,12 @@ impl Truth {
     }
 
     /// A writer's cell as of a version.
-    fn at(&self, writer: ReplicaId, key: &Key, version: Version) -> Amounts {
+    fn at(&self, writer: ReplicaId, key: &KeyName, version: Version) -> Amounts {
         as_of(self.writers.get(&writer).and_then(|written| written.log.get(key)), version)
     }
 
     /// The amounts that a writer has taken off its cell as of a version.
-    fn shed(&self, writer: ReplicaId, key: &Key, version: Version) -> Amounts {
+    fn shed(&self, writer: ReplicaId, key: &KeyName, version: Version) -> Amounts {
         as_of(self.writers.get(&writer).and_then(|written| written.shed.get(key)), version)
     }
 
@@ -206,7 +206,7 @@ impl Truth {
         self.writers.values().filter_map(of).map(Amounts::net).sum()
     }
 
-    fn keys(&self) -> BTreeSet<&Key> {
+    fn keys(&self) -> BTreeSet<&KeyName> {
         self.writers.values().flat_map(|written| written.sums.keys()).collect()
     }
 
@@ -266,7 +266,7 @@ impl Truth {
 
     /// The value that a key must have in a state that holds the versions of `map`: each writer's
     /// amounts, less the largest that a reset among them cleared of that writer, or that the writer took off.
-    fn value(&self, map: &CounterMap, key: &Key) -> i128 {
+    fn value(&self, map: &CounterMap, key: &KeyName) -> i128 {
         let mut baselines: BTreeMap<ReplicaId, Amounts> = BTreeMap::new();
         for (resetter, written) in &self.writers {
             for reset in written

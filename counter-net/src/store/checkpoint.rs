@@ -1,4 +1,5 @@
-//! A checkpoint in progress: the whole state in pages, one per commit, while adds and joins go on.
+//! A checkpoint in progress: the whole state in pages, one per commit, while adds and joins
+//! continue.
 
 use counter_core::{Cursor, DeltaPage, ReplicaId, VersionVector};
 
@@ -13,19 +14,41 @@ const ROW_BYTES: u64 = 64;
 /// The bytes written since the last checkpoint began, and the size of that checkpoint.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Weight {
-    pub(super) log: u64,
-    pub(super) checkpoint: u64,
+    log: u64,
+    checkpoint: u64,
 }
 
 impl Weight {
+    /// A delta was appended to the log.
     pub(super) fn appended(&mut self, bytes: usize) {
         self.log += bytes as u64 + ROW_BYTES;
+    }
+
+    /// A checkpoint began. When it comes into force, the log before it is removed.
+    pub(super) fn checkpoint_began(&mut self) {
+        self.log = 0;
+    }
+
+    /// A checkpoint of this size came into force.
+    pub(super) fn checkpoint_ended(&mut self, bytes: u64) {
+        self.checkpoint = bytes;
+    }
+
+    /// A page of the checkpoint in force was loaded.
+    pub(super) fn page_loaded(&mut self, bytes: usize) {
+        self.checkpoint += bytes as u64;
     }
 
     /// Returns true if the log outweighs the state. A new checkpoint then costs no more than was
     /// written since the last.
     pub(super) fn wants_checkpoint(&self) -> bool {
         self.log > LOG_BYTES_MIN.max(self.checkpoint)
+    }
+
+    /// The bytes of log and checkpoint.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> (u64, u64) {
+        (self.log, self.checkpoint)
     }
 }
 
@@ -34,7 +57,7 @@ impl Weight {
 pub(super) struct Checkpoint {
     left: Vec<ReplicaId>,
     cursor: Option<Cursor>,
-    pub(super) bytes: u64,
+    bytes: u64,
 }
 
 impl Checkpoint {
@@ -47,12 +70,12 @@ impl Checkpoint {
         (VersionVector::new(), &self.left, self.cursor.as_ref())
     }
 
-    /// Continues after a page was written. Returns true if it was the last.
-    pub(super) fn written(&mut self, page: &DeltaPage, bytes: usize) -> bool {
+    /// Continues after a page was written. Returns the bytes of all pages if it was the last.
+    pub(super) fn written(&mut self, page: &DeltaPage, bytes: usize) -> Option<u64> {
         let closed: Vec<ReplicaId> = page.delta.spans().map(|span| span.replica).collect();
         self.left.retain(|writer| !closed.contains(writer));
         self.cursor = page.next.clone();
         self.bytes += bytes as u64;
-        self.cursor.is_none()
+        self.cursor.is_none().then_some(self.bytes)
     }
 }

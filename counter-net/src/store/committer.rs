@@ -170,7 +170,7 @@ impl Commits {
     }
 
     /// The node continues as a later incarnation. The next commit writes that.
-    pub(crate) fn goes_on_as(&self, incarnation: u64) {
+    pub(crate) fn continues_as(&self, incarnation: u64) {
         self.change_meta(|meta| meta.incarnation = Some(incarnation));
     }
 
@@ -342,7 +342,7 @@ impl<S: CommitSource, L: Log> Committer<S, L> {
         if self.checkpoint.is_none() && self.weight.wants_checkpoint() {
             batch.begin_checkpoint = true;
             self.checkpoint = Some(Checkpoint::new(self.source.writers()));
-            self.weight.log = 0;
+            self.weight.checkpoint_began();
         }
         let delta = self.source.changes_since(&self.stored);
         batch.delta = (!delta.is_empty()).then(|| delta.encode());
@@ -383,8 +383,8 @@ impl<S: CommitSource, L: Log> Committer<S, L> {
 
     fn turn_page(&mut self, page: Option<DeltaPage>, bytes: usize) {
         let (Some(page), Some(checkpoint)) = (page, self.checkpoint.as_mut()) else { return };
-        if checkpoint.written(&page, bytes) {
-            self.weight.checkpoint = checkpoint.bytes;
+        if let Some(bytes) = checkpoint.written(&page, bytes) {
+            self.weight.checkpoint_ended(bytes);
             self.checkpoint = None;
         }
     }

@@ -119,12 +119,12 @@ impl fmt::Display for StoreError {
             ),
             Self::Foreign { path } => write!(
                 f,
-                "{path} is not a store of this program; it was left as it is: name another data \
+                "{path} is not a store of this program; it was not changed: name another data \
                  directory, or move the file away"
             ),
             Self::Damaged { path, reason } => write!(
                 f,
-                "{path} is damaged ({reason}); it was left as it is: restore the directory from a \
+                "{path} is damaged ({reason}); it was not changed: restore the directory from a \
                  backup, or move it away and start without it; the node then gets from its peers \
                  what they have"
             ),
@@ -135,7 +135,7 @@ impl fmt::Display for StoreError {
             ),
             Self::Newer { path, format } => write!(
                 f,
-                "{path} was written by a later release (format {format}); it was left as it is: \
+                "{path} was written by a later release (format {format}); it was not changed: \
                  start that release, or a later one"
             ),
             Self::Write { path, source } => write!(

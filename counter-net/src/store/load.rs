@@ -39,7 +39,7 @@ impl Loader {
 
     /// Takes a page of the checkpoint. It takes effect with its writer's last page.
     pub(super) fn page(&mut self, bytes: &[u8]) -> Result<(), String> {
-        self.weight.checkpoint += bytes.len() as u64;
+        self.weight.page_loaded(bytes.len());
         let page = Delta::decode(bytes).map_err(|error| error.to_string())?;
         let complete = self.staging.push(page).map_err(|error| error.to_string())?;
         self.join(&complete)

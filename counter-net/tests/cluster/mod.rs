@@ -29,7 +29,7 @@ pub(crate) fn address(node: &Node) -> String {
     node.info().addresses.first().cloned().expect("a started node listens")
 }
 
-/// Starts a node that is told of `peers`.
+/// Starts a node that knows the addresses `peers`.
 pub(crate) async fn start(cluster: &str, region: &str, peers: &[&Node]) -> Node {
     let builder =
         peers.iter().fold(alone(cluster, region), |builder, peer| builder.peer(address(peer)));

@@ -1,4 +1,4 @@
-//! Lists of 1,000,000 counters, and the adds that go on meanwhile.
+//! Lists of 1,000,000 counters, and adds during them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

@@ -60,7 +60,7 @@ fn are_equal(nodes: &[&Node]) -> bool {
     nodes.iter().all(|node| node.view("clicks").state_hash == first)
 }
 
-/// Whether all nodes hold exactly three writers, in equal states.
+/// True if all nodes hold exactly three writers, in equal states.
 fn is_over(nodes: &[&Node]) -> bool {
     nodes.iter().all(|node| {
         metric(node, "counter_replicas ") == 3 && metric(node, "counter_incarnations_ended ") == 0
@@ -87,7 +87,7 @@ async fn restart_costs_two_copies_of_its_cells() {
     ord.shutdown().await;
     let (began, ord) = (Instant::now(), scratch.start(&cluster, "ord", &[&fra, &sin]).await);
     // The restart is over only when traffic is quiet too. After the ended incarnation is forgotten,
-    // rebasing goes on for some steps, one every 250 ms.
+    // rebasing takes some more steps, one every 250 ms.
     let (mut most, mut seconds) = (0, 0);
     let mut last = [&fra, &sin].map(received);
     loop {

@@ -70,7 +70,7 @@ fn types_of_the_crate() {
     use counter_net::protocol::*;
     is_shared::<Alarm>();
     is_shared::<Input>();
-    is_shared::<Kind>();
+    is_shared::<MessageKind>();
     is_shared::<NodeId>();
     is_shared::<Notice>();
     is_shared::<Output>();

@@ -33,10 +33,10 @@ async fn counter_ends_at_its_time_at_every_node() {
     })
     .await;
     assert!(made.elapsed().unwrap() >= Duration::from_secs(3));
-    assert!(futures::StreamExt::next(&mut changes).await.is_some(), "subscribers are told");
+    assert!(futures::StreamExt::next(&mut changes).await.is_some(), "subscribers get a change");
     assert_eq!((ord.total("kept"), ord.total("sale"), fra.total("day:1")), (3, 0, 0));
     // A handle that was there before takes adds again.
-    eventually("it is made anew", || match day.add(5) {
+    eventually("it is created again", || match day.add(5) {
         Err(error) if is_expired(error) => false,
         added => added.is_ok(),
     })

@@ -1,5 +1,5 @@
-//! A bound refuses only new counters, and those that exist go on. No peer is cut off for a long
-//! digest.
+//! A bound refuses only new counters, and existing ones keep counting. No peer is cut off for a
+//! long digest.
 
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ fn names_made_at_the_same_time_join() {
 }
 
 /// A cluster is cut in two at random. Nodes make counters up to the bound and try to go beyond it,
-/// while old counters go on.
+/// while old counters keep counting.
 fn story_of_names(seed: u64) -> Result<(), Failure> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let (count, counters_max) = (rng.usize(2..=5), rng.usize(1..40));
@@ -282,7 +282,7 @@ fn agreement_is_known_with_long_digests() {
     for host in [0, 1] {
         let agreement = sim.agreement(host).unwrap();
         assert_eq!(
-            (agreement.age, agreement.confirmed, agreement.of),
+            (agreement.age, agreement.confirmed, agreement.live),
             (Some(Duration::ZERO), 1, 1)
         );
     }
@@ -315,7 +315,7 @@ fn frequent_long_digests_arrive() {
         sim.run_for(S / 3);
         sim.add(node, "clicks", 1);
         sim.run_for(S / 3);
-        // Nobody waits for a node that left, and digests go on naming it.
+        // Nobody waits for a node that left, and digests keep naming it.
         sim.leave(node);
     }
     sim.set_links(Link::wide());

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use counter_net::protocol::{Kind, ProtocolConfig};
+use counter_net::protocol::{MessageKind, ProtocolConfig};
 use counter_net::sim::{Failure, Link, Sim, SimConfig};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -279,7 +279,7 @@ fn large_state_arrives_although_a_source_dies() -> Result<(), Failure> {
     sim.crash(0);
     sim.run_until_converged(20 * SECOND)?;
     let machine = sim.machine(fresh).expect("up");
-    let pulled = machine.stats().bytes_in[&Kind::Pull];
+    let pulled = machine.stats().bytes_in[&MessageKind::Pull];
     let state =
         sim.map(fresh).expect("up").delta_since(&counter_core::VersionVector::new()).encode().len()
             as u64;

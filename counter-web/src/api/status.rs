@@ -70,7 +70,7 @@ fn with_status<T>(app: &App, show: impl FnOnce(&StatusJson<'_>) -> T) -> T {
         retirement: retirement::sentence(&app.node),
         agreement: ConfirmedJson {
             confirmed: agreement.confirmed,
-            of: agreement.of,
+            of: agreement.live,
             // Rounded up, because 0 means that nothing is left to confirm.
             age_ms: agreement
                 .age

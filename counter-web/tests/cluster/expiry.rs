@@ -80,7 +80,7 @@ fn expired_counter_leaves_nothing_at_any_node_or_disk() {
         assert_eq!((total(node, "day:1"), names(node)), (0, vec!["never:1".to_owned()]));
     }
 
-    // The name is free, and the counter begins anew with another end.
+    // The name is free, and the counter is created again, with another end.
     add(nodes[1], "day:1", 7);
     all_show(&nodes, "day:1", 7);
     wait("nothing is left", || nodes.iter().all(|node| is_left(node, 1.0)));

@@ -154,7 +154,7 @@ fn copied_directory_counts_every_click_once() {
     add(&twin.http, 1);
     total(&[&node, &twin], 111);
     assert!(log(&copied).contains("is a copy, or was restored or moved"), "{}", log(&copied));
-    eventually("the copy sees that the original goes on", SOON, || {
+    eventually("the copy sees that the original continues", SOON, || {
         let log = log(&copied);
         if log.contains("continues the original of this data directory") {
             Ok(())

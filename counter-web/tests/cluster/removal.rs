@@ -95,7 +95,7 @@ fn removed_counter_is_gone_everywhere() {
     assert!(nodes.iter().all(|node| names(node) == ["likes:2"]));
     assert!(nodes.iter().all(|node| metric(&node.http, "counter_counters") == Some(1.0)));
 
-    // It begins anew, at any node.
+    // It is created again, at any node.
     add(nodes[1], "likes:1", 5);
     all_show(&nodes, "likes:1", 5);
     // One that does not exist is not made by its removal.
@@ -129,12 +129,12 @@ fn node_that_was_away_resurrects_nothing() {
     add(&fra, "visits:3", 1);
     all_show(&[&ord, &fra], "visits:3", 1);
     all_show(&[&ord, &fra], "visits:19", 0);
-    // The one that is away holds the tombstones back, and operators are told.
-    wait("the tombstones are told of", || {
+    // The one that is away holds the tombstones back, and operators hear of it.
+    wait("the tombstones are reported", || {
         [&ord, &fra].iter().all(|node| metric(&node.http, "counter_tombstones") > Some(0.0))
     });
     let status: Value = get(&ord.http, "/api/status").json();
-    wait("the tombstones are told of", || {
+    wait("the tombstones are reported", || {
         let status = get(&ord.http, "/api/status").json();
         status["retirement"].as_str().is_some_and(|text| text.contains("removed cells wait"))
     });

@@ -5,8 +5,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::support::http::{add, connect, counter, get, post_json, raw, request};
-use crate::support::process::{Node, cluster, run};
+use crate::support::callers::node_with;
+use crate::support::eventually;
+use crate::support::http::{Events, add, connect, counter, get, post_json, raw, request};
+use crate::support::process::{Node, Runtime, cluster, command, run};
 use crate::support::ws::TestSocket;
 use futures::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
@@ -293,4 +295,106 @@ async fn stopping_node_sends_close_frames() {
     assert_eq!(u16::from(close.code), 1001);
     assert!(!close.reason.is_empty());
     assert!(ended.join().unwrap().success());
+}
+
+#[test]
+fn unknown_fields_are_named() {
+    let node = node_with(&[]);
+    let refused = post_json(&node.http, ADD, "{\"amount\":1,\"ammount\":2}");
+    assert_eq!(refused.error(), (400, "bad_json".into()));
+    assert!(refused.body.contains("unknown field `ammount`"), "{}", refused.body);
+    assert_eq!(counter(&node.http, "clicks")["total"], 0);
+}
+
+#[test]
+fn people_get_errors_as_pages() {
+    let node = node_with(&["--connections-per-address", "1"]);
+    let browser = ("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8");
+    let form = |path: &str, headers: &[(&str, &str)], body: &str| {
+        request(&node.http, "POST", path, headers, body)
+    };
+    for (path, body, status) in [
+        ("/", "amount=0", 400),
+        ("/", "", 400),
+        ("/c/clicks", "amount=x", 400),
+        ("/partition", "cut=1", 404),
+    ] {
+        for headers in [&[][..], &[browser]] {
+            let refused = form(path, headers, body);
+            assert_eq!(refused.status, status, "{path}");
+            assert!(
+                refused.header("content-type").unwrap().starts_with("text/html"),
+                "{path}: {}",
+                refused.head
+            );
+        }
+    }
+    let unknown = request(&node.http, "GET", "/nothing/here", &[browser], "");
+    assert!(unknown.status == 404 && unknown.body.contains("href=\"../\""), "{}", unknown.body);
+    assert_eq!(get(&node.http, "/nothing/here").error(), (404, "not_found".into()));
+    // Relative addresses would lead elsewhere there.
+    for path in ["/c/clicks/", "/api/counters/clicks/", "/api/status/"] {
+        assert_eq!(get(&node.http, path).error(), (404, "not_found".into()), "{path}");
+    }
+    assert_eq!(form("/c/clicks/", &[], "amount=1").status, 404);
+    // The link leads back to the form's page, wherever a proxy has it.
+    for (path, location) in
+        [("/", "./"), ("/c/clicks", "./clicks"), ("/c/a%2Fb", "./a%2Fb"), ("/c/a:b", "./a:b")]
+    {
+        let answer = form(path, &[], "amount=1");
+        assert_eq!((answer.status, answer.header("location")), (303, Some(location)), "{path}");
+    }
+    // At the limit of connections.
+    let full = eventually("the limit is reached", Duration::from_secs(10), || {
+        let _held = connect(&node.http);
+        std::thread::sleep(Duration::from_millis(100));
+        let answer = request(&node.http, "GET", "/", &[browser], "");
+        if answer.status == 429 { Ok(answer) } else { Err(answer.head) }
+    });
+    assert!(full.body.contains("too many connections") && full.body.contains("<"), "{}", full.body);
+    let _held = connect(&node.http);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(get(&node.http, "/healthz").status, 200, "this process runs");
+}
+
+/// A name that looks like markup, wherever it is shown. The page in a browser has its own test.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_look_like_markup_are_text() {
+    const NAME: &str = "\"><svg onload=alert(1)></script>{{state}}\u{202e}";
+    const ENCODED: &str =
+        "%22%3E%3Csvg%20onload=alert(1)%3E%3C%2Fscript%3E%7B%7Bstate%7D%7D%E2%80%AE";
+    let runtime = Runtime::new();
+    let log = runtime.path().join("log");
+    let mut command = command(&runtime);
+    command.args(["--cluster", &cluster(), "--discover", "none", "--http", "127.0.0.1:0"]);
+    command.env("RUST_LOG", "trace").stderr(std::fs::File::create(&log).unwrap());
+    let node = Node::spawn(command);
+    assert_eq!(
+        post_json(&node.http, &format!("/api/counters/{ENCODED}/add"), "{\"amount\":1}").status,
+        200
+    );
+    assert_eq!(counter(&node.http, ENCODED)["name"], NAME);
+    let badge = get(&node.http, &format!("/badge/{ENCODED}.svg"));
+    assert!(badge.status == 200 && badge.body.matches("<svg").count() == 1, "{}", badge.body);
+    assert!(badge.header("content-security-policy").unwrap().contains("sandbox"));
+    assert_eq!(badge.header("cross-origin-resource-policy"), Some("cross-origin"));
+    let mut events = Events::open(&node.http, ENCODED);
+    assert_eq!(events.hear().unwrap()["counter"], NAME);
+    let page = get(&node.http, &format!("/c/{ENCODED}"));
+    assert!(
+        page.status == 200
+            && !page.body.contains("<svg onload")
+            && !page.body.contains("alert(1)></script>"),
+        "{}",
+        page.body
+    );
+    for accept in ["text/plain", "application/openmetrics-text; version=1.0.0"] {
+        let metrics = request(&node.http, "GET", "/metrics", &[("Accept", accept)], "");
+        assert!(metrics.status == 200 && !metrics.body.contains("onload"), "{accept}");
+    }
+    let log = std::fs::read_to_string(&log).unwrap();
+    assert!(
+        !log.contains('\u{202e}') && !log.contains("<svg onload"),
+        "a name in the log is quoted and escaped"
+    );
 }

@@ -1,9 +1,11 @@
-//! Difficult clients: many behind one proxy, slow ones, and ones that never read.
+//! Difficult clients: many behind one proxy, slow ones, ones that never read, and ones at the limit
+//! of connections.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use crate::support::callers::{STRANGER, node_with};
 use crate::support::eventually;
 use crate::support::http::{connect, counter, get, request};
 use crate::support::process::{Node, cluster};
@@ -219,4 +221,44 @@ async fn stuck_clients_slow_nobody() {
         let connected = counter(&node.http, "clicks")["regions"]["ord"]["connected"].clone();
         if connected == 101 { Ok(()) } else { Err(connected.to_string()) }
     });
+}
+
+/// A page is one viewer over all of its streams. It stays one when another stream is refused.
+#[test]
+fn refused_stream_takes_no_viewer_away() {
+    let node = node_with(&["--trust-proxy", "--connections-per-address", "1"]);
+    let open = || {
+        let mut stream = connect(&node.http);
+        let head = "GET /api/counters/clicks/events?page=a HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n";
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        (stream, String::from_utf8_lossy(&status).into_owned())
+    };
+    let viewers = || counter(&node.http, "clicks")["regions"]["ord"]["connected"].clone();
+    let (_held, first) = open();
+    assert!(first.ends_with("200") && viewers() == 1, "{first}");
+    let (_refused, second) = open();
+    assert!(second.ends_with("429"), "{second}");
+    assert_eq!(viewers(), 1);
+}
+
+/// A page sends OPTIONS to learn why its socket does not open. That must have no effect.
+#[test]
+fn options_request_takes_no_connection_slot() {
+    let node = node_with(&["--trust-proxy", "--connections-per-address", "1"]);
+    for _ in 0..20 {
+        assert_eq!(
+            request(&node.http, "OPTIONS", "/ws?counter=clicks", &[STRANGER], "").status,
+            204
+        );
+    }
+    assert_eq!(counter(&node.http, "clicks")["regions"]["ord"]["connected"], 0);
+    let upgrade = [
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    let head = request(&node.http, "HEAD", "/ws", &upgrade, "");
+    assert_eq!(head.status, 405, "a handshake is a GET");
 }

@@ -292,7 +292,7 @@ fn compute(time: Duration) {
     }
 }
 
-/// Lists of a million names while adds go on. A busy machine itself delays some requests by
+/// Lists of a million names while adds continue. A busy machine itself delays some requests by
 /// milliseconds, so the longest add during each kind of list is compared with that beside a thread
 /// that only computes, both in their best round: a lock that is held too long delays an add in all
 /// rounds.

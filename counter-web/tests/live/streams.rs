@@ -88,7 +88,7 @@ fn events_are_a_state_and_changes() {
         "{state}"
     );
     add(&node.http, 4);
-    let change = eventually("the change is told", Duration::from_secs(10), || match next() {
+    let change = eventually("the change arrives", Duration::from_secs(10), || match next() {
         change if change["total"] == 7 => Ok(change),
         other => Err(other.to_string()),
     });

@@ -110,7 +110,7 @@ fn full_disk_refuses_clicks_until_there_is_space() {
     });
     let refused = refused.expect("3 MB do not hold that many").error();
     assert_eq!((refused.0, refused.1.as_str()), (503, "not_durable"), "after {acknowledged}");
-    assert_eq!(counter(&node.http, "clicks")["total"], 5, "reads go on");
+    assert_eq!(counter(&node.http, "clicks")["total"], 5, "reads continue");
     std::fs::remove_file(ballast).unwrap();
     eventually("it takes clicks again", Duration::from_secs(30), || {
         match click(&node, acknowledged) {

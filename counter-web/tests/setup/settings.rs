@@ -220,3 +220,39 @@ fn bad_heads_are_refused() {
     }
     assert_eq!(counter(&node.http, "clicks")["total"], 0);
 }
+
+#[test]
+fn start_logs_the_storage_and_unknown_variables() {
+    let runtime = Runtime::new();
+    let start = |variables: &[(&str, &str)]| {
+        let log = runtime.path().join(format!("log-{}", variables.len()));
+        let mut command = command(&runtime);
+        command
+            .args(["--cluster", &cluster(), "--discover", "none", "--http", "127.0.0.1:0"])
+            .envs(variables.iter().copied());
+        command.env_remove("RUST_LOG").stderr(std::fs::File::create(&log).unwrap());
+        let node = Node::spawn(command);
+        let region = get(&node.http, "/api/status").json()["region"].as_str().unwrap().to_owned();
+        assert!(node.terminate().success());
+        (region, std::fs::read_to_string(log).unwrap())
+    };
+    let directory = runtime.path().join("data");
+    let (region, said) = start(&[
+        ("COUNTER_DATADIR", directory.to_str().unwrap()),
+        ("COUNTER_REGION", "fra"),
+        ("FLY_REGION", "ord"),
+    ]);
+    assert_eq!(region, "fra");
+    assert!(
+        said.contains("kept in memory alone") && said.contains("COUNTER_DATADIR is ignored"),
+        "{said}"
+    );
+    assert!(said.contains("did you mean COUNTER_DATA_DIR?"), "{said}");
+    let (region, said) =
+        start(&[("COUNTER_DATA_DIR", directory.to_str().unwrap()), ("FLY_REGION", "ord")]);
+    assert_eq!(region, "ord");
+    assert!(
+        said.contains(&format!("kept in {}", directory.display())) && !said.contains("ignored"),
+        "{said}"
+    );
+}

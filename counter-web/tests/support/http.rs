@@ -18,6 +18,12 @@ impl HttpAnswer {
             .unwrap_or_else(|error| panic!("{error}: {} {:?}", self.status, self.body))
     }
 
+    /// The value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
     /// The status and code of an error, which must have the shape of errors.
     pub fn error(&self) -> (u16, String) {
         let error = self.json();

@@ -144,7 +144,7 @@ impl CounterMap {
 
     /// The latest known incarnation of a replica's node, other than the replica itself: held,
     /// claimed or folded. O(writers + claims).
-    pub fn latest_beside(&self, replica: ReplicaId) -> Option<ReplicaId> {
+    pub fn latest_other_incarnation(&self, replica: ReplicaId) -> Option<ReplicaId> {
         let known = self
             .replicas()
             .chain(self.claimed())
@@ -223,7 +223,7 @@ mod tests {
         assert!(
             is_folded(1)
                 && is_folded(folded.incarnation)
-                && !is_folded(folded.follows().incarnation)
+                && !is_folded(folded.next_incarnation().incarnation)
         );
         assert!(!successor.map().is_folded(ReplicaId::new(8, 1)), "another node");
     }

@@ -408,19 +408,19 @@ mod tests {
     #[test]
     fn latest_incarnation_may_be_held_claimed_or_folded() {
         let mut replica = Replica::new(ReplicaId::new(1, 1 << 32), "ord").unwrap();
-        assert_eq!(replica.map().latest_beside(ReplicaId::new(5, 0)), None);
+        assert_eq!(replica.map().latest_other_incarnation(ReplicaId::new(5, 0)), None);
         let mut ended = Replica::new(EARLY, "fra").unwrap();
         ended.flush();
         replica.join_delta(ended.map().delta_since(&VersionVector::new())).unwrap();
-        assert_eq!(replica.map().latest_beside(ReplicaId::new(5, 0)), Some(EARLY));
+        assert_eq!(replica.map().latest_other_incarnation(ReplicaId::new(5, 0)), Some(EARLY));
         replica.claim(EARLY);
         replica.claim(LATE);
-        assert_eq!(replica.map().latest_beside(ReplicaId::new(5, 0)), Some(LATE));
+        assert_eq!(replica.map().latest_other_incarnation(ReplicaId::new(5, 0)), Some(LATE));
         let mut work = replica.absorb_round(None).unwrap();
         replica.absorb(&mut work, usize::MAX).unwrap();
         replica.fold(&mut work);
         assert!(
-            replica.map().latest_beside(ReplicaId::new(5, 0)).unwrap() >= LATE
+            replica.map().latest_other_incarnation(ReplicaId::new(5, 0)).unwrap() >= LATE
                 && replica.map().is_folded(LATE)
         );
     }

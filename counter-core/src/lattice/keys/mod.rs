@@ -21,7 +21,7 @@ use crate::lattice::keys::names::{NameSet, NameSlice, is_name};
 use crate::lattice::keys::sorted::SortedNames;
 
 /// One (counter, region) of one [`CounterMap`](crate::CounterMap), valid until
-/// [`Replica::give_back`](crate::Replica::give_back) renumbers its keys.
+/// [`Replica::collect_garbage`](crate::Replica::collect_garbage) renumbers its keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(pub(crate) u32);
 

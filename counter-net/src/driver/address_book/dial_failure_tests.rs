@@ -4,15 +4,13 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::Either;
-use libp2p::core::muxing::StreamMuxerBox;
-use libp2p::core::transport::Boxed;
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::pnet::{PnetConfig, PreSharedKey};
 use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::{Config, Swarm, SwarmEvent, dummy};
-use libp2p::{PeerId, Transport, tcp, yamux};
+use libp2p::{Transport, tcp, yamux};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
@@ -20,30 +18,28 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::config::ClusterKey;
 use crate::network::resolve::Resolver;
-use crate::network::transport::{Patience, build_with};
+use crate::network::transport::{Patience, PeerTransport, build_with};
 
 /// A timeout for peers that never answer.
 const SHORT: Duration = Duration::from_millis(300);
 
 /// A key whose bytes are all this number, or none.
-type Key = Option<u8>;
+type KeyByte = Option<u8>;
 
-const KEY: Key = Some(1);
-const OTHER_KEY: Key = Some(2);
+const KEY: KeyByte = Some(1);
+const OTHER_KEY: KeyByte = Some(2);
 
-fn keys(key: Key) -> Vec<ClusterKey> {
+fn keys(key: KeyByte) -> Vec<ClusterKey> {
     key.iter().map(|byte| ClusterKey::from_bytes([*byte; 32])).collect()
 }
 
-type Connections = Boxed<(PeerId, StreamMuxerBox)>;
-
-fn ours(keypair: &Keypair, key: Key, patience: Patience) -> Connections {
+fn ours(keypair: &Keypair, key: KeyByte, patience: Patience) -> PeerTransport {
     build_with(keypair, &keys(key), Resolver::File("/nonexistent/resolv.conf".into(), 53), patience)
         .unwrap()
 }
 
 /// The transport of an earlier release, which checks no greeting.
-fn earlier(keypair: &Keypair, key: Key) -> Connections {
+fn earlier(keypair: &Keypair, key: KeyByte) -> PeerTransport {
     tcp::tokio::Transport::default()
         .and_then(move |socket, _| async move {
             match key {
@@ -61,7 +57,7 @@ fn earlier(keypair: &Keypair, key: Key) -> Connections {
         .boxed()
 }
 
-fn swarm(keypair: Keypair, transport: Connections) -> Swarm<dummy::Behaviour> {
+fn swarm(keypair: Keypair, transport: PeerTransport) -> Swarm<dummy::Behaviour> {
     Swarm::new(
         transport,
         dummy::Behaviour,
@@ -70,7 +66,7 @@ fn swarm(keypair: Keypair, transport: Connections) -> Swarm<dummy::Behaviour> {
     )
 }
 
-fn node(key: Key, patience: Patience) -> Swarm<dummy::Behaviour> {
+fn node(key: KeyByte, patience: Patience) -> Swarm<dummy::Behaviour> {
     let keypair = Keypair::generate_ed25519();
     let transport = ours(&keypair, key, patience);
     swarm(keypair, transport)
@@ -126,7 +122,7 @@ fn to(address: Multiaddr) -> DialOpts {
     DialOpts::unknown_peer_id().address(address).allocate_new_port().build()
 }
 
-async fn cause(key: Key, patience: Patience, address: Multiaddr) -> DialFailure {
+async fn cause(key: KeyByte, patience: Patience, address: Multiaddr) -> DialFailure {
     outcome(&mut node(key, patience), to(address)).await.expect_err("nobody is there")
 }
 

@@ -11,7 +11,7 @@ use crate::config::{ADDRESSES_PER_PEER_MAX, REDIAL_MAX, REDIAL_MIN};
 /// After this many failures in a row, an entry that is no longer reported is forgotten, unless the
 /// operator named it.
 pub(super) const ATTEMPTS_MAX: u32 = 10;
-/// An address counts as reported for this long after each report. Every way of discovery repeats
+/// An address counts as reported for this long after each report. Every discovery method repeats
 /// its reports sooner.
 pub(super) const REPORTED_FOR: Duration = Duration::from_secs(60);
 /// The number of refused dials that count as a failure. Nodes that start together do not all listen

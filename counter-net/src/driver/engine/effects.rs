@@ -106,19 +106,18 @@ impl Driver {
             Notice::Renewed { replica, cause } => {
                 tracing::warn!(
                     %replica, %cause,
-                    "goes on as a new replica; adds that no other node had of the one before may \
-                     be lost"
+                    "continues as a new replica; adds that no other node held may be lost"
                 );
                 // The next incarnation from this directory claims this one in any case.
                 shared
                     .commits
                     .get()
                     .into_iter()
-                    .for_each(|commits| commits.goes_on_as(replica.incarnation));
+                    .for_each(|commits| commits.continues_as(replica.incarnation));
                 shared.state_changed();
                 shared.subscribers.presence_changed();
             }
-            Notice::SecondProcess => self.is_second = true,
+            Notice::SecondProcess => self.incarnations.note_first_process(),
             Notice::EarlierRelease { peer } => {
                 let peer = self.sessions.peer_of(peer).map(tracing::field::display);
                 tracing::warn!(
@@ -128,7 +127,7 @@ impl Driver {
                 );
             }
             Notice::MembersChanged => shared.subscribers.presence_changed(),
-            Notice::Synced => {
+            Notice::StatusChanged => {
                 let synced = shared.read().replicator.is_synced();
                 // The sweep claims earlier incarnations, so it runs at once.
                 self.next_sweep = shared.now();
@@ -158,7 +157,7 @@ impl Driver {
             }
             Alarm::OwnAhead { version } => tracing::error!(
                 "a member holds version {version} of this replica, which is later than any that \
-                 this node wrote; it goes on as a new replica. Look for a second process on a \
+                 this node wrote; it continues as a new replica. Look for a second process on a \
                  copy of its directory"
             ),
             Alarm::AnotherSelf { replica } => tracing::error!(

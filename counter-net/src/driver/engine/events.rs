@@ -318,7 +318,7 @@ impl Driver {
                     matches!(error, TransportError::Other(error) if is_wrong_key(error));
                 self.shared.metrics.rejected(if wrong_key { "wrong_key" } else { "handshake" });
                 if wrong_key {
-                    self.note_foreign_caller(from);
+                    self.search.log_foreign_caller(from, self.shared.now());
                 }
                 tracing::debug!(
                     %from, %error,

@@ -18,7 +18,7 @@ const LINGER: Duration = Duration::from_millis(20);
 impl Driver {
     pub(super) async fn farewell(&mut self) {
         let asked = self.shared.for_good.load(Ordering::Relaxed);
-        // The next incarnation goes on from a directory. Without one, another node takes over.
+        // The next incarnation continues from a directory. Without one, another node takes over.
         let for_good = asked || self.shared.commits.get().is_none();
         let leave_within = self.shared.read().replicator.config().leave_within;
         let end = Instant::now() + if for_good { leave_within } else { FAREWELL_MAX };

@@ -2,10 +2,10 @@
 //! outputs.
 //!
 //! `run` is the loop. `events` turns network events into inputs, `effects` turns outputs into
-//! network calls, and `in_flight` holds the calls that have begun and not ended. `search` tracks
-//! the search for peers, and `introductions` spreads addresses. `cut_peers` holds the peers that
-//! broke the rules, `expiry` ends counters whose time is over, `isolation` cuts the node off on
-//! request, and `farewell` ends it.
+//! network calls, and `in_flight` holds the calls that have begun and not ended. `search` routes
+//! reports of discovery and the outcomes of dials, and `introductions` spreads addresses.
+//! `cut_peers` holds the peers that broke the rules, `expiry` ends counters whose time is over,
+//! `isolation` cuts the node off on request, and `farewell` ends it.
 
 mod cut_peers;
 mod effects;
@@ -27,9 +27,9 @@ use libp2p::Swarm;
 use self::cut_peers::CutPeers;
 use self::in_flight::InFlight;
 use self::introductions::Introductions;
-use self::search::PeerSearch;
 use super::address_book::AddressBook;
-use super::incarnations::{Departed, Predecessors};
+use super::incarnations::Incarnations;
+use super::search::PeerSearch;
 use super::sessions::{Processes, Sessions};
 use crate::discovery::DiscoveryTasks;
 use crate::network::{Behaviour, ProtocolNames};
@@ -50,8 +50,7 @@ pub(super) struct Driver {
     introductions: Introductions,
     search: PeerSearch,
     discovery_tasks: DiscoveryTasks,
-    predecessors: Predecessors,
-    departed: Departed,
+    incarnations: Incarnations,
     /// When the replicator wants its next timer, on its clock.
     next_timer: Option<Duration>,
     next_sweep: Duration,
@@ -62,8 +61,6 @@ pub(super) struct Driver {
     has_new_names: bool,
     /// How far the own cells of expired buckets are dropped.
     expired_buckets: ExpiredBuckets,
-    /// Another process runs under this identity and was there first, so this one stops.
-    is_second: bool,
     /// True while the network is cut. `shared` holds the latest request.
     isolated: bool,
 }

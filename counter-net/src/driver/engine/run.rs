@@ -13,12 +13,12 @@ use tokio::time::{Instant, sleep_until};
 use super::cut_peers::CutPeers;
 use super::in_flight::InFlight;
 use super::introductions::Introductions;
-use super::search::PeerSearch;
 use super::{Driver, expiry};
 use crate::config::{NodeConfig, SWEEP_INTERVAL};
 use crate::discovery::DiscoveryTasks;
 use crate::driver::address_book::AddressBook;
-use crate::driver::incarnations::{Departed, Predecessors};
+use crate::driver::incarnations::Incarnations;
+use crate::driver::search::PeerSearch;
 use crate::driver::sessions::{Processes, Sessions};
 use crate::error::NodeFailure;
 use crate::network::{Behaviour, ProtocolNames};
@@ -52,7 +52,7 @@ impl Driver {
         (swarm, names): (Swarm<Behaviour>, ProtocolNames),
         config: &NodeConfig,
         discovery_tasks: DiscoveryTasks,
-        predecessors: Predecessors,
+        incarnations: Incarnations,
     ) -> Self {
         let now = shared.now();
         let mut book =
@@ -71,14 +71,12 @@ impl Driver {
             introductions: Introductions::new(now),
             search: PeerSearch::new(&config.discovery, config.key_fingerprints()),
             discovery_tasks,
-            predecessors,
-            departed: Departed::default(),
+            incarnations,
             next_timer: None,
             next_sweep: now + SWEEP_INTERVAL,
             next_expiry: None,
             has_new_names: false,
             expired_buckets: ExpiredBuckets::default(),
-            is_second: false,
             isolated: false,
             shared,
         }
@@ -90,7 +88,7 @@ impl Driver {
         self.on_listeners_changed();
         self.feed(Input::Viewers(shared.viewer_count()));
         loop {
-            if self.is_second {
+            if self.incarnations.gives_way() {
                 return self.give_way();
             }
             self.dial_due();
@@ -164,7 +162,7 @@ impl Driver {
     /// due.
     fn deadline(&self) -> Instant {
         let next_dial = self.book.next_due().filter(|_| !self.isolated);
-        let next = [self.next_timer, next_dial, self.search_due(), self.next_expiry]
+        let next = [self.next_timer, next_dial, self.search.next_due(), self.next_expiry]
             .into_iter()
             .flatten()
             .fold(self.next_sweep, Duration::min);
@@ -184,9 +182,8 @@ impl Driver {
             let late = now - self.next_sweep >= SWEEP_INTERVAL;
             self.next_sweep = now + SWEEP_INTERVAL;
             self.sweep(now, late);
-            let settled = self.predecessors.settle(&self.shared, now);
-            let departed = self.departed.settle(&self.shared, now);
-            if self.drop_expired_buckets() || departed || settled {
+            let settled = self.incarnations.settle(&self.shared, now);
+            if self.drop_expired_buckets() || settled {
                 self.feed(Input::LocalChange);
             }
         }

@@ -189,7 +189,8 @@ fn following(before: u64, clock: u64) -> u64 {
     let earliest = if before == 0 {
         0
     } else {
-        ReplicaId::new(0, before).follows().incarnation | (clock & u64::from(u32::MAX)) >> 10
+        ReplicaId::new(0, before).next_incarnation().incarnation
+            | (clock & u64::from(u32::MAX)) >> 10
     };
     clock.max(earliest)
 }
@@ -215,7 +216,10 @@ mod tests {
         let mut before = writer(&keypair, 0);
         for _ in 0..100 {
             let next = writer(&keypair, before.incarnation);
-            assert!(next.incarnation >= before.follows().incarnation && next.node == before.node);
+            assert!(
+                next.incarnation >= before.next_incarnation().incarnation
+                    && next.node == before.node
+            );
             before = next;
         }
         let ahead = writer(&keypair, incarnation() + (1 << 50));

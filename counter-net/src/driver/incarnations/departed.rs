@@ -16,11 +16,11 @@ const DEPARTED_MAX: usize = 1024;
 
 /// The nodes to retire, and when each was found dead.
 #[derive(Debug, Default)]
-pub(in crate::driver) struct Departed(BTreeMap<NodeId, Duration>);
+pub(super) struct Departed(BTreeMap<NodeId, Duration>);
 
 impl Departed {
     /// The processes of these nodes have ended.
-    pub(in crate::driver) fn note(&mut self, nodes: Vec<NodeId>, now: Duration) {
+    pub(super) fn note(&mut self, nodes: Vec<NodeId>, now: Duration) {
         for node in nodes {
             if self.0.len() < DEPARTED_MAX {
                 self.0.entry(node).or_insert(now);
@@ -29,7 +29,7 @@ impl Departed {
     }
 
     /// Retires the nodes whose time has come. Returns true if the state changed.
-    pub(in crate::driver) fn settle(&mut self, shared: &Shared, now: Duration) -> bool {
+    pub(super) fn settle(&mut self, shared: &Shared, now: Duration) -> bool {
         if !self.0.values().any(|since| now >= *since + ARRIVED_AFTER) {
             return false;
         }

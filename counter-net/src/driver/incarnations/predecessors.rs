@@ -16,7 +16,7 @@ const ABSENT_FOR: Duration = Duration::from_secs(60);
 
 /// Incarnations whose successor is not settled yet.
 #[derive(Debug)]
-pub(in crate::driver) struct Predecessors {
+pub(super) struct Predecessors {
     /// Incarnations of this directory. They ended, unless the disk is a clone.
     earlier: Vec<ReplicaId>,
     /// Incarnations that wrote the original of this copy.
@@ -40,17 +40,13 @@ struct Settlement {
 
 impl Predecessors {
     /// `stored` is true if this node has a data directory, and so a past.
-    pub(in crate::driver) fn new(
-        earlier: Vec<ReplicaId>,
-        copied: Vec<ReplicaId>,
-        stored: bool,
-    ) -> Self {
+    pub(super) fn new(earlier: Vec<ReplicaId>, copied: Vec<ReplicaId>, stored: bool) -> Self {
         Self { earlier, copied, caught_up: None, is_settled: !stored }
     }
 
     /// Settles the earlier incarnations if their case is decided. Returns true if the state
     /// changed.
-    pub(in crate::driver) fn settle(&mut self, shared: &Shared, now: Duration) -> bool {
+    pub(super) fn settle(&mut self, shared: &Shared, now: Duration) -> bool {
         if self.is_settled {
             return false;
         }

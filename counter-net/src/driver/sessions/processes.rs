@@ -40,7 +40,7 @@ pub(in crate::driver) struct IncomingRequest {
 struct OpenConnection {
     peer: PeerId,
     opened: Duration,
-    process: Process,
+    process: ProcessIdentity,
     /// When the process became known.
     since: Duration,
     /// When it last answered a ping.
@@ -49,7 +49,7 @@ struct OpenConnection {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Process {
+enum ProcessIdentity {
     /// It has not identified itself yet.
     Unknown,
     /// It runs an earlier release, which does not name its incarnation.
@@ -80,7 +80,7 @@ impl Processes {
             OpenConnection {
                 peer,
                 opened: now,
-                process: Process::Unknown,
+                process: ProcessIdentity::Unknown,
                 since: now,
                 answered: None,
                 is_logged: false,
@@ -98,11 +98,16 @@ impl Processes {
         agent_version: &str,
         now: Duration,
     ) {
-        if let Some(open) =
-            self.connections.get_mut(&connection).filter(|open| open.process == Process::Unknown)
+        if let Some(open) = self
+            .connections
+            .get_mut(&connection)
+            .filter(|open| open.process == ProcessIdentity::Unknown)
         {
-            (open.process, open.since) =
-                (started_as(agent_version).map_or(Process::Unnamed, Process::StartedAs), now);
+            (open.process, open.since) = (
+                started_as(agent_version)
+                    .map_or(ProcessIdentity::Unnamed, ProcessIdentity::StartedAs),
+                now,
+            );
         }
     }
 
@@ -141,7 +146,7 @@ impl Processes {
         self.deferred.push_back(request);
     }
 
-    /// Takes the deferred requests, to judge them anew.
+    /// Takes the deferred requests, to judge them again.
     pub(in crate::driver) fn take_deferred(&mut self) -> VecDeque<IncomingRequest> {
         std::mem::take(&mut self.deferred)
     }
@@ -159,10 +164,14 @@ impl OpenConnection {
     fn beside(&self, other: &OpenConnection) -> ProcessOrder {
         match (self.process, other.process) {
             // Two connections opened together mostly come from two nodes that dialled each other.
-            (Process::Unknown, Process::StartedAs(_)) if other.since < self.opened => {
+            (ProcessIdentity::Unknown, ProcessIdentity::StartedAs(_))
+                if other.since < self.opened =>
+            {
                 ProcessOrder::Unsure
             }
-            (Process::StartedAs(own), Process::StartedAs(others)) if others < own => {
+            (ProcessIdentity::StartedAs(own), ProcessIdentity::StartedAs(others))
+                if others < own =>
+            {
                 if other.answered > Some(self.since) {
                     ProcessOrder::Second
                 } else {

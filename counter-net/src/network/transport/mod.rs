@@ -60,11 +60,11 @@ impl Default for Patience {
     }
 }
 
+/// Encrypted and authenticated connections, each with its peer.
+pub(crate) type PeerTransport = Boxed<(PeerId, StreamMuxerBox)>;
+
 /// Builds a node's transport, which accepts any of `keys`. Without keys only Noise encrypts.
-pub(crate) fn build(
-    keypair: &Keypair,
-    keys: &[ClusterKey],
-) -> Result<Boxed<(PeerId, StreamMuxerBox)>, StartError> {
+pub(crate) fn build(keypair: &Keypair, keys: &[ClusterKey]) -> Result<PeerTransport, StartError> {
     build_with(keypair, keys, Resolver::default(), Patience::default())
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn build_with(
     keys: &[ClusterKey],
     resolver: Resolver,
     patience: Patience,
-) -> Result<Boxed<(PeerId, StreamMuxerBox)>, StartError> {
+) -> Result<PeerTransport, StartError> {
     let noise =
         noise::Config::new(keypair).map_err(|error| StartError::Network(error.to_string()))?;
     let keys: Arc<[ClusterKey]> = keys.into();

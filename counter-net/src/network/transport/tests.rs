@@ -16,8 +16,6 @@ use tokio::time::sleep_until;
 
 use super::*;
 
-type Connections = Boxed<(PeerId, StreamMuxerBox)>;
-
 const OLD: u8 = 1;
 const NEW: u8 = 2;
 const STRANGE: u8 = 3;
@@ -25,14 +23,14 @@ const STRANGE: u8 = 3;
 const QUIET: Duration = Duration::from_millis(100);
 
 /// Keys whose bytes are all the same number.
-fn ours(keys: &[u8]) -> Connections {
+fn ours(keys: &[u8]) -> PeerTransport {
     let keys: Vec<ClusterKey> =
         keys.iter().map(|byte| ClusterKey::from_bytes([*byte; 32])).collect();
     build(&Keypair::generate_ed25519(), &keys).unwrap()
 }
 
 /// libp2p's own transport, with one key.
-fn theirs(key: u8) -> Connections {
+fn theirs(key: u8) -> PeerTransport {
     libp2p::tcp::tokio::Transport::new(libp2p::tcp::Config::default().nodelay(true))
         .and_then(move |socket, _| PnetConfig::new(PreSharedKey::new([key; 32])).handshake(socket))
         .upgrade(Version::V1Lazy)
@@ -56,7 +54,7 @@ fn keep(mut muxer: StreamMuxerBox) {
 }
 
 /// Accepts connections, and reports how the handshake of each ended.
-async fn accepting(mut transport: Connections) -> (SocketAddr, mpsc::UnboundedReceiver<Outcome>) {
+async fn accepting(mut transport: PeerTransport) -> (SocketAddr, mpsc::UnboundedReceiver<Outcome>) {
     transport.listen_on(ListenerId::next(), "/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
     let address = transport.select_next_some().await.into_new_address().unwrap();
     let (ended, outcomes) = mpsc::unbounded_channel();
@@ -75,7 +73,7 @@ async fn accepting(mut transport: Connections) -> (SocketAddr, mpsc::UnboundedRe
     (SocketAddr::from(([127, 0, 0, 1], port)), outcomes)
 }
 
-async fn dial(transport: &mut Connections, to: SocketAddr) -> Outcome {
+async fn dial(transport: &mut PeerTransport, to: SocketAddr) -> Outcome {
     let address: Multiaddr = format!("/ip4/{}/tcp/{}", to.ip(), to.port()).parse().unwrap();
     let options = DialOpts { role: Endpoint::Dialer, port_use: PortUse::New };
     let dialled = transport.dial(address, options).unwrap().await;
@@ -202,8 +200,8 @@ async fn carry(
 
 /// How long a dial over this link takes, and the bytes that it costs.
 async fn cost(
-    mut dialler: Connections,
-    listener: Connections,
+    mut dialler: PeerTransport,
+    listener: PeerTransport,
     way: Duration,
 ) -> (Duration, usize, usize) {
     let (address, mut outcomes) = accepting(listener).await;

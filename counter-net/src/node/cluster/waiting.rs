@@ -40,8 +40,8 @@ impl fmt::Display for NotReplicated {
             Self::Few { held, wanted, enrolled } => {
                 write!(
                     f,
-                    "{held} of {enrolled} replicas were known to hold the add in time, and \
-                     {wanted} were wanted; it is counted and still being sent. Start the absent \
+                    "{held} of {enrolled} replicas were known to hold the add in time, not the \
+                     requested {wanted}; it is counted and still being sent. Start the absent \
                      replicas again, or retire those that will not come back \
                      (`Node::incarnations` lists them)"
                 )

@@ -311,7 +311,7 @@ impl Counter {
     }
 
     /// Removes the counter; see [`Node::remove`](crate::Node::remove). This handle keeps working:
-    /// an add after the removal creates the counter anew.
+    /// an add after the removal creates the counter again.
     ///
     /// # Errors
     ///

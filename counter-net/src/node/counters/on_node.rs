@@ -36,7 +36,7 @@ impl Node {
     /// Every node drops its part of the counter after that time, by its own clock. A few seconds
     /// later nothing is left of it anywhere in reach. Adds are refused with
     /// [`WriteError::Expired`](counter_core::WriteError::Expired) meanwhile. After that an add
-    /// creates the counter anew. It then ends only if its name has a prefix of
+    /// creates the counter again. It then ends only if its name has a prefix of
     /// [`NodeBuilder::expire`](crate::NodeBuilder::expire).
     ///
     /// # Errors
@@ -121,8 +121,8 @@ impl Node {
     /// names; an empty prefix means all. Creates nothing.
     ///
     /// A counter is listed from its first add on, and also after a reset. The iterator reads the
-    /// node page by page, so adds go on meanwhile; [`Counters`] says what that means for the list.
-    /// It ends when no more names follow, also on a stopped node.
+    /// node page by page, so adds continue meanwhile; [`Counters`] says what that means for the
+    /// list. It ends when no more names follow, also on a stopped node.
     ///
     /// # Complexity
     ///
@@ -247,7 +247,7 @@ impl Node {
     /// this node holds nothing of it. Never creates the counter.
     ///
     /// Adds that this node has not seen survive, and the counter lives on with them. A later add
-    /// creates it anew. Once every enrolled replica has confirmed the removal, nothing of the
+    /// creates it again. Once every enrolled replica has confirmed the removal, nothing of the
     /// counter is left anywhere; a replica that is out of reach holds that back until it is back,
     /// leaves, or is [retired](Node::retire). Until then a removed counter costs about 20 bytes and
     /// its name.

@@ -6,13 +6,11 @@ use std::time::Duration;
 use counter_core::{CounterMap, Replica, ReplicaId, Version, VersionVector};
 use serde_bytes::ByteBuf;
 
-use super::pending::{Copies, PendingAcks, Waited};
-use crate::protocol::config::ProtocolConfig;
+use super::pending::PendingAcks;
 use crate::protocol::context::{Context, Timer};
 use crate::protocol::gossip::own_since;
-use crate::protocol::input::NodeId;
+use crate::protocol::interface::{Copies, NodeId, Notice, ProtocolConfig, Waited};
 use crate::protocol::membership::Membership;
-use crate::protocol::output::Notice;
 use crate::protocol::peers::{Asked, Peers};
 use crate::protocol::promises::Committed;
 use crate::protocol::wire::{AckRequest, Id, Request};

@@ -10,4 +10,3 @@ mod machine;
 mod pending;
 
 pub(super) use machine::Acks;
-pub use pending::{Copies, Waited};

@@ -6,9 +6,7 @@ use counter_core::{Replica, ReplicaId};
 
 use super::outbox::Outbox;
 use super::timers::Timers;
-use crate::protocol::config::ProtocolConfig;
-use crate::protocol::input::NodeId;
-use crate::protocol::stats::Kind;
+use crate::protocol::interface::{MessageKind, NodeId, ProtocolConfig};
 use crate::protocol::wire::GossipMessage;
 
 /// Settings, identity, time and randomness, and the outputs and timers through which machines act.
@@ -54,7 +52,7 @@ impl Context {
     }
 
     /// Publishes an envelope, unless it is longer than a payload may be.
-    pub(crate) fn publish_envelope(&mut self, kind: Kind, gossip: GossipMessage) {
+    pub(crate) fn publish_envelope(&mut self, kind: MessageKind, gossip: GossipMessage) {
         self.out.publish_envelope(kind, gossip, self.config.payload_bytes_max);
     }
 }

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use counter_core::KeyId;
 use serde::Serialize;
 
-use crate::protocol::input::NodeId;
-use crate::protocol::output::{Acceptance, Alarm, Notice, Output, Refusal};
-use crate::protocol::stats::{Counted, Kind, Sizes, Stats};
+use crate::protocol::interface::{
+    Acceptance, Alarm, Counted, MessageKind, NodeId, Notice, Output, Refusal, Sizes, Stats,
+};
 use crate::protocol::wire::{self, GossipMessage, Sequence};
 
 /// The queue of outputs. It counts each output that is pushed. Each input adds a bounded number,
@@ -39,13 +39,18 @@ impl Outbox {
         self.stats.outputs = self.queue.len();
     }
 
-    pub(crate) fn publish(&mut self, kind: Kind, payload: Vec<u8>) {
+    pub(crate) fn publish(&mut self, kind: MessageKind, payload: Vec<u8>) {
         self.stats.count_out(kind, payload.len());
         self.push(Output::Publish { payload });
     }
 
     /// Publishes an envelope. One that is longer than `bytes_max` is dropped.
-    pub(crate) fn publish_envelope(&mut self, kind: Kind, gossip: GossipMessage, bytes_max: usize) {
+    pub(crate) fn publish_envelope(
+        &mut self,
+        kind: MessageKind,
+        gossip: GossipMessage,
+        bytes_max: usize,
+    ) {
         let payload = self.sequence.seal(gossip);
         if payload.len() <= bytes_max {
             self.publish(kind, payload);
@@ -53,7 +58,12 @@ impl Outbox {
     }
 
     /// Sends a request and returns its id.
-    pub(crate) fn request<T: Serialize>(&mut self, peer: NodeId, kind: Kind, request: &T) -> u64 {
+    pub(crate) fn request<T: Serialize>(
+        &mut self,
+        peer: NodeId,
+        kind: MessageKind,
+        request: &T,
+    ) -> u64 {
         let payload = wire::encode(request);
         self.last_id += 1;
         self.stats.count_out(kind, payload.len());
@@ -65,7 +75,7 @@ impl Outbox {
         &mut self,
         peer: NodeId,
         id: u64,
-        kind: Kind,
+        kind: MessageKind,
         response: &T,
     ) {
         let payload = wire::encode(response);
@@ -117,7 +127,7 @@ impl Outbox {
     }
 
     /// Counts a message that came in.
-    pub(crate) fn count_in(&mut self, kind: Kind, bytes: usize) {
+    pub(crate) fn count_in(&mut self, kind: MessageKind, bytes: usize) {
         self.stats.count_in(kind, bytes);
     }
 

@@ -5,9 +5,9 @@ use counter_core::{Delta, Flushed, Replica, ReplicaId, Span, Version};
 use super::gaps::Gaps;
 use super::publisher::{Publisher, own_since};
 use crate::protocol::context::{Context, Timer};
+use crate::protocol::interface::{Counted, MessageKind};
 use crate::protocol::peers::Peers;
 use crate::protocol::promises::Committed;
-use crate::protocol::stats::{Counted, Kind};
 
 /// The most payloads published for one flush. Peers pull a longer flush in pages, which is cheaper
 /// for all.
@@ -106,7 +106,7 @@ impl Gossip {
         // twice.
         let one_flush = flushed.is_some_and(|span| (span.after, span.upto) == (before, upto));
         for payload in payloads(ctx, own_since(replica, after), one_flush) {
-            ctx.out.publish(Kind::GossipDelta, payload);
+            ctx.out.publish(MessageKind::GossipDelta, payload);
         }
     }
 }

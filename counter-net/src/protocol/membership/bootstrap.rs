@@ -18,7 +18,7 @@ use std::fmt;
 use counter_core::ReplicaId;
 
 use super::machine::Membership;
-use crate::protocol::input::{NodeId, Search};
+use crate::protocol::interface::{NodeId, Search};
 use crate::protocol::peers::Peers;
 
 /// The most writers remembered whose cells a bound refused. One is enough to close readiness.

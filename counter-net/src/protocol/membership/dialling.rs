@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::protocol::input::NodeId;
+use crate::protocol::interface::NodeId;
 
 /// The most members of one gap on the ring that are dialled at a time.
 const AT_ONCE_MAX: usize = 8;

@@ -13,10 +13,8 @@ use super::member::Presence;
 use super::members::{MemberEntry, Members, Merged};
 use super::numbering::Numbering;
 use crate::protocol::context::{Context, Timer};
-use crate::protocol::input::NodeId;
-use crate::protocol::output::{Alarm, Refusal};
+use crate::protocol::interface::{Alarm, Counted, MessageKind, NodeId, Refusal};
 use crate::protocol::peers::Peers;
-use crate::protocol::stats::{Counted, Kind};
 use crate::protocol::wire::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, Announcement, GossipMessage};
 use crate::protocol::wire::{Id, MemberState, NumberAsk, Numbered, Suspicion};
 
@@ -199,7 +197,7 @@ impl Membership {
                 said.addresses.clear();
             }
             let message = GossipMessage { announcement: Some(said), ..GossipMessage::default() };
-            ctx.publish_envelope(Kind::GossipPresence, message);
+            ctx.publish_envelope(MessageKind::GossipPresence, message);
         }
     }
 
@@ -349,7 +347,7 @@ impl Membership {
         ctx.out.count(Counted::Suspicion);
         let suspicion = Suspicion { replica: Id(replica), version, by: Id(ctx.own) };
         let message = GossipMessage { suspicion: Some(suspicion), ..GossipMessage::default() };
-        ctx.publish_envelope(Kind::GossipPresence, message);
+        ctx.publish_envelope(MessageKind::GossipPresence, message);
     }
 
     /// Takes the suspicion of another member. One about this node is refuted.
@@ -404,7 +402,7 @@ impl Membership {
         let announced = self.replica_of(peer).filter(|incarnation| *incarnation != asking);
         let latest = replica
             .map()
-            .latest_beside(asking)
+            .latest_other_incarnation(asking)
             .max(announced)
             .map_or(0, |incarnation| incarnation.incarnation);
         Ok(Numbered { latest, synced: self.members.own().synced })

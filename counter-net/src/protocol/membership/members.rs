@@ -13,8 +13,7 @@ use counter_core::{CounterMap, ReplicaId};
 use serde_bytes::ByteBuf;
 
 use super::member::Presence;
-use crate::protocol::config::ProtocolConfig;
-use crate::protocol::input::NodeId;
+use crate::protocol::interface::{NodeId, ProtocolConfig};
 use crate::protocol::wire::Id;
 use crate::protocol::wire::{Announcement, MemberState, RELEASE_BYTES_MAX};
 
@@ -292,7 +291,7 @@ impl Members {
         }
     }
 
-    /// Suspects a live node, whose presence then ends at `until` unless it announces itself anew.
+    /// Suspects a live node, whose presence then ends at `until` unless it announces itself again.
     /// True if that is news.
     pub(crate) fn suspect(&mut self, replica: ReplicaId, version: u64, until: Duration) -> bool {
         let Some(entry) = self.entries.get_mut(&NodeId(replica.node)) else { return false };
@@ -443,7 +442,7 @@ impl Members {
         self.entries.values().any(|entry| entry.is_live() && entry.replica != self.own)
     }
 
-    /// Viewers and nodes by region. The sum over live members is computed anew each time, so it
+    /// Viewers and nodes by region. The sum over live members is recomputed each time, so it
     /// cannot drift. O(members).
     pub(crate) fn presence(&self) -> BTreeMap<String, Presence> {
         let mut regions: BTreeMap<String, Presence> = BTreeMap::new();

@@ -11,8 +11,7 @@ use std::time::Duration;
 use counter_core::ReplicaId;
 
 use crate::protocol::context::Context;
-use crate::protocol::input::NodeId;
-use crate::protocol::output::Refusal;
+use crate::protocol::interface::{NodeId, Refusal};
 use crate::protocol::peers::Peers;
 use crate::protocol::wire::Numbered;
 
@@ -95,7 +94,7 @@ impl Numbering {
         }
         self.is_open = false;
         let own = ctx.own;
-        let above = ReplicaId::new(own.node, self.latest).follows().incarnation;
+        let above = ReplicaId::new(own.node, self.latest).next_incarnation().incarnation;
         let is_too_low = self.latest > 0 && own.incarnation < above;
         let number = above | own.incarnation & u64::from(u32::MAX);
         Some(if is_too_low { ReplicaId { incarnation: number, ..own } } else { own })

@@ -6,8 +6,7 @@ use std::time::Duration;
 use counter_core::{ReplicaId, Version, VersionVector};
 
 use crate::protocol::membership::{Lag, Shortfall};
-use crate::protocol::output::Refusal;
-use crate::protocol::wire::{DigestAssembly, DigestEntries, PartNumber, PeerStatus, WholeDigest};
+use crate::protocol::wire::{DigestAssembly, PeerStatus};
 
 /// After this many failed requests in a row, this node no longer waits for a peer before it counts
 /// as synced.
@@ -277,23 +276,8 @@ impl ConnectedPeer {
         self.fruitless.retain(|writer, _| keep(*writer));
     }
 
-    /// Takes a part of its digest. Returns the whole with the last part.
-    ///
-    /// # Errors
-    /// As [`DigestAssembly::put`].
-    pub(super) fn put_part(
-        &mut self,
-        incarnation: Option<u64>,
-        part: PartNumber,
-        entries: DigestEntries,
-        answer: Option<PeerStatus>,
-        replicas_max: usize,
-    ) -> Result<Option<WholeDigest>, Refusal> {
-        self.incoming.put(incarnation, part, entries, answer, replicas_max)
-    }
-
-    /// Its digest came in one piece, so the parts of an earlier one are of no use.
-    pub(super) fn drop_parts(&mut self) {
-        self.incoming.clear();
+    /// The parts of its digest that have come so far.
+    pub(super) fn incoming_digest(&mut self) -> &mut DigestAssembly {
+        &mut self.incoming
     }
 }

@@ -8,10 +8,9 @@ use counter_core::{ReplicaId, Version, VersionVector};
 use super::connected_peer::ConnectedPeer;
 use super::open_requests::{Asked, OpenRequest, OpenRequests};
 use crate::protocol::context::{Context, Timer};
-use crate::protocol::input::NodeId;
+use crate::protocol::interface::{NodeId, Notice};
 use crate::protocol::membership::{Lag, Shortfall};
-use crate::protocol::output::{Notice, Refusal};
-use crate::protocol::wire::{DigestEntries, PartNumber, PeerStatus, Request, WholeDigest};
+use crate::protocol::wire::{DigestAssembly, PeerStatus, Request};
 
 /// Every connected peer, and every open request.
 ///
@@ -233,26 +232,9 @@ impl Peers {
         self.digest_serial
     }
 
-    /// Takes a part of a peer's digest. Returns the whole with the last part.
-    ///
-    /// # Errors
-    /// The parts do not fit together, or name more than `replicas_max` replicas.
-    pub(crate) fn put_part(
-        &mut self,
-        peer: NodeId,
-        incarnation: Option<u64>,
-        part: PartNumber,
-        entries: DigestEntries,
-        answer: Option<PeerStatus>,
-        replicas_max: usize,
-    ) -> Result<Option<WholeDigest>, Refusal> {
-        let Some(peer) = self.get_mut(peer) else { return Ok(None) };
-        peer.put_part(incarnation, part, entries, answer, replicas_max)
-    }
-
-    /// A peer's digest came in one piece.
-    pub(crate) fn drop_parts(&mut self, peer: NodeId) {
-        self.get_mut(peer).into_iter().for_each(ConnectedPeer::drop_parts);
+    /// The parts of a peer's digest that have come so far.
+    pub(crate) fn incoming_digest(&mut self, peer: NodeId) -> Option<&mut DigestAssembly> {
+        self.get_mut(peer).map(ConnectedPeer::incoming_digest)
     }
 
     /// Forgets what was heard of other writers.

@@ -6,8 +6,7 @@ use std::time::Duration;
 use counter_core::{ReplicaId, Version};
 
 use crate::protocol::context::{Context, Timer};
-use crate::protocol::input::NodeId;
-use crate::protocol::stats::Kind;
+use crate::protocol::interface::{MessageKind, NodeId};
 use crate::protocol::wire::Request;
 
 /// A request that has no answer yet.
@@ -52,16 +51,16 @@ impl Asked {
         matches!(self, Asked::Compare { .. } | Asked::Ask { .. } | Asked::Tell)
     }
 
-    pub(crate) fn kind(self) -> Kind {
+    pub(crate) fn kind(self) -> MessageKind {
         match self {
-            Asked::Compare { .. } => Kind::Compare,
-            Asked::Ask { .. } => Kind::Ask,
-            Asked::Pull => Kind::Pull,
-            Asked::Tell => Kind::Tell,
-            Asked::Ack { .. } => Kind::Ack,
-            Asked::Confirm => Kind::Confirm,
-            Asked::Digest => Kind::Digest,
-            Asked::Number => Kind::Number,
+            Asked::Compare { .. } => MessageKind::Compare,
+            Asked::Ask { .. } => MessageKind::Ask,
+            Asked::Pull => MessageKind::Pull,
+            Asked::Tell => MessageKind::Tell,
+            Asked::Ack { .. } => MessageKind::Ack,
+            Asked::Confirm => MessageKind::Confirm,
+            Asked::Digest => MessageKind::Digest,
+            Asked::Number => MessageKind::Number,
         }
     }
 }

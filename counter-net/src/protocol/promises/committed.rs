@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use counter_core::{CounterMap, ReplicaId, Version, VersionVector};
 
-use crate::protocol::input::NodeId;
+use crate::protocol::interface::NodeId;
 
 /// The most requests that wait for a commit. Further ones are refused, and their senders try again.
 const DEFERRED_MAX: usize = 256;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use counter_core::{CounterMap, Delta, ReplicaId, Version, VersionVector};
 
-use crate::protocol::input::NodeId;
+use crate::protocol::interface::NodeId;
 use crate::protocol::peers::Peers;
 
 /// The longest that parts wait for the next one once the node has caught up. 2 s, several round
@@ -136,8 +136,8 @@ impl CatchUp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::config::ProtocolConfig;
     use crate::protocol::context::Context;
+    use crate::protocol::interface::ProtocolConfig;
     use crate::protocol::membership::Shortfall;
     use counter_core::Replica;
 

@@ -7,7 +7,7 @@ use serde_bytes::ByteBuf;
 
 use crate::protocol::context::{Context, Timer};
 use crate::protocol::gossip::{Gossip, own_since};
-use crate::protocol::input::NodeId;
+use crate::protocol::interface::NodeId;
 use crate::protocol::membership::Membership;
 use crate::protocol::peers::{Asked, Peers};
 use crate::protocol::promises::Committed;
@@ -125,7 +125,7 @@ impl DigestExchange<'_> {
     }
 
     /// Tells a peer what this node holds, if the peer knows this replica and lacks some of that. A
-    /// peer whose digest `heard` came in buckets is told only what it lacks.
+    /// peer whose digest `heard` came in buckets gets only what it lacks.
     pub(crate) fn tell_lacking(&mut self, peer: NodeId, heard: &VersionVector, in_buckets: bool) {
         let own = self.replica.map().version_vector();
         let lacks = own.iter().filter(|(writer, version)| heard.get(*writer) < *version);

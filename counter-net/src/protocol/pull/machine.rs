@@ -9,10 +9,8 @@ use super::catch_up::CatchUp;
 use super::exchange::{DigestExchange, FIRST_PEER_WAIT};
 use super::peer_pull::{PulledCells, Pulls};
 use crate::protocol::context::{Context, Timer};
-use crate::protocol::input::NodeId;
-use crate::protocol::output::{Alarm, Refusal};
+use crate::protocol::interface::{Alarm, Counted, NodeId, Refusal};
 use crate::protocol::peers::{Asked, OpenRequest, Peers};
-use crate::protocol::stats::Counted;
 use crate::protocol::wire::{self, PageMessage, Request};
 
 /// How long after a difference the next digests are expected to differ too. 3 s. Under load each

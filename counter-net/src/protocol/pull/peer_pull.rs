@@ -12,8 +12,7 @@ use std::time::Duration;
 use counter_core::{Delta, ReplicaId, Staging, Version, VersionVector};
 use serde_bytes::ByteBuf;
 
-use crate::protocol::input::NodeId;
-use crate::protocol::output::Refusal;
+use crate::protocol::interface::{NodeId, Refusal};
 use crate::protocol::wire::PullPage;
 use crate::protocol::wire::{Id, pack_ids, pack_vector};
 

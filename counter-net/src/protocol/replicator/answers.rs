@@ -6,11 +6,9 @@ use counter_core::Replica;
 
 use super::Replicator;
 use crate::protocol::context::Timer;
-use crate::protocol::input::NodeId;
-use crate::protocol::output::{Notice, Refusal};
+use crate::protocol::interface::{Counted, MessageKind, NodeId, Notice, Refusal};
 use crate::protocol::peers::{Asked, OpenRequest};
 use crate::protocol::promises::committed_part;
-use crate::protocol::stats::{Counted, Kind};
 use crate::protocol::wire::{self, Noted, PageMessage, PeerStatus, Response, StateMessage};
 use crate::protocol::wire::{Refused, unpack_vector};
 
@@ -26,7 +24,7 @@ impl Replicator {
         payload: &[u8],
     ) {
         let Some(request) = self.peers.close(&mut self.ctx, id, peer) else {
-            self.ctx.out.count_in(Kind::Other, payload.len());
+            self.ctx.out.count_in(MessageKind::Other, payload.len());
             return self.ctx.out.count_refusal(Refusal::Unasked);
         };
         self.ctx.out.count_in(request.asked.kind(), payload.len());

@@ -3,10 +3,9 @@
 use counter_core::Replica;
 
 use super::Replicator;
-use crate::protocol::input::NodeId;
+use crate::protocol::interface::{Counted, NodeId};
 use crate::protocol::peers::{Asked, OpenRequest};
 use crate::protocol::pull::{AntiEntropy, DigestExchange};
-use crate::protocol::stats::Counted;
 
 impl Replicator {
     /// Borrows the machines that describe this node in a message with its digest.
@@ -140,7 +139,7 @@ impl Replicator {
         }
     }
 
-    /// A request failed. The work that it was for goes on elsewhere, or later at the same peer if
+    /// A request failed. The work that it was for continues elsewhere, or later at the same peer if
     /// `resume`.
     pub(super) fn failed(&mut self, replica: &Replica, request: OpenRequest, resume: bool) {
         if request.asked == Asked::Digest {

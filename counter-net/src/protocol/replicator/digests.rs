@@ -3,11 +3,12 @@
 use counter_core::{Replica, ReplicaId, VersionVector};
 
 use super::Replicator;
-use crate::protocol::input::NodeId;
-use crate::protocol::output::Refusal;
+use crate::protocol::interface::{NodeId, Refusal};
 use crate::protocol::promises::committed_part;
-use crate::protocol::wire::{BucketMask, DigestPart, PartNumber, PeerStatus, WholeDigest};
-use crate::protocol::wire::{unpack_vector, whole_of};
+use crate::protocol::wire::{
+    BucketMask, DigestAssembly, DigestPart, PartNumber, PeerStatus, WholeDigest, unpack_vector,
+    whole_of,
+};
 
 impl Replicator {
     /// Reads the digest of a message, and keeps `answer` with it. `None` while parts are missing.
@@ -25,20 +26,14 @@ impl Replicator {
         let replicas_max = self.ctx.config.digest_replicas_max;
         let (have, uncommitted) =
             (unpack_vector(have, replicas_max)?, unpack_vector(uncommitted, replicas_max)?);
-        match part {
-            Some(part) => {
-                let replicas_max = self.ctx.config.heard_replicas_max;
-                self.peers.put_part(
-                    peer,
-                    incarnation,
-                    part,
-                    (have, uncommitted),
-                    answer,
-                    replicas_max,
-                )
+        let replicas_max = self.ctx.config.heard_replicas_max;
+        match (part, self.peers.incoming_digest(peer)) {
+            (Some(part), Some(incoming)) => {
+                incoming.put(incarnation, part, (have, uncommitted), answer, replicas_max)
             }
-            None => {
-                self.peers.drop_parts(peer);
+            (Some(_), None) => Ok(None),
+            (None, incoming) => {
+                incoming.into_iter().for_each(DigestAssembly::clear);
                 Ok(Some(WholeDigest { have, uncommitted, answer }))
             }
         }
@@ -60,7 +55,7 @@ impl Replicator {
         let (part, uncommitted) =
             (unpack_vector(have, replicas_max)?, unpack_vector(uncommitted, replicas_max)?);
         let have = whole_of(compared, &part, mask)?;
-        self.peers.drop_parts(peer);
+        self.peers.incoming_digest(peer).into_iter().for_each(DigestAssembly::clear);
         Ok(WholeDigest { have, uncommitted, answer: None })
     }
 

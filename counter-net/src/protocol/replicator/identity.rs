@@ -3,9 +3,8 @@
 use counter_core::{Replica, ReplicaId};
 
 use super::Replicator;
-use crate::protocol::output::{Notice, RenewalCause};
+use crate::protocol::interface::{Counted, Notice, RenewalCause};
 use crate::protocol::retirement::Retirement;
-use crate::protocol::stats::Counted;
 
 impl Replicator {
     /// Continues as a new writer. This incarnation was ended by others, another process writes
@@ -18,7 +17,7 @@ impl Replicator {
             .filter(|incarnation| incarnation.node == own.node)
             .map(|incarnation| incarnation.incarnation);
         let latest = ReplicaId { incarnation: numbers.fold(own.incarnation, u64::max), ..own };
-        let number = latest.follows().incarnation | u64::from(self.ctx.rng.u32(..));
+        let number = latest.next_incarnation().incarnation | u64::from(self.ctx.rng.u32(..));
         let cause = match replica.map().is_ended(own) {
             true => RenewalCause::Ended,
             false if self.is_below_ended(replica) => RenewalCause::LaterOneEnded,

@@ -4,9 +4,7 @@
 use counter_core::{Delta, JoinError, Joined, Replica, ReplicaId, Span};
 
 use super::Replicator;
-use crate::protocol::input::NodeId;
-use crate::protocol::output::{Alarm, Notice, Refusal};
-use crate::protocol::stats::Counted;
+use crate::protocol::interface::{Alarm, Counted, NodeId, Notice, Refusal};
 
 impl Replicator {
     /// Joins deltas in their order, up to the first one that is refused.

@@ -4,7 +4,7 @@
 use counter_core::Replica;
 
 use super::Replicator;
-use crate::protocol::output::Notice;
+use crate::protocol::interface::Notice;
 use crate::protocol::peers::Asked;
 use crate::protocol::pull::ASKED_AT_ONCE_MAX;
 

@@ -6,11 +6,9 @@ use std::time::Duration;
 use counter_core::{Replica, ReplicaId};
 
 use super::Replicator;
-use crate::protocol::config::ProtocolConfig;
-use crate::protocol::input::NodeId;
+use crate::protocol::interface::{NodeId, ProtocolConfig, Stats};
 use crate::protocol::membership::{Member, MemberEntry, NotReady, Presence};
 use crate::protocol::stability::{Agreement, Stable};
-use crate::protocol::stats::Stats;
 
 impl Replicator {
     /// This node.

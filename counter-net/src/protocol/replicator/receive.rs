@@ -3,9 +3,7 @@
 use counter_core::Replica;
 
 use super::Replicator;
-use crate::protocol::input::NodeId;
-use crate::protocol::output::{Acceptance, Refusal};
-use crate::protocol::stats::{Counted, Kind};
+use crate::protocol::interface::{Acceptance, Counted, MessageKind, NodeId, Refusal};
 use crate::protocol::wire::{self, GossipMessage, is_delta};
 
 impl Replicator {
@@ -42,7 +40,7 @@ impl Replicator {
         }
         let read = wire::decode(payload, self.ctx.config.payload_bytes_max);
         let is_target = read.as_ref().is_ok_and(|message: &GossipMessage| message.target.is_some());
-        let kind = if is_target { Kind::Confirm } else { Kind::GossipPresence };
+        let kind = if is_target { MessageKind::Confirm } else { MessageKind::GossipPresence };
         let message = self.counted(kind, payload, read)?;
         let Self { ctx, peers, membership, .. } = self;
         if let Some(said) = message.announcement {
@@ -60,11 +58,11 @@ impl Replicator {
     /// Counts a message under its kind, or under none if it could not be read.
     fn counted<T>(
         &mut self,
-        kind: Kind,
+        kind: MessageKind,
         payload: &[u8],
         read: Result<T, Refusal>,
     ) -> Result<T, Refusal> {
-        self.ctx.out.count_in(if read.is_ok() { kind } else { Kind::Other }, payload.len());
+        self.ctx.out.count_in(if read.is_ok() { kind } else { MessageKind::Other }, payload.len());
         read
     }
 
@@ -77,7 +75,7 @@ impl Replicator {
     ) -> Result<(), Refusal> {
         let read = wire::check_length(bytes, self.ctx.config.payload_bytes_max)
             .and_then(|()| wire::decode_delta(bytes));
-        let mut delta = self.counted(Kind::GossipDelta, bytes, read)?;
+        let mut delta = self.counted(MessageKind::GossipDelta, bytes, read)?;
         if delta.replicas().any(|writer| writer.node != signer.0) {
             return Err(Refusal::ForgedWriter);
         }

@@ -6,19 +6,16 @@ use counter_core::{Replica, ReplicaId, Version, VersionVector};
 
 use super::Replicator;
 use crate::protocol::acks::Acks;
-use crate::protocol::config::ProtocolConfig;
 use crate::protocol::context::{Context, Timer};
 use crate::protocol::gossip::Gossip;
-use crate::protocol::input::Input;
+use crate::protocol::interface::{Input, Notice, Output, ProtocolConfig, Sizes};
 use crate::protocol::membership::{Bootstrap, Membership, NotReady};
-use crate::protocol::output::{Notice, Output};
 use crate::protocol::peers::Peers;
 use crate::protocol::promises::{Committed, Promises};
 use crate::protocol::pull::AntiEntropy;
 use crate::protocol::removal::Removal;
 use crate::protocol::retirement::{Leave, Retirement};
 use crate::protocol::stability::Stability;
-use crate::protocol::stats::Sizes;
 
 /// The state that readers were last notified of.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
@@ -77,7 +74,7 @@ impl Replicator {
         self.ctx.now = self.ctx.now.max(now);
         // No output holds a key now: they were drained after the last input.
         if replica.has_garbage() && self.ctx.out.is_empty() {
-            replica.give_back();
+            replica.collect_garbage();
         }
         if let Some(node) = input.speaker() {
             self.membership.hear(node, self.ctx.now);
@@ -221,7 +218,7 @@ impl Replicator {
         };
         if status != self.status {
             self.status = status;
-            self.ctx.out.notify(Notice::Synced);
+            self.ctx.out.notify(Notice::StatusChanged);
         }
         if self.membership.take_changed() {
             self.stability.look_again();

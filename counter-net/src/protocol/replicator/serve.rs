@@ -6,10 +6,8 @@ use serde_bytes::ByteBuf;
 
 use super::Replicator;
 use super::digests::check_not_ended;
-use crate::protocol::input::NodeId;
-use crate::protocol::output::Refusal;
+use crate::protocol::interface::{MessageKind, NodeId, Refusal};
 use crate::protocol::promises::DeferredRequest;
-use crate::protocol::stats::Kind;
 use crate::protocol::wire::{self, BucketHashes, DigestPiece, Hash, in_buckets};
 use crate::protocol::wire::{
     AckRequest, Ask, Compare, PageMessage, PullPage, Request, Response, StateMessage, Tell,
@@ -47,7 +45,7 @@ impl Replicator {
         payload: &[u8],
     ) {
         let request = wire::decode(payload, usize::MAX);
-        self.ctx.out.count_in(request.as_ref().map_or(Kind::Other, kind_of), payload.len());
+        self.ctx.out.count_in(request.as_ref().map_or(MessageKind::Other, kind_of), payload.len());
         self.answer(replica, peer, id, payload, request);
     }
 
@@ -62,7 +60,7 @@ impl Replicator {
     pub(super) fn refuse_deferred(&mut self, peer: NodeId) {
         for DeferredRequest { id, .. } in self.committed.take_of(peer) {
             let refused = Response::refused(Refusal::NotRecorded);
-            self.ctx.out.respond(peer, id, Kind::Other, &refused);
+            self.ctx.out.respond(peer, id, MessageKind::Other, &refused);
         }
     }
 
@@ -75,7 +73,7 @@ impl Replicator {
         payload: &[u8],
         request: Result<Request, Refusal>,
     ) {
-        let kind = request.as_ref().map_or(Kind::Other, kind_of);
+        let kind = request.as_ref().map_or(MessageKind::Other, kind_of);
         let served = request.and_then(|request| self.serve(replica, peer, request));
         let answered = match served {
             Ok(Served::Now(response)) => Ok(*response),
@@ -93,7 +91,7 @@ impl Replicator {
         });
         let response = Response { incarnation: Some(self.ctx.own.incarnation), ..response };
         self.ctx.out.respond(peer, id, kind, &response);
-        if !matches!(kind, Kind::Compare | Kind::Confirm) {
+        if !matches!(kind, MessageKind::Compare | MessageKind::Confirm) {
             // The request may show that this node lacks something. The answer goes first.
             self.begin_pulls(replica);
         }
@@ -387,16 +385,16 @@ fn check_recorded(replica: &Replica, requester: ReplicaId) -> Result<(), Refusal
     if replica.map().record(requester).is_some() { Ok(()) } else { Err(Refusal::NotRecorded) }
 }
 
-fn kind_of(request: &Request) -> Kind {
+fn kind_of(request: &Request) -> MessageKind {
     match request {
-        Request { compare: Some(_), .. } => Kind::Compare,
-        Request { ask: Some(_), .. } => Kind::Ask,
-        Request { pull: Some(_), .. } => Kind::Pull,
-        Request { tell: Some(_), .. } => Kind::Tell,
-        Request { ack: Some(_), .. } => Kind::Ack,
-        Request { confirm: Some(_), .. } => Kind::Confirm,
-        Request { digest: Some(_), .. } => Kind::Digest,
-        Request { number: Some(_), .. } => Kind::Number,
-        _ => Kind::Other,
+        Request { compare: Some(_), .. } => MessageKind::Compare,
+        Request { ask: Some(_), .. } => MessageKind::Ask,
+        Request { pull: Some(_), .. } => MessageKind::Pull,
+        Request { tell: Some(_), .. } => MessageKind::Tell,
+        Request { ack: Some(_), .. } => MessageKind::Ack,
+        Request { confirm: Some(_), .. } => MessageKind::Confirm,
+        Request { digest: Some(_), .. } => MessageKind::Digest,
+        Request { number: Some(_), .. } => MessageKind::Number,
+        _ => MessageKind::Other,
     }
 }

@@ -3,7 +3,7 @@
 use counter_core::{Replica, ReplicaId, Version, VersionVector};
 
 use super::Replicator;
-use crate::protocol::output::{Notice, RetireError};
+use crate::protocol::interface::{Notice, RetireError};
 use crate::protocol::promises::WaitingWork;
 use crate::protocol::retirement::{Retirement, TakeOver};
 
@@ -143,7 +143,7 @@ impl Replicator {
         }
     }
 
-    /// Claims an incarnation anew if all that claimed it have ended. This must happen before a
+    /// Claims an incarnation again if all that claimed it have ended. This must happen before a
     /// claimant is absorbed. The claimant's record says that the incarnation ended, and goes with
     /// the claimant. Returns true if something was claimed.
     fn claim_for_the_ended(&mut self, replica: &mut Replica) -> bool {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use counter_core::{CounterMap, ReplicaId, VersionVector};
 
 use crate::protocol::context::{Context, Timer};
-use crate::protocol::input::NodeId;
+use crate::protocol::interface::NodeId;
 use crate::protocol::membership::Membership;
 use crate::protocol::peers::Peers;
 
@@ -179,7 +179,7 @@ impl Leave {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::config::ProtocolConfig;
+    use crate::protocol::interface::ProtocolConfig;
     use counter_core::Replica;
 
     fn vector(entries: &[(u64, u64)]) -> VersionVector {

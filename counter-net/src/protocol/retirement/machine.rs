@@ -6,10 +6,9 @@ use counter_core::{AbsorbRound, CounterMap, Record, Replica, ReplicaId, Version}
 
 use super::claims::Claims;
 use crate::protocol::context::{Context, Timer};
+use crate::protocol::interface::{Counted, RetireError};
 use crate::protocol::membership::Membership;
-use crate::protocol::output::RetireError;
 use crate::protocol::promises::{Committed, Promises};
-use crate::protocol::stats::Counted;
 
 /// Time between two steps, and between two checks whether the next one may be taken.
 const STEP_INTERVAL: Duration = Duration::from_millis(250);
@@ -43,7 +42,7 @@ pub(crate) enum TakeOver {
 #[derive(Debug)]
 pub(crate) struct Retirement {
     work: Option<AbsorbRound>,
-    /// Records changed, so the work has to be looked up anew.
+    /// Records changed, so the work has to be looked up again.
     is_stale: bool,
     /// Own cells may still name resets of incarnations that are folded.
     may_forget: bool,
@@ -66,7 +65,7 @@ impl Default for Retirement {
 }
 
 impl Retirement {
-    /// Looks up the work anew, because records changed or this node may do more than before.
+    /// Looks up the work again, because records changed or this node may do more than before.
     pub(crate) fn look_again(&mut self, ctx: &mut Context) {
         self.is_stale = true;
         ctx.timers.set_by(Timer::Retire, ctx.now);
@@ -105,7 +104,7 @@ impl Retirement {
         if ended == ctx.own {
             return Err(RetireError::Own);
         }
-        // If all that claimed it have ended themselves, it may be claimed anew.
+        // If all that claimed it have ended themselves, it may be claimed again.
         if map.is_folded(ended) || map.successor_of(ended).is_some() {
             return Err(RetireError::Ended);
         }
@@ -122,7 +121,7 @@ impl Retirement {
         }
     }
 
-    /// True if the incarnations that wait to be claimed have to be looked up anew.
+    /// True if the incarnations that wait to be claimed have to be looked up again.
     pub(crate) fn is_stale(&self) -> bool {
         self.is_stale
     }

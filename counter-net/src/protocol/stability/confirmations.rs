@@ -20,8 +20,7 @@ use counter_core::{CounterMap, ReplicaId, VersionVector};
 use super::target::{Bits, TargetId};
 use super::target_bytes::{add_changes, pack, unpack};
 use super::targets::{Agreement, Confirmed, TARGETS_MAX, Targets};
-use crate::protocol::input::NodeId;
-use crate::protocol::output::Refusal;
+use crate::protocol::interface::{NodeId, Refusal};
 use crate::protocol::wire::{ConfirmMessage, TargetMessage, unpack_vector};
 
 /// The most replicas that a target names, so that it fits a message whatever their versions. If a
@@ -54,7 +53,7 @@ pub(super) struct ClusterView<'a> {
 pub(super) struct DueMessages {
     /// By gossip, to all.
     pub target: Option<TargetMessage>,
-    /// Whether to call `spread`.
+    /// True if `spread` has to be called.
     pub spreads: bool,
 }
 

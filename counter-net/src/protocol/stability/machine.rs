@@ -9,11 +9,9 @@ use super::confirmations::{ClusterView, Confirmations};
 use super::snapshots::{Snapshots, Stable};
 use super::targets::{Agreement, Confirmed};
 use crate::protocol::context::{Context, Timer};
-use crate::protocol::input::NodeId;
+use crate::protocol::interface::{MessageKind, NodeId, Refusal};
 use crate::protocol::membership::{LAG_CELLS_MAX, Lag, Membership, Shortfall};
-use crate::protocol::output::Refusal;
 use crate::protocol::peers::{Asked, ConnectedPeer, Peers};
-use crate::protocol::stats::Kind;
 use crate::protocol::wire::{ConfirmMessage, GossipMessage, Request, TargetMessage};
 
 /// The most peers asked at a time for their digests.
@@ -109,7 +107,7 @@ impl Stability {
         let due = self.confirmations.poll(&view, ctx.now, &mut ctx.rng);
         if let Some(target) = due.target {
             let message = GossipMessage { target: Some(target), ..GossipMessage::default() };
-            ctx.publish_envelope(Kind::Confirm, message);
+            ctx.publish_envelope(MessageKind::Confirm, message);
         }
         if due.spreads {
             let asked = confirming_peers(ctx, peers);

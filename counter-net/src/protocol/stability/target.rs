@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use counter_core::{ReplicaId, VersionVector};
 
-use crate::protocol::input::NodeId;
+use crate::protocol::interface::NodeId;
 
 /// The first pause before an incomplete target is asked about again. It doubles each time.
 const RETRY_MIN: Duration = Duration::from_millis(300);

@@ -7,7 +7,7 @@ use counter_core::{ReplicaId, Version, VersionVector};
 use serde_bytes::ByteBuf;
 
 use super::target::{Bits, TargetId};
-use crate::protocol::output::Refusal;
+use crate::protocol::interface::Refusal;
 use crate::protocol::wire::{
     ConfirmMessage, Id, TargetMessage, pack_vector, push_varint, take_varint,
 };

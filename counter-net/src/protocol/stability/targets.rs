@@ -7,7 +7,7 @@ use std::time::Duration;
 use counter_core::{CounterMap, ReplicaId, VersionVector};
 
 use super::target::{Bits, Complete, Confirmers, Target, TargetId};
-use crate::protocol::input::NodeId;
+use crate::protocol::interface::NodeId;
 use crate::protocol::wire::TargetMessage;
 
 /// The most targets remembered, which is four seconds of unbroken change. The oldest goes first.
@@ -25,7 +25,7 @@ pub struct Agreement {
     /// Live members, without this node, that confirmed the state that is being confirmed now.
     pub confirmed: usize,
     /// Live members, without this node.
-    pub of: usize,
+    pub live: usize,
     /// Every live member holds all that this node held this long ago. Zero if they hold all that it
     /// holds now, and `None` while nothing is known.
     pub age: Option<Duration>,
@@ -247,9 +247,9 @@ impl Targets {
         now: Duration,
     ) -> Agreement {
         self.settle(map, live);
-        let of = live.len();
-        if of == 0 {
-            return Agreement { confirmed: 0, of, age: Some(Duration::ZERO), late: Vec::new() };
+        if live.is_empty() {
+            let age = Some(Duration::ZERO);
+            return Agreement { confirmed: 0, live: 0, age, late: Vec::new() };
         }
         let state = map.version_vector();
         // A member that joined since may not have confirmed it.
@@ -267,14 +267,14 @@ impl Targets {
         };
         Agreement {
             confirmed: match asked {
-                _ if is_whole => of,
+                _ if is_whole => live.len(),
                 Some(target) => {
                     let confirmers = target.confirmers();
                     live.iter().filter(|member| confirmers.contains(**member)).count()
                 }
                 None => 0,
             },
-            of,
+            live: live.len(),
             age: match complete {
                 _ if is_whole => Some(Duration::ZERO),
                 Some(complete) => Some(now.saturating_sub(complete.left_at.unwrap_or(now))),

@@ -62,7 +62,7 @@ pub(crate) struct Announcement {
 }
 
 /// A peer's word that a node may be gone. The given `version` of its announcement no longer holds
-/// unless the node announces itself anew.
+/// unless the node announces itself again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Suspicion {
     #[serde(rename = "i")]

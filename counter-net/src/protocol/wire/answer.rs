@@ -8,7 +8,7 @@ use super::buckets::BucketMask;
 use super::digest::{DigestPiece, PartNumber};
 use super::encoding::{Hash, VERSION};
 use super::request::{ConfirmMessage, is_false, is_none};
-use crate::protocol::output::Refusal;
+use crate::protocol::interface::Refusal;
 
 /// An answer. Exactly one kind is present.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -9,7 +9,7 @@
 use counter_core::{ReplicaId, VersionVector};
 use serde_bytes::ByteBuf;
 
-use crate::protocol::output::Refusal;
+use crate::protocol::interface::Refusal;
 
 /// The number of buckets. 64 hashes take 512 bytes, as much as 28 writers in a digest.
 const BUCKETS: usize = 64;
@@ -31,7 +31,7 @@ impl BucketHashes {
         Self(buckets.map(|bucket| bucket.digest_hash() as u64))
     }
 
-    /// The hashes one after the other, 8 bytes each.
+    /// The hashes in order, 8 bytes each.
     pub(crate) fn pack(&self) -> ByteBuf {
         ByteBuf::from(self.0.iter().flat_map(|hash| hash.to_be_bytes()).collect::<Vec<u8>>())
     }
@@ -81,7 +81,7 @@ fn is_in(writer: ReplicaId, mask: BucketMask) -> bool {
     mask >> bucket_of(writer) & 1 == 1
 }
 
-/// The bucket of a writer. The golden ratio spreads ids that were chosen one after the other.
+/// The bucket of a writer. The golden ratio spreads consecutive ids.
 fn bucket_of(writer: ReplicaId) -> usize {
     (writer.node.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as usize
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::encoding::pack_vector;
-use crate::protocol::output::Refusal;
+use crate::protocol::interface::Refusal;
 
 /// The serial of a first part that no other parts follow. Its digest never becomes whole.
 pub(crate) const NONE_FOLLOW: u64 = 0;
@@ -103,7 +103,7 @@ pub(crate) fn cut(
 }
 
 /// The writers of one part: their versions, and how far these are ahead of the disk.
-pub(crate) type DigestEntries = (VersionVector, VersionVector);
+type DigestEntries = (VersionVector, VersionVector);
 
 /// The parts of one digest that have come so far.
 #[derive(Debug)]
@@ -122,7 +122,7 @@ struct Parts {
 pub(crate) struct DigestAssembly(Option<Parts>);
 
 impl DigestAssembly {
-    /// A digest came in one piece.
+    /// A digest came in one piece, so the parts of an earlier one are of no use.
     pub(crate) fn clear(&mut self) {
         self.0 = None;
     }

@@ -6,8 +6,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_bytes::ByteBuf;
 
-use crate::protocol::config::MESSAGE_BYTES_MAX;
-use crate::protocol::output::Refusal;
+use crate::protocol::interface::{MESSAGE_BYTES_MAX, Refusal};
 
 /// The version of requests, answers and gossip that this release speaks.
 pub(crate) const VERSION: u64 = 1;
@@ -46,7 +45,7 @@ impl<'de> Deserialize<'de> for Id {
 
 fn sixteen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 16], D::Error> {
     let bytes = ByteBuf::deserialize(deserializer)?;
-    bytes.as_slice().try_into().map_err(|_| D::Error::custom("16 bytes are wanted"))
+    bytes.as_slice().try_into().map_err(|_| D::Error::custom("expected 16 bytes"))
 }
 
 /// The bytes of a message.

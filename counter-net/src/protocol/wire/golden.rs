@@ -15,7 +15,7 @@ use super::gossip::GossipMessage;
 use super::request::{
     AckRequest, Ask, Compare, ConfirmMessage, DigestPart, PullPage, Request, TargetMessage, Tell,
 };
-use crate::protocol::output::Refusal;
+use crate::protocol::interface::Refusal;
 
 /// Lines of `name hex`: the messages below, as 0.1 writes them.
 const GOLDEN: &str = include_str!("golden.txt");

@@ -25,8 +25,7 @@ pub(crate) use answer::refusal;
 pub(super) use answer::{Noted, Numbered, PageMessage, Refused, Response, StateMessage};
 pub(super) use buckets::{BucketHashes, BucketMask, in_buckets, whole_of};
 pub(super) use digest::{
-    DigestAssembly, DigestEntries, DigestPiece, NONE_FOLLOW, PartNumber, PeerStatus, WholeDigest,
-    cut,
+    DigestAssembly, DigestPiece, NONE_FOLLOW, PartNumber, PeerStatus, WholeDigest, cut,
 };
 pub(super) use encoding::{
     Hash, Id, check_length, decode, decode_delta, encode, pack_ids, push_varint, take_varint,

@@ -10,7 +10,7 @@ use serde_bytes::ByteBuf;
 use super::announcement::Announcement;
 use super::digest::PartNumber;
 use super::encoding::{Hash, Id, VERSION, unpack_ids};
-use crate::protocol::output::Refusal;
+use crate::protocol::interface::Refusal;
 
 /// A request. Exactly one kind is present.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -57,7 +57,7 @@ pub(crate) struct Compare {
     /// Hash of what the live members announce.
     #[serde(rename = "a")]
     pub announcements: Hash,
-    /// Announcements are wanted even if the hashes agree, because a heartbeat was missed.
+    /// The sender wants announcements even if the hashes agree, because a heartbeat was missed.
     #[serde(rename = "w", default, skip_serializing_if = "is_false")]
     pub stale: bool,
     /// A hash of each bucket of the version vector, or nothing if the requester sends them once it
@@ -90,8 +90,8 @@ pub(crate) struct Ask {
     /// Hash of what the live members announce, as far as the requester knows.
     #[serde(rename = "m")]
     pub announcements: Hash,
-    /// The cells are wanted too, if they fit one small page. A node asks one peer at a time for
-    /// them.
+    /// The sender wants the cells too, if they fit one small page. A node asks one peer at a time
+    /// for them.
     #[serde(rename = "w", default, skip_serializing_if = "is_false")]
     pub cells: bool,
     /// `have` is this part of the digest. The others follow.

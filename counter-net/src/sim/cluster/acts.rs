@@ -105,7 +105,7 @@ impl Sim {
         self.hand(host, Input::Leave { for_good: true }, None);
     }
 
-    /// Leaves for good as a process does when it is told to stop: it ends once it has handed over
+    /// Leaves for good as a process does on a request to stop: it ends once it has handed over
     /// everything, or at the limit. Returns how long that took.
     pub fn leave_within(&mut self, host: usize, limit: Duration) -> Duration {
         let began = self.now;

@@ -22,7 +22,7 @@ impl Sim {
     }
 
     /// Sets a node's time, and ends its counters that are due, as the driver does. In a story the
-    /// ledger is told the adds that each dropped cell had.
+    /// ledger gets the adds that each dropped cell had.
     pub(super) fn expire(&mut self, host: usize) {
         let now_ms = self.clock_ms(host);
         let Some(alive) = self.hosts[host].alive.as_mut() else { return };

@@ -17,7 +17,7 @@ pub(super) struct Host {
     pub incarnation: u64,
     /// The incarnation that it writes as, or wrote as last.
     writer: ReplicaId,
-    /// Whether a start with a disk claims the incarnation before it.
+    /// True if a start with a disk claims the incarnation before it.
     retires: bool,
     /// `None` while it is down.
     pub alive: Option<Alive>,
@@ -50,7 +50,7 @@ pub(super) struct Alive {
     pub wake_at: Option<Duration>,
     /// The hosts that it dials. They are candidates until they are connected or have failed.
     pub dialling: BTreeSet<usize>,
-    /// Whether discovery has answered.
+    /// True if discovery has answered.
     pub is_sure: bool,
     /// How far the own cells of expired buckets are dropped.
     pub expired_buckets: ExpiredBuckets,
@@ -128,7 +128,7 @@ impl Host {
         let is_named = config.named && !with_disk;
         let incarnation = match (self.retires, is_named) {
             (false, _) => self.incarnation,
-            (true, false) => ReplicaId::new(0, before.incarnation).follows().incarnation,
+            (true, false) => ReplicaId::new(0, before.incarnation).next_incarnation().incarnation,
             (true, true) => number_by_clock(before, seed),
         };
         self.writer = ReplicaId::new(self.node.0, incarnation);

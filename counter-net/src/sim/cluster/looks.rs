@@ -32,7 +32,7 @@ impl Sim {
         }
     }
 
-    /// Whether all nodes that are up hold the same versions and the same state hash, and none has
+    /// True if all nodes that are up hold the same versions and the same state hash, and none has
     /// adds that are still pending.
     pub fn is_converged(&mut self) -> bool {
         let pending = self.up().any(|(_, alive)| alive.replica.has_pending());
@@ -45,12 +45,12 @@ impl Sim {
             })
     }
 
-    /// Whether every node that is up has caught up with the cluster.
+    /// True if every node that is up has caught up with the cluster.
     pub fn is_all_synced(&self) -> bool {
         self.up().all(|(_, alive)| alive.machine.is_synced())
     }
 
-    /// Whether every node that is up shows exactly the nodes that are up as live, with their
+    /// True if every node that is up shows exactly the nodes that are up as live, with their
     /// viewers.
     pub fn presence_is_right(&self) -> bool {
         let mut truth = BTreeMap::<&str, (u64, u64)>::new();
@@ -92,7 +92,7 @@ impl Sim {
         self.hosts[host].alive.as_mut().map(|alive| alive.replica.state_hash())
     }
 
-    /// Whether a node is up.
+    /// True if a node is up.
     pub fn is_up(&self, host: usize) -> bool {
         self.hosts[host].alive.is_some()
     }
@@ -102,7 +102,7 @@ impl Sim {
         self.hosts[host].replica_id()
     }
 
-    /// Whether a node that leaves has handed over everything. True if the node is down.
+    /// True if a node that leaves has handed over everything, or is down.
     pub fn is_drained(&self, host: usize) -> bool {
         self.hosts[host].alive.as_ref().is_none_or(|alive| alive.machine.is_drained(&alive.replica))
     }

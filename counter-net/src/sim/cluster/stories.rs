@@ -25,7 +25,7 @@ impl Sim {
         self.ledger.as_ref().expect("a story keeps a ledger")
     }
 
-    /// The story's ledger, to be told of an act.
+    /// The story's ledger, to record an act in.
     ///
     /// # Panics
     ///
@@ -94,14 +94,15 @@ impl Sim {
         replica.remove(counter).ok()?.then(|| replica.version())
     }
 
-    /// Gives back the names of removed counters at a node, as it does by itself when there are many.
-    pub(in crate::sim) fn give_back(&mut self, host: usize) {
+    /// Reclaims the memory of removed counters at a node. A node does so on its own once there are
+    /// many.
+    pub(in crate::sim) fn collect_garbage(&mut self, host: usize) {
         if let Some(alive) = self.hosts[host].alive.as_mut() {
-            alive.replica.give_back();
+            alive.replica.collect_garbage();
         }
     }
 
-    /// True if a node holds traces of removals or resets that it may take back some day.
+    /// True if a node holds traces of removals or resets that it may drop some day.
     pub(in crate::sim) fn has_traces(&self, host: usize) -> bool {
         self.hosts[host].alive.as_ref().is_some_and(|alive| alive.replica.has_traces())
     }
@@ -111,7 +112,7 @@ impl Sim {
         &self.hosts[host].region
     }
 
-    /// Whether a node takes in everything and says nothing.
+    /// True if a node takes in everything and says nothing.
     pub(in crate::sim) fn is_mute(&self, host: usize) -> bool {
         self.hosts[host].is_mute
     }

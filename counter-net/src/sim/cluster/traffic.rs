@@ -66,7 +66,7 @@ impl Sim {
         }
     }
 
-    /// Whether a node is up, in the incarnation that an event is meant for.
+    /// True if a node is up, in the incarnation that an event is meant for.
     fn is_current(&self, host: usize, incarnation: u64) -> bool {
         self.hosts[host].incarnation == incarnation && self.hosts[host].alive.is_some()
     }
@@ -248,7 +248,7 @@ impl Sim {
             Notice::Renumbered { replica, .. } => self.hosts[host].set_writer(replica),
             Notice::Renewed { replica, .. } => self.hosts[host].set_writer(replica),
             Notice::MembersChanged
-            | Notice::Synced
+            | Notice::StatusChanged
             | Notice::SecondProcess
             | Notice::EarlierRelease { .. } => {}
         }

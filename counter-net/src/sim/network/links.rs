@@ -1,4 +1,4 @@
-//! Connections: which are wanted, which are open, and which ways are cut.
+//! Connections: which ones the nodes want, which are open, and which directions are cut.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -83,7 +83,7 @@ impl Links {
         self.cut.contains(&(from, to))
     }
 
-    /// Whether nothing is cut between two nodes, in either direction.
+    /// True if nothing is cut between two nodes, in either direction.
     pub(in crate::sim) fn is_whole(&self, a: usize, b: usize) -> bool {
         !self.is_cut(a, b) && !self.is_cut(b, a)
     }

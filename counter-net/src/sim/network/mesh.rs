@@ -50,7 +50,7 @@ impl Mesh {
         self.edges.entry(b).or_default().remove(&a);
     }
 
-    /// Whether a node has fewer edges than wanted.
+    /// True if a node has fewer edges than wanted.
     pub(in crate::sim) fn lacks(&self, node: usize) -> bool {
         self.degree_of(node) < self.degree
     }

@@ -88,7 +88,7 @@ pub struct Mix {
     /// How long counters live from their making, in milliseconds, by the prefix of their names. At
     /// the end nothing may be left of them.
     pub lifetimes: &'static [(&'static str, u64)],
-    /// Whether resets may hit counters of adds with ids.
+    /// True if resets may hit counters of adds with ids.
     pub resets_ids: bool,
     /// The most counters that a node makes. The default if `None`.
     pub counters_max: Option<usize>,
@@ -98,15 +98,15 @@ pub struct Mix {
     pub digest_replicas_max: Option<usize>,
     /// The writers from which on digests are compared in buckets. The default if `None`.
     pub bucketed_min: Option<usize>,
-    /// Whether nodes without directories come back under their names.
+    /// True if nodes without directories come back under their names.
     pub named: bool,
-    /// Whether at the end an operator retires the nodes that are down for good.
+    /// True if at the end an operator retires the nodes that are down for good.
     pub operator: bool,
-    /// Whether at the end the state must name only replicas that run.
+    /// True if at the end the state must name only replicas that run.
     pub clean: bool,
-    /// Whether at the end a majority of copies and a stable total must be reached.
+    /// True if at the end a majority of copies and a stable total must be reached.
     pub majority: bool,
-    /// Whether at the end only killed processes may be missing, and retiring the missing ones must
+    /// True if at the end only killed processes may be missing, and retiring the missing ones must
     /// clean the state and give a majority of copies.
     pub names_missing: bool,
 }

@@ -73,7 +73,7 @@ pub(super) enum Act {
         node: usize,
         back: usize,
     },
-    /// Stops a node's commits, or lets them go on. If they stop because the disk is full, adds are
+    /// Stops a node's commits, or resumes them. If they stop because the disk is full, adds are
     /// refused.
     Lag {
         node: usize,

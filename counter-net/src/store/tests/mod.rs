@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use counter_core::{Cursor, Delta, DeltaPage, Replica, ReplicaId, VersionVector};
 
-use super::checkpoint::Weight;
 use super::log::{Batch, Log};
 use super::{CommitSource, Commits, DataDirectory, Meta, NotDurable, Opened, RedbLog, StoreError};
 
@@ -140,7 +139,7 @@ fn checkpoints_keep_the_file_small_during_adds() {
     let (_directory, mut opened) = open(scratch.path());
     assert_eq!(opened.map.state_hash(), hash);
     assert_eq!(opened.map.total_of_all(), 40 * i128::from(counters));
-    assert!(opened.weight.log <= 2 << 20, "{:?}", opened.weight);
+    assert!(opened.weight.bytes().0 <= 2 << 20, "{:?}", opened.weight);
     let (replaced, kept) = opened.log.rows();
     assert_eq!(
         replaced, 0,
@@ -163,7 +162,7 @@ fn node_record_survives_a_restart() {
     opened.log.set_meta(&meta).unwrap();
     let state = State::new(9, &opened);
     let commits = start(&state, opened);
-    commits.goes_on_as(10);
+    commits.continues_as(10);
     durable(&commits).unwrap();
     drop((commits, directory));
     let (directory, opened) = open(scratch.path());
@@ -184,7 +183,7 @@ fn checkpoint_omits_folded_incarnations() {
         let state = State::new(incarnation << 32, &opened);
         // So much was written that a checkpoint is due with the first commit, which finds this
         // incarnation's successor and the one before side by side.
-        opened.weight.log = 64 << 20;
+        opened.weight.appended(64 << 20);
         let commits = start(&state, opened);
         (0..counters).for_each(|counter| add(&state, &format!("counter-{counter:05}"), 1));
         durable(&commits).unwrap();
@@ -192,7 +191,7 @@ fn checkpoint_omits_folded_incarnations() {
         durable(&commits).unwrap();
     }
     let (_directory, mut opened) = open(scratch.path());
-    opened.weight.log = 64 << 20;
+    opened.weight.appended(64 << 20);
     let whole = opened.map.encode().len() as u64;
     let state = State::new(incarnations << 32, &opened);
     let commits = start(&state, opened);
@@ -204,7 +203,7 @@ fn checkpoint_omits_folded_incarnations() {
         (i128::from(incarnations) * counters, 1),
         "one incarnation is left"
     );
-    let Weight { log, checkpoint } = opened.weight;
+    let (log, checkpoint) = opened.weight.bytes();
     assert!(
         checkpoint >= whole && checkpoint < whole + whole / 8 && log < whole / 8,
         "{checkpoint} and {log} bytes of a state of {whole}"
@@ -336,7 +335,7 @@ fn a_hundred_that_wait_share_a_commit() {
     assert!(log.0.lock().unwrap().1 - before <= 3);
 }
 
-/// The commits that 20 adders take for 5 adds each, one after the other.
+/// The commits that 20 adders take for 5 adds each, in sequence.
 async fn commits_of_twenty_adders() -> usize {
     let (state, log, commits) = start_moody();
     log.0.lock().unwrap().2 = Duration::from_millis(4);
@@ -459,7 +458,7 @@ fn fill_up(path: &Path) {
         }
     }
     assert!(filled && commits.is_failing());
-    assert_eq!(state.0.lock().unwrap().total("clicks"), 5, "reads go on");
+    assert_eq!(state.0.lock().unwrap().total("clicks"), 5, "reads continue");
     fs::remove_file(ballast).unwrap();
     durable(&commits).unwrap();
     assert!(!commits.is_failing());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use counter_net::protocol::Kind;
+use counter_net::protocol::MessageKind;
 use counter_net::sim::{Failure, Latency, Link, Sim, SimConfig};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -30,16 +30,16 @@ fn nodes(sim: &Sim) -> usize {
     sim.len()
 }
 
-/// Whether a node knows that all hold everything it holds.
+/// True if a node knows that all hold everything it holds.
 fn knows(sim: &mut Sim, node: usize) -> bool {
     let agreement = sim.agreement(node).expect("up");
     agreement.age == Some(Duration::ZERO)
-        && agreement.confirmed == agreement.of
-        && agreement.of + 1 == nodes(sim)
+        && agreement.confirmed == agreement.live
+        && agreement.live + 1 == nodes(sim)
 }
 
 /// Bytes of these kinds that all nodes handed out. A gossip message counts once.
-fn bytes(sim: &Sim, kinds: &[Kind]) -> u64 {
+fn bytes(sim: &Sim, kinds: &[MessageKind]) -> u64 {
     let of = |node: usize| {
         let sent = &sim.machine(node).expect("up").stats().bytes_out;
         kinds.iter().map(|kind| sent.get(kind).copied().unwrap_or(0)).sum::<u64>()
@@ -59,7 +59,7 @@ fn click(sim: &mut Sim, node: usize) -> Result<(Duration, Duration), Failure> {
 /// Makes single clicks, and then `clicks_per_s` a second at random nodes for some seconds.
 fn known_in_time(name: &str, mut sim: Sim, clicks_per_s: u32, seconds: u32) -> Result<(), Failure> {
     let count = nodes(&sim);
-    let before = (sim.cost(), bytes(&sim, &[Kind::Confirm]));
+    let before = (sim.cost(), bytes(&sim, &[MessageKind::Confirm]));
     let mut alone = Vec::new();
     for at in 0..2 {
         alone.push(click(&mut sim, (at * 7 + 3) % count)?);
@@ -69,12 +69,16 @@ fn known_in_time(name: &str, mut sim: Sim, clicks_per_s: u32, seconds: u32) -> R
     println!("{name}: agreement on a click is known at its node and at all after {alone:?}");
     println!(
         "{name}: {} bytes of confirmations for each click and node, {} messages",
-        (bytes(&sim, &[Kind::Confirm]) - before.1) / 2 / count as u64,
+        (bytes(&sim, &[MessageKind::Confirm]) - before.1) / 2 / count as u64,
         cost.requests / 2 / count as u64
     );
     let mut dice = fastrand::Rng::with_seed(9);
     let (mut oldest, mut sum, mut looks) = (Duration::ZERO, Duration::ZERO, 0);
-    let before = (bytes(&sim, &[Kind::Confirm]), bytes(&sim, &[Kind::GossipDelta]), sim.cost());
+    let before = (
+        bytes(&sim, &[MessageKind::Confirm]),
+        bytes(&sim, &[MessageKind::GossipDelta]),
+        sim.cost(),
+    );
     for at in 0..seconds * clicks_per_s {
         sim.add(dice.usize(..count), "clicks", 1);
         sim.run_for(SECOND / clicks_per_s);
@@ -85,8 +89,10 @@ fn known_in_time(name: &str, mut sim: Sim, clicks_per_s: u32, seconds: u32) -> R
             }
         }
     }
-    let (confirms, payload) =
-        (bytes(&sim, &[Kind::Confirm]) - before.0, bytes(&sim, &[Kind::GossipDelta]) - before.1);
+    let (confirms, payload) = (
+        bytes(&sim, &[MessageKind::Confirm]) - before.0,
+        bytes(&sim, &[MessageKind::GossipDelta]) - before.1,
+    );
     let cost = sim.cost().since(&before.2);
     println!(
         "{name}: {clicks_per_s} clicks/s: everything older than {oldest:?} is confirmed, on average {:?}; {} bytes/s and {} messages/s a node for confirmations and rounds, {confirms} bytes handed out for {payload} of payload, {cost:?}",
@@ -134,9 +140,9 @@ fn resting_cluster_sends_no_confirmations() {
             sim.run_for(20 * MS);
         }
         sim.run_for(12 * SECOND);
-        let before = bytes(&sim, &[Kind::Confirm]);
+        let before = bytes(&sim, &[MessageKind::Confirm]);
         assert!(before > 0 && (0..10).all(|node| knows(&mut sim, node)), "seed {seed}");
         sim.run_for(30 * SECOND);
-        assert_eq!(bytes(&sim, &[Kind::Confirm]), before, "seed {seed}");
+        assert_eq!(bytes(&sim, &[MessageKind::Confirm]), before, "seed {seed}");
     }
 }

@@ -20,7 +20,7 @@ fn cluster(seed: u64, nodes: usize, link: Link) -> Sim {
     sim
 }
 
-/// Whether a node holds all of a stable state. Counters only grow here, so it must show no less.
+/// True if a node holds all of a stable state. Counters only grow here, so it must show no less.
 fn is_at(sim: &Sim, node: usize, counter: &str, stable: &Stable) -> bool {
     let Some(map) = sim.map(node) else { return true };
     stable.versions.iter().all(|(writer, version)| map.counted_up_to(writer) >= version)
@@ -69,7 +69,7 @@ fn story(seed: u64) -> Result<usize, Failure> {
     Ok(answers)
 }
 
-/// Whether everything that a node shows is stable there.
+/// True if everything that a node shows is stable there.
 fn is_all(sim: &mut Sim, node: usize, counter: &str) -> bool {
     sim.stable_total(node, counter).is_some_and(|stable| {
         stable.total == sim.total(node, counter) && stable.age == Duration::ZERO

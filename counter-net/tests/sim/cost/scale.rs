@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use counter_net::protocol::Kind;
+use counter_net::protocol::MessageKind;
 use counter_net::sim::{Cost, Failure, Link, Sim, SimConfig};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -50,7 +50,8 @@ fn idle_bytes(sim: &mut Sim, nodes: usize) -> u64 {
 /// Bytes of digests and of what asks for them that a node sends in a second, while five clicks a
 /// second come somewhere.
 fn digest_bytes(sim: &mut Sim, nodes: usize) -> u64 {
-    const KINDS: [Kind; 4] = [Kind::Compare, Kind::Ask, Kind::Tell, Kind::Digest];
+    const KINDS: [MessageKind; 4] =
+        [MessageKind::Compare, MessageKind::Ask, MessageKind::Tell, MessageKind::Digest];
     let sent = |sim: &Sim| -> u64 {
         let stats = (0..nodes).filter_map(|node| Some(sim.machine(node)?.stats()));
         stats

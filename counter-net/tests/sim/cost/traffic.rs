@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use counter_core::AddOutcome;
-use counter_net::protocol::Kind;
+use counter_net::protocol::MessageKind;
 use counter_net::sim::{Failure, Link, Sim, SimConfig};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ fn click_costs_60_bytes() -> Result<(), Failure> {
         sim.add(node, "clicks", 1000);
     }
     sim.run_until_converged(10 * SECOND)?;
-    let sent = |sim: &Sim| sim.machine(7).expect("up").stats().bytes_out[&Kind::GossipDelta];
+    let sent = |sim: &Sim| sim.machine(7).expect("up").stats().bytes_out[&MessageKind::GossipDelta];
     let before = sent(&sim);
     for _ in 0..100 {
         sim.add(7, "clicks", 1);
@@ -46,7 +46,7 @@ fn payload_a_click(mut click: impl FnMut(&mut Sim, u64)) -> Result<u64, Failure>
         sim.add_once(node, &format!("before {node}"), "clicks", 1_000_000).expect("up");
     }
     sim.run_until_converged(10 * SECOND)?;
-    let sent = |sim: &Sim| sim.machine(7).expect("up").stats().bytes_out[&Kind::GossipDelta];
+    let sent = |sim: &Sim| sim.machine(7).expect("up").stats().bytes_out[&MessageKind::GossipDelta];
     let mut before = sent(&sim);
     for number in 0..=100 {
         click(&mut sim, number);
@@ -121,8 +121,8 @@ fn fresh_node_pulls_its_state_once() -> Result<(), Failure> {
         sim.map(fresh).expect("up").delta_since(&counter_core::VersionVector::new()).encode().len()
             as u64;
     let stats = sim.machine(fresh).expect("up").stats();
-    let cells: u64 = stats.bytes_in.get(&Kind::Pull).copied().unwrap_or(0)
-        + stats.bytes_in.get(&Kind::Ask).copied().unwrap_or(0);
+    let cells: u64 = stats.bytes_in.get(&MessageKind::Pull).copied().unwrap_or(0)
+        + stats.bytes_in.get(&MessageKind::Ask).copied().unwrap_or(0);
     println!(
         "fresh node: synced after {took:?}, {cells} bytes in for a state of {state}, {} pulls, {} pages",
         stats.pulls, stats.pages

@@ -56,8 +56,8 @@ impl Churn {
         }
     }
 
-    /// Discovery goes on. A young node that found only nodes that are dead by now finds the oldest
-    /// one.
+    /// Discovery continues. A young node that found only nodes that are dead by now finds the
+    /// oldest one.
     fn find_again(&mut self) {
         let oldest = self.story.up()[0];
         for node in &mut self.nodes {

@@ -21,7 +21,7 @@ struct Fresh {
     must: Sums,
     /// When it must be synced.
     due: Option<Duration>,
-    /// It is told of nobody who reaches the cluster, so it may call itself alone.
+    /// It knows nobody who reaches the cluster, so it may call itself alone.
     is_island: bool,
 }
 
@@ -40,13 +40,13 @@ enum Act {
 struct Start {
     story: Story,
     cluster: Vec<usize>,
-    /// Nodes that are never killed. Every fresh node that is told of one reaches it.
+    /// Nodes that are never killed. Every fresh node that knows one of them reaches it.
     keepers: Vec<usize>,
     /// Dead or silent nodes.
     hopeless: Vec<usize>,
     fresh: Vec<Fresh>,
     acts: Vec<(Duration, Act)>,
-    /// Whether fresh nodes may be told of each other.
+    /// True if fresh nodes may know each other's addresses.
     tells_fresh: bool,
 }
 
@@ -126,7 +126,7 @@ impl Start {
         self.watch(end.max(self.story.sim.now()) + MS)
     }
 
-    /// Starts a fresh node, which is told of others at once or when discovery answers.
+    /// Starts a fresh node. It learns of others at once or when discovery answers.
     fn begin(&mut self) {
         let (now, host) = (self.story.sim.now(), self.story.sim.len());
         let answers =

@@ -15,7 +15,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// later one.
 pub(crate) type Sums = BTreeMap<(&'static str, usize), i128>;
 
-/// Whether every sum of `less` is reached in `more`.
+/// True if every sum of `less` is reached in `more`.
 pub(crate) fn has_all(more: &Sums, less: &Sums) -> bool {
     less.iter().all(|(key, sum)| more.get(key).is_some_and(|more| more >= sum))
 }
@@ -25,7 +25,7 @@ pub(crate) struct Story {
     pub(crate) dice: fastrand::Rng,
     /// The slowest round trip of the usual link.
     pub(crate) round_trip: Duration,
-    /// Whether some node is mute. Such a node confirms nothing.
+    /// True if some node is mute. Such a node confirms nothing.
     pub(crate) has_mute: bool,
     /// The sums that each dead node held when it died.
     graves: BTreeMap<usize, Sums>,
@@ -134,10 +134,10 @@ impl Story {
             .collect()
     }
 
-    /// Whether a node claims that all live members hold everything that it holds.
+    /// True if a node claims that all live members hold everything that it holds.
     pub(crate) fn claims(&mut self, host: usize) -> bool {
         self.sim.agreement(host).is_some_and(|agreement| {
-            agreement.age == Some(Duration::ZERO) && agreement.confirmed == agreement.of
+            agreement.age == Some(Duration::ZERO) && agreement.confirmed == agreement.live
         })
     }
 
@@ -149,10 +149,10 @@ impl Story {
                 continue;
             }
             let (mine, members) = (self.held(host), self.live_members(host));
-            let of = self.sim.agreement(host).expect("up").of;
-            if of != members.len() {
+            let live = self.sim.agreement(host).expect("up").live;
+            if live != members.len() {
                 return Err(format!(
-                    "at {:?} node {host} counts {of} members and shows {members:?}",
+                    "at {:?} node {host} counts {live} members and shows {members:?}",
                     self.sim.now()
                 ));
             }

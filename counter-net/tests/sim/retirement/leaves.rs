@@ -182,8 +182,8 @@ fn simultaneous_leaves_leave_nothing_behind() {
     }
 }
 
-/// A node's disk stops taking commits. The node goes on, is killed, and starts again from the last
-/// commit.
+/// A node's disk stops taking commits. The node keeps running, is killed, and starts again from the
+/// last commit.
 #[test]
 fn reset_after_a_lagging_restart_clears_all_it_saw() {
     for seed in seeds_from_first(10) {

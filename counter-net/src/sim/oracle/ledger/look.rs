@@ -14,7 +14,7 @@ use counter_core::{CounterMap, Replica, ReplicaId, Version};
 
 use super::super::units::read;
 use super::seen::{Mask, View};
-use super::{Key, Ledger, first};
+use super::{Ledger, LedgerKey, first};
 use crate::sim::Failure;
 
 /// The versions that a node holds, by writer.
@@ -89,7 +89,7 @@ impl Ledger {
         let Some(pending) = self.pending.get_mut(&view.writer) else { return };
         let (keys, map) = (&mut self.keys, replica.map());
         pending.retain(|&(key, place)| {
-            let Key { counter, region, adds, .. } = &mut keys[key];
+            let LedgerKey { counter, region, adds, .. } = &mut keys[key];
             let own = map
                 .pn_counter(counter, region)
                 .cells()

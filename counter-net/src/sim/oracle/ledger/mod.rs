@@ -30,7 +30,7 @@ struct LedgerAdd {
 
 /// A region of a counter.
 #[derive(Clone, Debug)]
-struct Key {
+struct LedgerKey {
     counter: String,
     region: String,
     adds: Vec<LedgerAdd>,
@@ -53,7 +53,7 @@ struct LedgerReset {
 /// All that happened in a story, and all that was shown.
 #[derive(Debug, Default)]
 pub(in crate::sim) struct Ledger {
-    keys: Vec<Key>,
+    keys: Vec<LedgerKey>,
     /// The newest key of each base name and region.
     newest: BTreeMap<(String, String), usize>,
     resets: Vec<LedgerReset>,
@@ -145,7 +145,13 @@ impl Ledger {
                 None => base.to_owned(),
             };
             let region = region.to_owned();
-            self.keys.push(Key { counter, region, adds: Vec::new(), clearable: 0, excused: 0 });
+            self.keys.push(LedgerKey {
+                counter,
+                region,
+                adds: Vec::new(),
+                clearable: 0,
+                excused: 0,
+            });
             self.newest.insert(place, self.keys.len() - 1);
             self.keys.len() - 1
         });
@@ -187,7 +193,7 @@ impl Ledger {
     /// The adds in a node's own cells, by key.
     pub(in crate::sim) fn own_cells(&self, replica: &Replica) -> Vec<(usize, u32)> {
         let saw = |at: usize| {
-            let Key { counter, region, adds, .. } = &self.keys[at];
+            let LedgerKey { counter, region, adds, .. } = &self.keys[at];
             let own = own_cell(replica, (counter, region))?.total();
             let has = |place: &usize| {
                 let sum = if adds[*place].is_negative { own.decrements } else { own.increments };
@@ -202,7 +208,7 @@ impl Ledger {
     /// it had reset the adds in them.
     pub(in crate::sim) fn expired(&mut self, replica: &Replica, cells: &[(usize, u32)]) {
         for &(key, saw) in cells {
-            let Key { counter, region, .. } = &self.keys[key];
+            let LedgerKey { counter, region, .. } = &self.keys[key];
             if own_cell(replica, (counter, region)).is_some() {
                 continue;
             }
@@ -319,7 +325,7 @@ impl Ledger {
 
     /// An add's name in a message.
     fn name(&self, key: usize, place: usize) -> String {
-        let Key { counter, region, adds, .. } = &self.keys[key];
+        let LedgerKey { counter, region, adds, .. } = &self.keys[key];
         match adds.get(place) {
             Some(add) => format!(
                 "add {place} of {counter}/{region} by {} at {:?}",

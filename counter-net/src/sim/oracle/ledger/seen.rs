@@ -38,7 +38,7 @@ impl Seen {
 #[derive(Debug)]
 pub(super) struct View {
     pub writer: ReplicaId,
-    /// Whether it has written its last statement. It need not show anything that it hears after
+    /// True if it has written its last statement. It need not show anything that it hears after
     /// that.
     pub has_left: bool,
     /// Its version at the last look.
@@ -70,7 +70,7 @@ impl View {
         }
     }
 
-    /// The process goes on as a new writer. Others ended the old one, so it forgot what they did
+    /// The process continues as a new writer. Others ended the old one, so it forgot what they did
     /// not have.
     pub(super) fn renew(&mut self, writer: ReplicaId) {
         (self.writer, self.seen, self.version) = (writer, Seen::default(), 0);
@@ -87,7 +87,7 @@ impl View {
         self.is_synced |= is_synced;
     }
 
-    /// Whether it had caught up at an earlier look.
+    /// True if it had caught up at an earlier look.
     pub(super) fn is_synced(&self) -> bool {
         self.is_synced
     }

@@ -23,17 +23,17 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Stops commits or lets them go on. They may stop because the disk is full.
+    /// Stops commits or resumes them. They may stop because the disk is full.
     pub(super) fn set_lag(&mut self, lags: bool, is_full: bool) {
         (self.lags, self.is_full) = (lags, is_full);
     }
 
-    /// Whether the disk is full. Its node refuses adds then.
+    /// True if the disk is full. Its node refuses adds then.
     pub(super) fn is_full(&self) -> bool {
         self.is_full
     }
 
-    /// Whether commits have stopped.
+    /// True if commits have stopped.
     pub(super) fn lags(&self) -> bool {
         self.lags
     }

@@ -31,17 +31,17 @@ pub(super) struct Leaves {
 }
 
 impl Leaves {
-    /// Whether a node is leaving.
+    /// True if a node is leaving.
     pub(super) fn has(&self, host: usize) -> bool {
         self.open.iter().any(|leave| leave.host == host)
     }
 
-    /// Whether no node is leaving.
+    /// True if no node is leaving.
     pub(super) fn is_over(&self) -> bool {
         self.open.is_empty()
     }
 
-    /// Whether a node ever left without being covered.
+    /// True if a node ever left without being covered.
     pub(super) fn any_uncovered(&self) -> bool {
         self.uncovered > 0
     }
@@ -129,7 +129,7 @@ impl Stage<'_> {
         self.sim.ledger().left(&seen, &elsewhere)
     }
 
-    /// Whether a node is able to cover a leaver: it runs, listens, stays and is synced.
+    /// True if a node is able to cover a leaver: it runs, listens, stays and is synced.
     fn may_cover(&self, host: usize) -> bool {
         !self.leaves.has(host)
             && !self.sim.is_mute(host)

@@ -1,10 +1,10 @@
-//! The stage: plays a story's steps in the simulator, one after the other, and then makes peace.
+//! The stage: plays a story's steps in the simulator, in order, and then makes peace.
 //!
 //! [`Stage`] holds the simulated cluster, the nodes of the story and the leaves that are under way.
-//! Each module here is one kind of act: `clients` add, reset and remove, `processes` start and crash,
-//! `restores` watches starts from copies, `leaves` and `retirement` end nodes for good, and `peace` ends all faults and compares. A
-//! [`directory::Directory`] is a node's disk. Whatever an act does to a node, the ledger hears of
-//! it first.
+//! Each module here is one kind of act: `clients` add, reset and remove, `processes` start and
+//! crash, `restores` watches starts from copies, `leaves` and `retirement` end nodes for good, and
+//! `peace` ends all faults and compares. A [`directory::Directory`] is a node's disk. Each act is
+//! reported to the ledger before the node carries it out.
 //!
 //! All random draws happen in the order of the acts, so a seed always tells the same story.
 
@@ -26,6 +26,7 @@ use super::ledger::Ledger;
 use super::mix::Mix;
 use super::plot::{Act, Step};
 use crate::protocol::ProtocolConfig;
+use crate::sim::config::cramped;
 use crate::sim::{Failure, Sim, SimConfig};
 use directory::Directory;
 use leaves::Leaves;
@@ -51,11 +52,11 @@ pub(super) struct Stage<'a> {
     dice: fastrand::Rng,
     actors: Vec<Actor>,
     leaves: Leaves,
-    /// Whether each step is printed.
+    /// True if each step is printed.
     prints: bool,
     /// New names that were added to.
     names: usize,
-    /// Whether discovery names nodes that are gone, and takes its time.
+    /// True if discovery names nodes that are gone, and takes its time.
     is_stale: bool,
     /// Hosts that started from an earlier copy, and do not know everybody since.
     restored: BTreeSet<usize>,
@@ -122,7 +123,7 @@ impl<'a> Stage<'a> {
             self.act(&step.act)?;
             self.note_restored();
             if self.mix.remove > 0 && at % 5 == 0 {
-                self.hosts_up().into_iter().for_each(|host| self.sim.give_back(host));
+                self.hosts_up().into_iter().for_each(|host| self.sim.collect_garbage(host));
             }
             let ran = self.run_for(step.pause);
             if self.prints {
@@ -133,7 +134,7 @@ impl<'a> Stage<'a> {
         self.peace()
     }
 
-    /// Whether parts that were cut off from each other have made more counters than one node takes.
+    /// True if parts that were cut off from each other have made more counters than one node takes.
     /// From then on a node may refuse a join.
     fn is_beyond_bounds(&self) -> bool {
         let Some(counters_max) = self.mix.counters_max else { return false };
@@ -230,16 +231,5 @@ impl<'a> Stage<'a> {
     fn hosts_up(&self) -> Vec<usize> {
         let hosts = self.actors.iter().map(|actor| actor.host);
         hosts.filter(|host| self.sim.is_up(*host)).collect()
-    }
-}
-
-/// Bounds so small that a page or a payload holds a few cells only.
-fn cramped(dice: &mut fastrand::Rng) -> ProtocolConfig {
-    ProtocolConfig {
-        payload_bytes_max: dice.usize(250..1000),
-        page_bytes_max: dice.usize(200..1000),
-        ask_bytes_max: dice.usize(100..1000),
-        pulls_max: dice.usize(1..4),
-        ..ProtocolConfig::default()
     }
 }

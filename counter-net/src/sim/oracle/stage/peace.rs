@@ -61,7 +61,7 @@ impl Stage<'_> {
         }
         if self.leaves_no_traces() && self.mix.visit > 0 {
             self.wait("without a bucket of a window", |stage| {
-                hosts.iter().for_each(|host| stage.sim.give_back(*host));
+                hosts.iter().for_each(|host| stage.sim.collect_garbage(*host));
                 stage.sim.is_converged() && !hosts.iter().any(|host| stage.sim.has_buckets(*host))
             })?;
         }
@@ -79,7 +79,7 @@ impl Stage<'_> {
         self.sim.verdict()
     }
 
-    /// Whether all traces of removals must go. A reset may name a replica that no node knows any
+    /// True if all traces of removals must go. A reset may name a replica that no node knows any
     /// more, because all who knew it are gone. That trace stays.
     fn leaves_no_traces(&self) -> bool {
         let has_reset_of_unknown =
@@ -101,7 +101,7 @@ impl Stage<'_> {
         })
     }
 
-    /// Whether a node holds no cell of these counters, and no trace of removals.
+    /// True if a node holds no cell of these counters, and no trace of removals.
     fn is_without(&self, host: usize, counters: &[String]) -> bool {
         let Some(map) = self.sim.map(host) else { return false };
         let has_cells = |counter: &String| {
@@ -111,7 +111,7 @@ impl Stage<'_> {
         map.tombstone_count() == 0 && !self.sim.has_traces(host) && !counters.iter().any(has_cells)
     }
 
-    /// Whether a node holds nothing of the counters that expire, and takes adds to them again.
+    /// True if a node holds nothing of the counters that expire, and takes adds to them again.
     fn is_without_expired(&self, host: usize) -> bool {
         let Some(map) = self.sim.map(host) else { return false };
         let expires = |counter: &&str| {
@@ -128,7 +128,7 @@ impl Stage<'_> {
         up.all(|machine| machine.is_synced() && machine.readiness().is_ok())
     }
 
-    /// Whether all states are equal and name the nodes that run, and nobody else.
+    /// True if all states are equal and name the nodes that run, and nobody else.
     fn is_clean(&mut self, hosts: &[usize]) -> bool {
         let names_all = |host: &usize| {
             self.sim.map(*host).is_some_and(|map| map.replicas().count() == hosts.len())

@@ -44,7 +44,7 @@ impl Stage<'_> {
         others.collect::<Vec<_>>().into_iter().for_each(|other| self.sim.connect(host, other));
     }
 
-    /// Whether a node may come back in an earlier state than its last one.
+    /// True if a node may come back in an earlier state than its last one.
     fn has_copies(&self) -> bool {
         self.mix.lag > 0 || self.mix.restore > 0
     }

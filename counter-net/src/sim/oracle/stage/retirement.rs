@@ -17,7 +17,7 @@ impl Stage<'_> {
         }
     }
 
-    /// Whether a node has heard of everybody who stays. An operator retires nobody at a node that
+    /// True if a node has heard of everybody who stays. An operator retires nobody at a node that
     /// has not.
     fn knows_all(&self, host: usize) -> bool {
         let Some(map) = self.sim.map(host) else { return false };
@@ -27,7 +27,7 @@ impl Stage<'_> {
             .all(|actor| map.record(self.sim.writer_of(actor.host)).is_some())
     }
 
-    /// Whether a running node is absorbing the counts of ended incarnations. Retiring it now would
+    /// True if a running node is absorbing the counts of ended incarnations. Retiring it now would
     /// let another node absorb the same: a documented limit.
     fn takes_over(&self, host: usize) -> bool {
         let writer = self.sim.writer_of(host);
@@ -35,7 +35,7 @@ impl Stage<'_> {
             && self.sim.map(host).is_some_and(|map| !map.absorbable_by(writer).is_empty())
     }
 
-    /// Whether some node knows that this one was retired while it ran. Two nodes that retire each
+    /// True if some node knows that this one was retired while it ran. Two nodes that retire each
     /// other never agree again: a documented limit.
     fn was_retired_running(&self, host: usize) -> bool {
         let writer = self.sim.writer_of(host);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use counter_core::VersionVector;
 
-use super::acks::Copies;
+use super::wait::Copies;
 
 /// A node, named by the hash of its transport identity. Its replica has `ReplicaId.node ==
 /// NodeId.0`.
@@ -43,7 +43,7 @@ impl Search {
     pub const NOBODY: Self = Self { candidates: 0, unsure: false, key_refused: false };
 
     /// True if a peer may still turn up.
-    pub(super) fn expects_peers(self) -> bool {
+    pub(in crate::protocol) fn expects_peers(self) -> bool {
         self.candidates > 0 || self.unsure || self.key_refused
     }
 }
@@ -169,7 +169,7 @@ pub enum Input {
 
 impl Input {
     /// The node that this input comes from, if it shows that the node is alive.
-    pub(super) fn speaker(&self) -> Option<NodeId> {
+    pub(in crate::protocol) fn speaker(&self) -> Option<NodeId> {
         match self {
             Self::Gossip { signer, .. } => Some(*signer),
             Self::Request { peer, .. }

@@ -8,7 +8,7 @@ use super::output::Refusal;
 /// The kinds of messages, for counting bytes.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum MessageKind {
     /// Gossip that carries cells.
     GossipDelta,
     /// Gossip that carries announcements or suspicions.
@@ -35,36 +35,36 @@ pub enum Kind {
     Other,
 }
 
-impl Kind {
+impl MessageKind {
     /// Every kind, for metrics that list them all.
-    pub const ALL: [Kind; 11] = [
-        Kind::GossipDelta,
-        Kind::GossipPresence,
-        Kind::Compare,
-        Kind::Ask,
-        Kind::Pull,
-        Kind::Tell,
-        Kind::Ack,
-        Kind::Confirm,
-        Kind::Digest,
-        Kind::Number,
-        Kind::Other,
+    pub const ALL: [MessageKind; 11] = [
+        MessageKind::GossipDelta,
+        MessageKind::GossipPresence,
+        MessageKind::Compare,
+        MessageKind::Ask,
+        MessageKind::Pull,
+        MessageKind::Tell,
+        MessageKind::Ack,
+        MessageKind::Confirm,
+        MessageKind::Digest,
+        MessageKind::Number,
+        MessageKind::Other,
     ];
 
     /// The kind as a metric's label: lower case, underscores.
     pub fn label(self) -> &'static str {
         match self {
-            Kind::GossipDelta => "gossip_delta",
-            Kind::GossipPresence => "gossip_presence",
-            Kind::Compare => "compare",
-            Kind::Ask => "ask",
-            Kind::Pull => "pull",
-            Kind::Tell => "tell",
-            Kind::Ack => "hold",
-            Kind::Confirm => "confirm",
-            Kind::Digest => "digest",
-            Kind::Number => "number",
-            Kind::Other => "other",
+            MessageKind::GossipDelta => "gossip_delta",
+            MessageKind::GossipPresence => "gossip_presence",
+            MessageKind::Compare => "compare",
+            MessageKind::Ask => "ask",
+            MessageKind::Pull => "pull",
+            MessageKind::Tell => "tell",
+            MessageKind::Ack => "hold",
+            MessageKind::Confirm => "confirm",
+            MessageKind::Digest => "digest",
+            MessageKind::Number => "number",
+            MessageKind::Other => "other",
         }
     }
 }
@@ -73,9 +73,9 @@ impl Kind {
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
     /// Bytes of payload received, by kind.
-    pub bytes_in: BTreeMap<Kind, u64>,
+    pub bytes_in: BTreeMap<MessageKind, u64>,
     /// Bytes of payload handed out, by kind. Gossip counts once, however many peers it goes to.
-    pub bytes_out: BTreeMap<Kind, u64>,
+    pub bytes_out: BTreeMap<MessageKind, u64>,
     /// Messages received.
     pub messages_in: u64,
     /// Messages handed out.
@@ -140,7 +140,7 @@ pub struct Stats {
 
 /// Something that [`Stats`] counts.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(super) enum Counted {
+pub(in crate::protocol) enum Counted {
     CellJoined,
     Conflict,
     Divergence,
@@ -165,7 +165,7 @@ pub(super) enum Counted {
 
 /// The sizes of the protocol's queues now.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(super) struct Sizes {
+pub(in crate::protocol) struct Sizes {
     pub gap_entries: usize,
     pub gap_bytes: usize,
     pub pulls_in_flight: usize,
@@ -174,7 +174,7 @@ pub(super) struct Sizes {
 }
 
 impl Stats {
-    pub(super) fn count(&mut self, event: Counted, times: u64) {
+    pub(in crate::protocol) fn count(&mut self, event: Counted, times: u64) {
         let count = match event {
             Counted::CellJoined => &mut self.cells_joined,
             Counted::Conflict => &mut self.conflicts,
@@ -200,23 +200,23 @@ impl Stats {
         *count += times;
     }
 
-    pub(super) fn set_sizes(&mut self, sizes: Sizes) {
+    pub(in crate::protocol) fn set_sizes(&mut self, sizes: Sizes) {
         let Sizes { gap_entries, gap_bytes, pulls_in_flight, staged_cells, waits } = sizes;
         (self.gap_entries, self.gap_bytes) = (gap_entries, gap_bytes);
         (self.pulls_in_flight, self.staged_cells) = (pulls_in_flight, staged_cells);
         self.waits = waits;
     }
 
-    pub(super) fn refuse(&mut self, reason: Refusal) {
+    pub(in crate::protocol) fn refuse(&mut self, reason: Refusal) {
         *self.refused.entry(reason).or_default() += 1;
     }
 
-    pub(super) fn count_in(&mut self, kind: Kind, bytes: usize) {
+    pub(in crate::protocol) fn count_in(&mut self, kind: MessageKind, bytes: usize) {
         self.messages_in += 1;
         *self.bytes_in.entry(kind).or_default() += bytes as u64;
     }
 
-    pub(super) fn count_out(&mut self, kind: Kind, bytes: usize) {
+    pub(in crate::protocol) fn count_out(&mut self, kind: MessageKind, bytes: usize) {
         self.messages_out += 1;
         *self.bytes_out.entry(kind).or_default() += bytes as u64;
     }

@@ -4,8 +4,8 @@ use std::fmt;
 
 use counter_core::{KeyId, ReplicaId};
 
-use super::acks::Waited;
 use super::input::NodeId;
+use super::wait::Waited;
 
 /// A task for the driver, from
 /// [`Replicator::poll_output`](crate::protocol::Replicator::poll_output).
@@ -84,7 +84,7 @@ pub enum Notice {
     /// A member came, went or changed its viewers, or its presence ended.
     MembersChanged,
     /// The result of `is_synced`, `readiness` or `in_touch` changed.
-    Synced,
+    StatusChanged,
     /// The wait with this id ended. No further notice names it.
     Waited {
         /// The id of the [`Input`](crate::protocol::Input) that began it.
