@@ -63,14 +63,11 @@ impl Delta {
         out.extend_from_slice(&SHORT_HEAD);
         body::write(&mut out, self);
         out[1] = self.format() as u8;
-        let versions = add_versions::write(&self.parts);
-        let mut out = envelope(out);
-        if !versions.is_empty() {
-            out[0] = HEAD_WITH_VERSIONS;
-            write_bytes_head(&mut out, versions.len());
-            out.extend_from_slice(&versions);
+        let out = envelope(out);
+        match self.parts.iter().all(|part| part.dedup.is_empty()) {
+            true => out,
+            false => with_versions(out, &add_versions::write(&self.parts)),
         }
-        out
     }
 
     /// Reads the bytes of [`encode`](Self::encode), from this or any release that keeps the format.
@@ -87,7 +84,9 @@ impl Delta {
         let mut reader = Reader::new(body);
         let mut delta = body::read(&mut reader)?;
         reader.finish()?;
-        add_versions::read(versions, &mut delta.parts)?;
+        if delta.parts.iter().any(|part| !part.dedup.is_empty()) || versions.is_some() {
+            add_versions::read(versions, &mut delta.parts)?;
+        }
         match delta.format() == format {
             true => Ok(delta),
             false => {
@@ -194,6 +193,16 @@ pub(crate) fn envelope(mut out: Vec<u8>) -> Vec<u8> {
 /// The first byte of an envelope with an item for the versions of adds.
 const HEAD_WITH_VERSIONS: u8 = 0x83;
 
+/// An envelope with the versions of adds, if there are any.
+fn with_versions(mut out: Vec<u8>, versions: &[u8]) -> Vec<u8> {
+    if !versions.is_empty() {
+        out[0] = HEAD_WITH_VERSIONS;
+        write_bytes_head(&mut out, versions.len());
+        out.extend_from_slice(versions);
+    }
+    out
+}
+
 /// Writes the shortest head of a CBOR byte string.
 fn write_bytes_head(out: &mut Vec<u8>, length: usize) {
     let bytes = (length as u64).to_be_bytes();
@@ -226,7 +235,19 @@ fn split_bytes(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Reads the bytes that [`Delta::encode`] writes. A general CBOR reader takes longer than applying
 /// one change.
+#[inline]
 fn own_envelope(bytes: &[u8]) -> Option<Envelope<'_>> {
+    match bytes {
+        [0x82, format, 0x58, length, body @ ..]
+            if is_known((*format).into()) && usize::from(*length) == body.len() =>
+        {
+            Some(Envelope { format: (*format).into(), body, versions: None })
+        }
+        _ => any_own_envelope(bytes),
+    }
+}
+
+fn any_own_envelope(bytes: &[u8]) -> Option<Envelope<'_>> {
     let &[items @ (0x82 | HEAD_WITH_VERSIONS), format, ref rest @ ..] = bytes else { return None };
     let (body, rest) = split_bytes(rest).filter(|_| is_known(format.into()))?;
     let (versions, rest) = match items {
