@@ -30,9 +30,9 @@ pub(crate) struct Retraction {
 }
 
 /// The retractions that a cell carries, by holder and version. Those of other holders come from
-/// cells that it absorbed.
+/// cells that it absorbed. In a box, because few cells have any.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Retractions(Vec<Retraction>);
+pub(crate) struct Retractions(Option<Box<Vec<Retraction>>>);
 
 /// The fewest bytes of one retraction: a flag, four numbers, a count.
 const RETRACTION_BYTES_MIN: usize = 6;
@@ -41,56 +41,75 @@ const RETRACTION_BYTES_MIN: usize = 6;
 const OTHER_HOLDER: u8 = 1;
 
 impl Retractions {
+    fn new(retractions: Vec<Retraction>) -> Self {
+        Self((!retractions.is_empty()).then(|| Box::new(retractions)))
+    }
+
+    fn as_slice(&self) -> &[Retraction] {
+        self.0.as_ref().map_or(&[], |retractions| retractions.as_slice())
+    }
+
+    /// Applies a change to the list.
+    fn change(&mut self, change: impl FnOnce(&mut Vec<Retraction>)) {
+        let mut retractions = self.0.take().map_or(Vec::new(), |retractions| *retractions);
+        change(&mut retractions);
+        *self = Self::new(retractions);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.0.len() >= RETRACTIONS_MAX
+        self.as_slice().len() >= RETRACTIONS_MAX
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Retraction> {
-        self.0.iter()
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, Retraction> {
+        self.as_slice().iter()
     }
 
     /// Adds a retraction, unless it is there.
     pub(crate) fn insert(&mut self, retraction: Retraction) {
         let place = |held: &Retraction| (held.holder, held.at);
-        if let Err(at) = self.0.binary_search_by_key(&place(&retraction), place) {
-            self.0.insert(at, retraction);
+        if let Err(at) = self.as_slice().binary_search_by_key(&place(&retraction), place) {
+            self.change(|retractions| retractions.insert(at, retraction));
         }
     }
 
     pub(crate) fn extend(&mut self, others: &Self) {
-        others.0.iter().cloned().for_each(|retraction| self.insert(retraction));
+        others.iter().cloned().for_each(|retraction| self.insert(retraction));
     }
 
     pub(crate) fn retain(&mut self, keeps: impl FnMut(&Retraction) -> bool) {
-        self.0.retain(keeps);
+        self.change(|retractions| retractions.retain(keeps));
     }
 
     /// Keeps those of `holder` alone, as the cells of all others are now part of its own.
     pub(crate) fn keep_own(&mut self, holder: ReplicaId) {
-        self.0.retain(|retraction| retraction.holder == holder);
-        self.0.iter_mut().for_each(|retraction| retraction.others.clear());
+        self.change(|retractions| {
+            retractions.retain(|retraction| retraction.holder == holder);
+            retractions.iter_mut().for_each(|retraction| retraction.others.clear());
+        });
     }
 
     /// Replaces the id `from` by `to`.
     pub(crate) fn rename(&mut self, from: ReplicaId, to: ReplicaId) {
-        for retraction in &mut self.0 {
-            let others = retraction.others.iter_mut().map(|(replica, _)| replica);
-            let named = others.chain([&mut retraction.holder]).filter(|replica| **replica == from);
-            named.for_each(|replica| *replica = to);
-        }
-        self.0.sort_unstable();
+        self.change(|retractions| {
+            for retraction in retractions.iter_mut() {
+                let others = retraction.others.iter_mut().map(|(replica, _)| replica);
+                let ids = others.chain([&mut retraction.holder]);
+                ids.filter(|replica| **replica == from).for_each(|replica| *replica = to);
+            }
+            retractions.sort_unstable();
+        });
     }
 
     /// `count (flag [holder] at at-from increments decrements count (replica version)*)*`.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        write_varint(&mut bytes, self.0.len() as u64);
+        write_varint(&mut bytes, self.as_slice().len() as u64);
         let mut before = None;
-        for Retraction { holder, at, from, by, others } in &self.0 {
+        for Retraction { holder, at, from, by, others } in self.iter() {
             match before.replace(holder) == Some(holder) {
                 true => bytes.push(0),
                 false => {
@@ -143,7 +162,7 @@ impl Retractions {
         reader.finish()?;
         match retractions.is_empty() {
             true => Err(DecodeError::Invalid("the field of retractions must not be empty")),
-            false => Ok(Self(retractions)),
+            false => Ok(Self::new(retractions)),
         }
     }
 }
