@@ -16,7 +16,8 @@ use crate::api::error::ApiError;
 #[derive(Clone, Debug)]
 pub(crate) struct ClientConnection {
     ends: Ends,
-    /// True if the far end is a process of our user. Looked up when a request first needs it.
+    /// True if the far end is a process of this node's user. Looked up when a request first needs
+    /// it.
     of_this_user: Arc<OnceLock<bool>>,
 }
 
@@ -74,8 +75,9 @@ impl Caller {
         match &self.site {
             Site::Own => Ok(()),
             Site::Allowed(_) => Err(ApiError::wrong_origin(
-                "refused: a page of another site may read, listen and add, and nothing else. If it is this node's own page, a proxy \
-                 has changed the Host header: let it pass the header on"
+                "refused: a page of another site may read, listen and add, and nothing else. If it \
+                 is this node's own page, a proxy has changed the Host header: let it pass the \
+                 header on"
                     .to_owned(),
             )),
             Site::Other(error) => Err(error.clone()),

@@ -63,7 +63,8 @@ impl Access {
             && !self.warned_of_proxy.swap(true, Ordering::Relaxed)
         {
             tracing::warn!(
-                "a proxy on this machine sends X-Forwarded-For and is not trusted: no limit counts its clients. Start this node with --trust-proxy"
+                "a proxy on this machine sends X-Forwarded-For and is not trusted, so no limit \
+                 applies to its clients. Start this node with --trust-proxy"
             );
         }
     }

@@ -7,14 +7,14 @@ use warp::http::header::HeaderMap;
 use crate::access::Caller;
 use crate::api::error::ApiError;
 use crate::api::fields::{
-    Amount, add_id, form_value, fresh_id, is_generated, read_name, read_object,
+    Amount, check_id, form_value, fresh_id, is_generated, read_name, read_object,
 };
 use crate::api::json::{AddedJson, Integer};
 use crate::api::response::{ApiResult, json, see_other};
 use crate::api::session;
 use crate::app::App;
 
-/// Applies one add, unless an add with its id was applied before. Returns which.
+/// Applies one add, or returns [`AddOutcome::Repeated`] if its id was applied before.
 ///
 /// # Errors
 ///
@@ -32,19 +32,19 @@ pub(crate) fn apply_add(
     let added = counter.add_once(id, amount.get());
     let outcome = added.map_err(|error| ApiError::of_add_to(&app.node, counter.name(), error))?;
     match outcome {
-        AddOutcome::Applied => app.counts.adds.one(),
+        AddOutcome::Applied => app.counts.adds.increment(),
         AddOutcome::Repeated => {}
         AddOutcome::CannotTell => return Err(ApiError::cannot_tell()),
     }
     Ok(outcome)
 }
 
-/// Applies one add without an id. A repeat would count again.
+/// Applies one add without an id. If the client sends it again, it counts again.
 fn apply_new(app: &App, counter: &Counter, amount: Amount) -> Result<(), ApiError> {
     let size = amount.get().unsigned_abs();
     let applied = if amount.get() > 0 { counter.add(size) } else { counter.subtract(size) };
     applied.map_err(|error| ApiError::of_add_to(&app.node, counter.name(), error))?;
-    app.counts.adds.one();
+    app.counts.adds.increment();
     Ok(())
 }
 
@@ -89,7 +89,7 @@ pub(crate) async fn add_by_api(
         .get("idempotency-key")
         .map(|key| key.to_str().map_err(|_| ApiError::bad_id()))
         .transpose()?;
-    key.map_or(Ok(()), add_id)?;
+    key.map_or(Ok(()), check_id)?;
     let seen = session::read(headers)?;
     add(app, caller, &name, key, amount).await?;
     let id = key.map_or_else(fresh_id, str::to_owned);
@@ -101,7 +101,7 @@ pub(crate) async fn add_by_api(
         value: Integer(value),
         id: &id,
     });
-    session::give(app, seen, &name, &mut response);
+    session::attach_token(app, seen, &name, &mut response);
     Ok(response)
 }
 
@@ -114,7 +114,7 @@ async fn add(
     amount: Amount,
 ) -> Result<(), ApiError> {
     caller.check_token()?;
-    caller.take_add(&app.limits).inspect_err(|_| app.counts.adds_refused.one())?;
+    caller.take_add(&app.limits).inspect_err(|_| app.counts.adds_refused.increment())?;
     let counter = app.open(name, caller)?;
     match id {
         Some(id) => {

@@ -1,4 +1,5 @@
-//! Limits over HTTP: may a caller's user do one more, within this many in this time?
+//! Limits over HTTP: a service asks whether a user may do something once more, within a number of
+//! times in a sliding window.
 
 use std::time::Duration;
 

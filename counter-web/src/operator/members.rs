@@ -18,11 +18,11 @@ pub(crate) struct MemberJson<'a> {
     left: bool,
     /// It has not confirmed a state that this node had two seconds ago.
     late: bool,
-    /// Versions that only one of the two nodes held when this member was last heard. Null if it was
-    /// never heard.
+    /// Versions that only one of the two nodes held when this member was last heard from. Null if
+    /// it was never heard from.
     lag_versions: Option<u64>,
-    /// Cells that it lacked when last heard, counted up to 10,000. `lag_ms` is the time for which
-    /// this node had then held the first of them. Both are null if it was never heard.
+    /// Cells that it lacked when last heard from, counted up to 10,000. `lag_ms` is the time for
+    /// which this node had then held the first of them. Both are null if it was never heard from.
     lag_cells: Option<usize>,
     lag_ms: Option<u64>,
 }

@@ -15,7 +15,7 @@ use crate::access::cors::Sharing;
 use crate::access::origin::Site;
 use crate::access::{Caller, cors};
 use crate::api::error::{ApiError, recover};
-use crate::api::fields::{add_id, form_value, read_name};
+use crate::api::fields::{check_id, form_value, read_name};
 use crate::api::response::ApiResult;
 use crate::api::{adds, batch, handlers, limits, listing, status};
 use crate::app::App;
@@ -376,7 +376,7 @@ fn open_events(
 /// The id that a page makes up, so that all of its connections count as one viewer.
 fn page_id(query: &str) -> Result<Option<String>, ApiError> {
     let id = form_value(query, "page").transpose().map_err(|()| ApiError::bad_id())?;
-    id.map(|id| add_id(&id).map(|()| id)).transpose()
+    id.map(|id| check_id(&id).map(|()| id)).transpose()
 }
 
 fn checked_name(name: Result<String, ()>) -> Result<String, ApiError> {

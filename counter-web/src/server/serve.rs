@@ -80,7 +80,8 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     match &args.data_dir {
         Some(directory) => tracing::info!("the state is kept in {}", directory.display()),
         None => tracing::info!(
-            "the state is kept in memory alone: it lasts while a node of the cluster runs; --data-dir DIR keeps it on disk"
+            "the state is kept in memory alone, and lasts while any node of the cluster runs. \
+             --data-dir DIR keeps it on disk"
         ),
     }
     tracing::info!(
@@ -111,7 +112,8 @@ async fn listen(args: &ServeArgs) -> Result<TcpListener, CommandError> {
     let http = args.http();
     TcpListener::bind(http).await.map_err(|error| {
         CommandError::other(format!(
-            "cannot serve on {http}: {error}. Choose another port with --http ADDR:PORT, such as --http {}:0 for any free one",
+            "cannot serve on {http}: {error}. Choose another port with --http ADDR:PORT, such as \
+             --http {}:0 for any free one",
             http.ip()
         ))
     })

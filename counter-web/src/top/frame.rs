@@ -9,7 +9,7 @@ use ratatui::widgets::{Paragraph, Row, Table};
 
 use super::sample::{MemberLine, NodeLine, Picture, StateComparison};
 
-/// Lines besides those of nodes and members: headline, state, titles, gaps and foot.
+/// The lines of a frame besides one for each node and member: headline, state, titles, gaps, foot.
 const LINES_BESIDE: usize = 8;
 
 const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
@@ -64,7 +64,7 @@ fn state(picture: &Picture) -> Line<'static> {
             Line::styled("states differ: changes are under way, or a node is cut off", WARNING)
         }
         StateComparison::Diverged => Line::styled(
-            "DIVERGED: equal versions with unequal states; see counter_divergences_total and the log",
+            "DIVERGED: equal versions, unequal states; see counter_divergences_total and the log",
             BAD,
         ),
     }
@@ -166,7 +166,7 @@ fn number(value: f64, width: usize) -> String {
     format!("{text:>width$}")
 }
 
-/// The time since a member was heard. 0 is this node itself.
+/// The time since a member was last heard from. 0 is this node itself.
 fn age_text(ms: u64) -> String {
     match ms {
         0 => "itself".to_owned(),
