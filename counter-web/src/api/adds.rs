@@ -1,7 +1,7 @@
-//! Adds, resets and removals over HTTP, and the one place where an add is applied.
+//! Adds over HTTP, and the one place where a single add is applied.
 
 use counter_net::{AddOutcome, Counter};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use warp::http::header::HeaderMap;
 
 use crate::access::Caller;
@@ -124,54 +124,4 @@ async fn add(
     }
     app.topics.added(name);
     counter.durable().await.map_err(|error| ApiError::not_durable(error.to_string()))
-}
-
-/// `POST /api/counters/{name}/reset`: resets the counter by the amounts that this node has seen.
-pub(crate) async fn reset(app: &App, caller: &Caller, name: &str) -> ApiResult {
-    clear(app, caller, name, Clearing::Reset).await
-}
-
-/// `DELETE /api/counters/{name}`: removes the counter as far as this node has seen it.
-pub(crate) async fn remove(app: &App, caller: &Caller, name: &str) -> ApiResult {
-    caller.check_own_site()?;
-    clear(app, caller, name, Clearing::Removal).await
-}
-
-async fn clear(app: &App, caller: &Caller, name: &str, clearing: Clearing) -> ApiResult {
-    #[derive(Serialize)]
-    struct ClearedJson {
-        total: Integer,
-    }
-    caller.check_operator()?;
-    let name = read_name(name)?;
-    Ok(json(&ClearedJson { total: Integer(clear_counter(app, &name, clearing).await?) }))
-}
-
-/// The end of a counter's amounts: the counter stays, or it goes too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Clearing {
-    Reset,
-    Removal,
-}
-
-/// Resets or removes a counter, if it exists, as far as this node has seen it. Returns its total.
-///
-/// # Errors
-///
-/// If this node has not caught up, is stopping, or cannot write to its disk.
-pub(crate) async fn clear_counter(
-    app: &App,
-    name: &str,
-    clearing: Clearing,
-) -> Result<i128, ApiError> {
-    if app.node.exists(name) {
-        match clearing {
-            Clearing::Reset => app.node.reset(name),
-            Clearing::Removal => app.node.remove(name),
-        }
-        .map_err(ApiError::of_add)?;
-        app.topics.added(name);
-        app.node.durable().await.map_err(|error| ApiError::not_durable(error.to_string()))?;
-    }
-    Ok(app.node.total(name))
 }

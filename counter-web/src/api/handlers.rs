@@ -1,5 +1,5 @@
 //! The handlers of the page, a counter's state, the partition switch, and the addresses for
-//! operators. Adds and resets are in `adds`, `/api/status` is in `status`.
+//! operators. Adds are in `adds`, resets in `clearing`, `/api/status` is in `status`.
 
 use std::time::Duration;
 

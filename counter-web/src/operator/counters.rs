@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::api::adds::{Clearing, clear_counter};
+use crate::api::clearing::{Clearing, clear_counter};
 use crate::api::json::Integer;
 use crate::api::listing::{CountersJson, LIMIT_MAX};
 use crate::app::App;
