@@ -1,16 +1,24 @@
 //! The caller of one request, determined once before any route sees the request.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use warp::http::Request;
 
+use super::Access;
 use super::limits::Limits;
 use super::local;
 use super::origin::Site;
 use super::peer::Peer;
 use super::token::Credentials;
-use super::{Access, Ends};
 use crate::api::error::ApiError;
+
+/// The two ends of one TCP connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ends {
+    pub(crate) far: SocketAddr,
+    pub(crate) near: SocketAddr,
+}
 
 /// The facts about a TCP connection that hold for all of its requests.
 #[derive(Clone, Debug)]

@@ -15,5 +15,5 @@ pub(crate) mod peer;
 mod settings;
 pub(crate) mod token;
 
-pub(crate) use caller::Caller;
-pub(crate) use settings::{Access, Ends};
+pub(crate) use caller::{Caller, Ends};
+pub(crate) use settings::Access;

@@ -1,10 +1,10 @@
-//! The settings that decide about callers, and the two ends of a connection.
+//! The settings that decide about callers.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use warp::http::HeaderMap;
 
+use super::caller::Ends;
 use super::cors::{self, Sharing};
 use super::names::Creatable;
 use super::origin::{self, AllowedOrigins, Site};
@@ -68,11 +68,4 @@ impl Access {
             );
         }
     }
-}
-
-/// The two ends of one TCP connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ends {
-    pub(crate) far: SocketAddr,
-    pub(crate) near: SocketAddr,
 }

@@ -94,11 +94,10 @@ pub(crate) async fn add_by_api(
     add(app, caller, &name, key, amount).await?;
     let id = key.map_or_else(fresh_id, str::to_owned);
     let view = app.node.view(&name);
-    let value = view.regions.get(&app.region).map_or(0, |region| region.value);
     let mut response = json(&AddedJson {
         total: Integer(view.total),
         region: &app.region,
-        value: Integer(value),
+        value: Integer(app.value_here(&view)),
         id: &id,
     });
     session::attach_token(app, seen, &name, &mut response);
@@ -123,5 +122,5 @@ async fn add(
         None => apply_new(app, &counter, amount)?,
     }
     app.topics.added(name);
-    counter.durable().await.map_err(|error| ApiError::not_durable(error.to_string()))
+    counter.durable().await.map_err(|error| ApiError::not_durable(&error))
 }

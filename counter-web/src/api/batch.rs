@@ -175,15 +175,14 @@ pub(crate) async fn add_batch(app: &App, caller: &Caller, body: &[u8]) -> ApiRes
     let BatchBody { adds } =
         serde_json::from_slice(body).map_err(|error| unreadable(body, &error))?;
     let added = apply_batch(app, caller, &adds, None)?;
-    added.durable().await.map_err(|error| ApiError::not_durable(error.to_string()))?;
+    added.durable().await.map_err(|error| ApiError::not_durable(&error))?;
     let results = adds.iter().zip(&added.places).map(|(Object(add), place)| {
         let counter = add.counter().unwrap_or_default();
         let (outcome, total, value) = match place.map(|at| added.batch.results()[at]) {
             Some(result) => (result.outcome, result.total, result.value),
             None => {
                 let view = app.node.view(counter);
-                let own = view.regions.get(&app.region).map_or(0, |region| region.value);
-                (AddOutcome::Repeated, view.total, own)
+                (AddOutcome::Repeated, view.total, app.value_here(&view))
             }
         };
         AddResultJson {

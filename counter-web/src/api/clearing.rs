@@ -56,7 +56,7 @@ pub(crate) async fn clear_counter(
         }
         .map_err(ApiError::of_add)?;
         app.topics.added(name);
-        app.node.durable().await.map_err(|error| ApiError::not_durable(error.to_string()))?;
+        app.node.durable().await.map_err(|error| ApiError::not_durable(&error))?;
     }
     Ok(app.node.total(name))
 }

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::time::SystemTime;
 
-use counter_net::{AddError, Node, WriteError};
+use counter_net::{AddError, Node, NotDurable, WriteError};
 use httpdate::fmt_http_date;
 use serde::Serialize;
 use warp::http::header::{
@@ -342,8 +342,9 @@ impl ApiError {
         )
     }
 
-    pub(crate) fn not_durable(message: String) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::NotDurable, message)
+    /// 503: the add or the reset is applied, but not known to be on the disk.
+    pub(crate) fn not_durable(error: &NotDurable) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::NotDurable, error.to_string())
     }
 
     /// The response as raw bytes, for a connection that hyper does not answer. It closes the

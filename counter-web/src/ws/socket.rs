@@ -179,7 +179,7 @@ impl<'a> Client<'a> {
         unacked: &Unacked,
     ) -> Result<(), End> {
         self.unacked_adds -= unacked.adds.len();
-        let refusal = stored.as_ref().err().map(|error| ApiError::not_durable(error.to_string()));
+        let refusal = stored.as_ref().err().map(ApiError::not_durable);
         let mut replies = BytesMut::new();
         for AnsweredAdd { id, repeated } in &unacked.adds {
             let message = match &refusal {
