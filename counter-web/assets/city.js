@@ -1,13 +1,13 @@
-// One city of the hero: its total, whose digits roll, its buttons, and the visitor's own clicks.
+// One city of the hero: its total with rolling digits, its buttons, and the visitor's own clicks.
 import { $, grouped, isStill, signed, text } from "./model.js";
 
 const ROLL = 420; // ms
 const VIBRATION = 12; // ms
 const FLOATING_MAX = 30; // amounts in the air
-// Font sizes by the length of a total, like the server.
+// Font sizes by the length of a total, as in page/render.rs.
 const SIZES = [[5, ""], [8, "l"], [12, "m"], [17, "s"], [22, "xs"], [27, "xxs"]];
 
-// Shows a number. The digits that changed roll, up as it grows. At rest it is plain text.
+// Shows a number. The digits that changed roll, upwards if it grew. Then it becomes plain text.
 export function roll(node, value, isMore) {
   if (node.textContent === value) return;
   const before = node.textContent;
@@ -22,7 +22,8 @@ export function roll(node, value, isMore) {
     span.dataset.old = /\d/.test(old) ? old : "";
     span.className = isMore ? "up" : "down";
     const from = isMore ? "100%" : "-100%";
-    span.animate({ transform: [`translateY(${from})`, "none"] }, { duration: ROLL, easing: "cubic-bezier(.2,.9,.3,1)" });
+    const timing = { duration: ROLL, easing: "cubic-bezier(.2,.9,.3,1)" };
+    span.animate({ transform: [`translateY(${from})`, "none"] }, timing);
     return span;
   });
   node.replaceChildren(...digits);
@@ -30,7 +31,7 @@ export function roll(node, value, isMore) {
   setTimeout(() => { if (last.isConnected) node.textContent = node.textContent; }, ROLL + 30);
 }
 
-// Lets an amount rise from where the visitor clicked.
+// Lets an amount rise from the place of the click.
 function float(amount, { x, y }, kind) {
   if (isStill() || document.querySelectorAll(".plus").length >= FLOATING_MAX) return;
   const made = document.createElement("span");
@@ -48,8 +49,8 @@ function float(amount, { x, y }, kind) {
   ], { duration: 850, easing: "ease-out" }).finished.then(gone, gone);
 }
 
-// The visitor's clicks in one city, kept over reloads of this tab.
-function tally(key) {
+// The number of the visitor's clicks in one city, kept over reloads of this tab.
+function clickCount(key) {
   let count = 0;
   try { count = Number(sessionStorage.getItem(key)) || 0; } catch { /* this load only */ }
   return {
@@ -61,11 +62,11 @@ function tally(key) {
   };
 }
 
-// The card whose elements have ids with this prefix. `onclick` gets each amount.
+// Opens the card whose elements have ids with this prefix. `onclick` gets each amount.
 export function openCity(prefix, key, onclick) {
   const [total, own] = [$(`${prefix}total`), $(`${prefix}own`)];
   const buttons = [$(`${prefix}minus`), $(`${prefix}plus`)];
-  const mine = tally(key);
+  const mine = clickCount(key);
   let shown;
   const card = {
     // Draws the total. `note` stands below it, and `kind` is its style.
@@ -88,8 +89,9 @@ export function openCity(prefix, key, onclick) {
   for (const button of buttons) {
     button.addEventListener("click", (event) => {
       event.preventDefault();
-      // A key or a script has no place.
-      const at = event.detail && event.isTrusted ? { x: event.clientX, y: event.clientY } : undefined;
+      // A click by key or by script has no place.
+      const hasPlace = event.detail && event.isTrusted;
+      const at = hasPlace ? { x: event.clientX, y: event.clientY } : undefined;
       card.add(Number(button.value), at);
     });
   }

@@ -31,18 +31,22 @@ export const flag = (code) => (places[code] ? places[code].flag : "📍");
 export const grouped = (number) => String(number).replace("-", "−")
   .replace(/\d{5,}/, (digits) => digits.replace(/\B(?=(\d{3})+$)/g, ","));
 export const signed = (amount) => (amount < 0 ? "" : "+") + grouped(amount);
-const counted = (count, thing) => (String(count) === "1" ? `1 ${thing}` : `${grouped(count)} ${thing}s`);
+const counted = (count, thing) =>
+  (String(count) === "1" ? `1 ${thing}` : `${grouped(count)} ${thing}s`);
 export const clicks = (count) => counted(count, "click");
 export const regionCount = (count) => counted(count, "region");
 export const changes = (count) => counted(count, "change");
-export const text = (node, value) => { if (node && node.textContent !== value) node.textContent = value; };
+export const text = (node, value) => {
+  if (node && node.textContent !== value) node.textContent = value;
+};
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 export const isStill = () => still.matches || document.hidden;
 
-// The first state is in the HTML.
+// The HTML has the first state.
 document.querySelectorAll("#regions tbody tr").forEach(({ dataset, cells, classList }) => {
-  const [value, connected] = [1, 3].map((at) => cells[at].textContent.replaceAll(",", "").replace("−", "-"));
+  const number = (cell) => cell.textContent.replaceAll(",", "").replace("−", "-");
+  const [value, connected] = [number(cells[1]), number(cells[3])];
   const nodes = classList.contains("stale") ? 0 : 1; // until the node says how many
   regions.set(dataset.region, { value: BigInt(value), connected: +connected, nodes, ticks: [] });
 });
@@ -60,13 +64,13 @@ export function show() {
 }
 document.addEventListener("visibilitychange", () => { queued = false; show(); });
 
-// ---- what the node says ----
+// ---- news of the node ----
 
 // Takes a view of the client. Calls `gained` with the growth of each region, and `forget` for each
 // region that is gone.
 export function take(view, gained, forget) {
   [known.total, known.ahead] = [BigInt(view.total), BigInt(view.ahead)];
-  if (!view.hash) return; // no word of the node yet
+  if (!view.hash) return; // the node has sent no state yet
   known.synced = view.synced;
   if (known.hash !== view.hash) {
     known.hash = view.hash;
@@ -88,7 +92,7 @@ export function take(view, gained, forget) {
   }
 }
 
-const LOOK_EVERY = 3000;
+const LOOK_EVERY = 3000; // ms
 let looking = false, lookTimer = 0;
 const lookSoon = () => { if (!lookTimer) lookTimer = setTimeout(look, 400); };
 
@@ -106,16 +110,17 @@ export async function look() {
     known.isolated = status.isolated;
     known.replica = status.replica;
     [known.askedAt, known.lookedAt] = [askedAt, performance.now()];
-  } catch { /* the status line shows it */ }
+  } catch { /* the status line shows that the node is gone */ }
   looking = false;
   if (known.agreement && known.agreement.age_ms !== 0 && known.agreement.of) lookSoon();
   show();
 }
 setInterval(look, LOOK_EVERY);
 
-// The time since a node of the region was heard, in ms. Null if none is known.
-export function heard(code) {
-  const ages = known.members.filter((member) => member.region === code && !member.left).map((member) => member.last_heard_ms);
+// The time since a node of the region was last heard from, in ms. Null if none is known.
+export function silence(code) {
+  const members = known.members.filter((member) => member.region === code && !member.left);
+  const ages = members.map((member) => member.last_heard_ms);
   if (!ages.length) return null;
   const least = Math.min(...ages);
   return code === here && least === 0 ? 0 : least + performance.now() - known.lookedAt;
@@ -123,8 +128,6 @@ export function heard(code) {
 
 // True if the status is newer than the last change.
 export const isFresh = () => known.askedAt > known.changedAt;
-// True for a node that has not confirmed a state of two seconds ago.
-export const isBehind = (member) => member.late;
 
 // Regions whose nodes fell silent without announcing it.
 export const outOfTouch = () => [...new Set(known.members
@@ -136,12 +139,18 @@ export const inReach = () => (known.isolated ? [] : [...new Set(known.members
   .filter((member) => member.live && member.region !== here)
   .map((member) => member.region))]);
 
-// Without this table, new regions are shown by their codes.
+// A letter of a flag.
 const letter = (c) => String.fromCodePoint(0x1f1e6 + c.charCodeAt(0) - 65);
-export const learned = fetch(new URL("regions.csv", import.meta.url)).then((answer) => answer.text()).then((table) => {
+
+// Reads the table of places. Without it, the page shows new regions by their codes.
+async function loadPlaces() {
+  const table = await (await fetch(new URL("regions.csv", import.meta.url))).text();
   for (const line of table.split("\n").slice(1)) {
     const [code, city, country, lat, lon] = line.split(",");
-    if (lon) places[code] = { city, flag: [...country].map(letter).join(""), x: ((+lon + 180) / 360) * 1000, y: ((90 - lat) / 180) * 500 };
+    if (!lon) continue;
+    const [x, y] = [((+lon + 180) / 360) * 1000, ((90 - lat) / 180) * 500];
+    places[code] = { city, flag: [...country].map(letter).join(""), x, y };
   }
   show();
-}).catch(() => {});
+}
+export const placesLoaded = loadPlaces().catch(() => {});
