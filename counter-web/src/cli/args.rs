@@ -51,7 +51,7 @@ pub(crate) enum Command {
     Retire(RetireArgs),
     /// Make a running node hand over its counts to another one for good, and stop.
     ///
-    /// It exits with status 0 once a successor has agreed, or after 10 s without one. The log then
+    /// It exits with status 0 once a successor has agreed, or after 5 s without one. The log then
     /// names the replica to retire.
     Leave(AdminArgs),
     /// Watch the cluster in the terminal: nodes, members, lag, rates, and whether all states are
