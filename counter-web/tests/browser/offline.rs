@@ -76,7 +76,8 @@ async fn page_never_says_off_line_while_its_server_restarts() {
     let node = Node::start(&cluster, "ord", &[]);
     let tab = live_page(&mut browser, &node).await;
     browser.until(&tab, "document.getElementById('rtt').textContent !== ''", true).await;
-    let watch = "window.states = []; new MutationObserver(() => states.push(document.getElementById('status').dataset.state)) \
+    let watch = "window.states = []; new MutationObserver(() => \
+        states.push(document.getElementById('status').dataset.state)) \
                  .observe(document.getElementById('status'), { attributes: true })";
     browser.eval(&tab, watch).await;
     let http = node.http.clone();
@@ -120,7 +121,13 @@ async fn page_from_the_back_forward_cache_reconnects() {
     // A browser may reload a page instead. This test is about a page that it kept.
     let mut kept = false;
     for _ in 0..6 {
-        browser.eval(&tab, "addEventListener('pageshow', event => { window.restored = event.persisted; }); window.sameLoad = true").await;
+        browser
+            .eval(
+                &tab,
+                "addEventListener('pageshow', event => { window.restored = \
+            event.persisted; }); window.sameLoad = true",
+            )
+            .await;
         browser.open(&tab, &url(&fra)).await;
         browser.until(&tab, LIVE, "live").await;
         eventually("the page that was left is no viewer", Duration::from_secs(10), || {

@@ -272,7 +272,8 @@ async fn click_reconnects_at_once_without_hammering() {
     relay.cut();
     browser.until(&tab, RTT, false).await;
     let before = relay.asked("GET /ws");
-    let clicks = "new Promise(done => { let left = 100; const timer = setInterval(() => { document.getElementById('plus').click(); \
+    let clicks = "new Promise(done => { let left = 100; const timer = setInterval(() => { \
+        document.getElementById('plus').click(); \
                   if (--left === 0) { clearInterval(timer); done(); } }, 50); })";
     browser.eval(&tab, clicks).await;
     let tries = relay.asked("GET /ws") - before;

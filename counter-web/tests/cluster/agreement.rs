@@ -214,7 +214,8 @@ fn many_adds(node: &Node, count: usize) {
         for at in 0..count {
             let body = "{\"amount\":1}";
             let request = format!(
-                "POST /api/counters/k{at}/add HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                "POST /api/counters/k{at}/add HTTP/1.1\r\nHost: {host}\r\nContent-Type: \
+                    application/json\r\nContent-Length: {}\r\n\r\n{body}",
                 body.len()
             );
             writer.write_all(request.as_bytes()).unwrap();

@@ -80,7 +80,10 @@ fn silent_peer_delays_readiness_by_ready_within() {
         let reason = &seen[0].reason;
         println!("a silent peer {round_trip:?} away: ready after {ready:?}; before: {reason}");
         if ready.is_none_or(|at| at < READY_WITHIN) {
-            failures.push(format!("{round_trip:?}: ready after {ready:?}, and not between 3 s and 3.5 s; before: {reason}"));
+            failures.push(format!(
+                "{round_trip:?}: ready after {ready:?}, and not between 3 s and \
+                3.5 s; before: {reason}"
+            ));
         }
         let (status, page) = (status(node), get(&node.http, "/").body);
         if status["synced"] != false || status["in_touch"] != false {

@@ -203,7 +203,8 @@ fn agreement(round_trip: Duration) -> Vec<String> {
     for click in 1..=2 {
         let outcome = one_click(&nodes, click);
         println!(
-            "{count} nodes at {round_trip:?}, click {click}: known to be everywhere after {outcome:?}"
+            "{count} nodes at {round_trip:?}, click {click}: known to be everywhere after \
+                {outcome:?}"
         );
         failures.extend(outcome.err());
     }

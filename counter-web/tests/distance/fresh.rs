@@ -57,7 +57,10 @@ pub(crate) fn arrive(
         .map(|(region, _)| *region)
         .collect();
     if !missing.is_empty() || !html.contains(&format!("id=\"total\">{total}<")) {
-        failures.push(format!("{case}: its first page came after {page_at:?} and lacks {missing:?} or the total {total}"));
+        failures.push(format!(
+            "{case}: its first page came after {page_at:?} and lacks {missing:?} \
+            or the total {total}"
+        ));
     }
     failures
 }

@@ -28,7 +28,8 @@ struct StoryViewer(#[allow(dead_code)] TcpStream);
 impl StoryViewer {
     fn open(node: &Node) -> Self {
         let mut stream = connect(&node.http);
-        let upgrade = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        let upgrade = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: \
+            websocket\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
         stream.write_all(upgrade.as_bytes()).unwrap();
         let mut head = [0; 12];
@@ -124,7 +125,8 @@ impl StoryWorld {
             }
             if start.elapsed() > within {
                 return Err(format!(
-                    "(viewers, nodes) should be {truth:?} after {within:?}, and nodes show {wrong:?}"
+                    "(viewers, nodes) should be {truth:?} after {within:?}, and nodes show \
+                        {wrong:?}"
                 ));
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -253,7 +255,8 @@ fn killed_nodes_leave_no_viewers() {
             }
             let outcome = world.until_right(WITHIN);
             println!(
-                "three replaced at {round_trip:?}, each when the last was ready: {waits}; met after {met:?}, right again after {outcome:?}"
+                "three replaced at {round_trip:?}, each when the last was ready: {waits}; met \
+                    after {met:?}, right again after {outcome:?}"
             );
             failures.extend(outcome.err().map(|why| format!("{round_trip:?}, {waits}: {why}")));
         }

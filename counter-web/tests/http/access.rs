@@ -107,7 +107,8 @@ fn rebound_names_get_no_local_rights() {
     let own = format!("http://{}", node.http);
     assert_eq!(add_as(&node, "by-the-page", &[("Origin", &own)]).status, 200);
     let rebound = format!(
-        "POST /api/counters/others/add HTTP/1.1\r\nHost: evil.example:{port}\r\nOrigin: http://evil.example:{port}\r\nConnection: close\r\n\
+        "POST /api/counters/others/add HTTP/1.1\r\nHost: evil.example:{port}\r\nOrigin: \
+            http://evil.example:{port}\r\nConnection: close\r\n\
          Content-Length: {}\r\n\r\n{ONE}",
         ONE.len()
     );
@@ -404,7 +405,8 @@ async fn sockets_and_events_of_listed_sites_open() {
 fn origin_errors_say_what_to_set() {
     let ask = |node: &Node, headers: &str| {
         let head = format!(
-            "POST {ADD} HTTP/1.1\r\n{headers}Connection: close\r\nContent-Type: application/json\r\n"
+            "POST {ADD} HTTP/1.1\r\n{headers}Connection: close\r\nContent-Type: \
+                application/json\r\n"
         );
         raw(&node.http, format!("{head}Content-Length: {}\r\n\r\n{ONE}", ONE.len()).as_bytes())
             .unwrap()
@@ -550,7 +552,8 @@ fn refused_stream_takes_no_viewer_away() {
     let node = node_with(&["--trust-proxy", "--connections-per-address", "1"]);
     let open = || {
         let mut stream = crate::support::http::connect(&node.http);
-        let head = "GET /api/counters/clicks/events?page=a HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n";
+        let head = "GET /api/counters/clicks/events?page=a HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: \
+            192.0.2.7\r\n\r\n";
         std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();
         let mut status = [0; 12];
         std::io::Read::read_exact(&mut stream, &mut status).unwrap();

@@ -295,7 +295,8 @@ fn rate_of_batches() {
                         let member = |n| {
                             let (number, counter) = (adds + n + 1, n % counters);
                             format!(
-                                "{{\"counter\":\"counter {counter}\",\"amount\":1,\"id\":\"client-{client}:{number}\"}}"
+                                "{{\"counter\":\"counter \
+                                    {counter}\",\"amount\":1,\"id\":\"client-{client}:{number}\"}}"
                             )
                         };
                         let members: Vec<String> = (0..1_000).map(member).collect();

@@ -158,7 +158,8 @@ fn other_sites_read_nothing_and_huge_bodies_are_refused() {
         }
     }
     let head = format!(
-        "POST {ADD} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: 10000000000\r\n\r\n{{",
+        "POST {ADD} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: \
+            10000000000\r\n\r\n{{",
         node.http
     );
     assert_eq!(raw(&node.http, head.as_bytes()).unwrap().error(), (413, "too_large".into()));

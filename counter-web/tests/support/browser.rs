@@ -161,7 +161,8 @@ impl Browser {
     /// The middle of the element that a selector finds, scrolled into view.
     pub async fn middle(&mut self, tab: &Tab, selector: &str) -> (f64, f64) {
         let find = format!(
-            "(() => {{ const e = document.querySelector('{selector}'); e.scrollIntoView({{ block: 'center', behavior: 'instant' }}); \
+            "(() => {{ const e = document.querySelector('{selector}'); e.scrollIntoView({{ block: \
+                'center', behavior: 'instant' }}); \
              const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})()"
         );
         let at = self.eval(tab, &find).await;

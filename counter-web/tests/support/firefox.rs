@@ -112,7 +112,8 @@ impl Firefox {
     /// A real click of the mouse on the middle of the element that a selector finds.
     pub async fn click(&mut self, selector: &str) {
         let find = format!(
-            "(() => {{ const e = document.querySelector('{selector}'); e.scrollIntoView({{ block: 'center', behavior: 'instant' }}); \
+            "(() => {{ const e = document.querySelector('{selector}'); e.scrollIntoView({{ block: \
+                'center', behavior: 'instant' }}); \
              const r = e.getBoundingClientRect(); return [Math.round(r.x + r.width / 2), Math.round(r.y + r.height / 2)]; }})()"
         );
         let at = self.eval(&find).await;

@@ -103,7 +103,8 @@ pub struct RawSocket {
 impl RawSocket {
     pub fn open(http: &str) -> Self {
         let mut stream = connect(http);
-        let opening = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        let opening = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: \
+            websocket\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
         stream.write_all(opening.as_bytes()).unwrap();
         let mut socket = Self { stream, read: Vec::new() };
