@@ -44,10 +44,13 @@ fn headline(picture: &Picture) -> Line<'static> {
     let live = picture.members.iter().filter(|member| member.live).count();
     let viewers: u64 =
         picture.members.iter().filter(|member| member.live).map(|member| member.viewers).sum();
+    let plural = |count: u64| if count == 1 { "" } else { "s" };
+    let here = picture.nodes.len() as u64;
     let rest = format!(
-        "   {} nodes here, {live} live members of {}, {viewers} viewers",
-        picture.nodes.len(),
-        picture.members.len()
+        "   {here} node{} here, {live} of {} members live, {viewers} viewer{}",
+        plural(here),
+        picture.members.len(),
+        plural(viewers)
     );
     Line::from(vec![Span::styled(format!("cluster {}", picture.cluster), BOLD), Span::raw(rest)])
 }

@@ -11,7 +11,7 @@ use crate::support::demo::Demo;
 use crate::support::http::post_json;
 use crate::support::process::{Node, cluster};
 
-/// The latest time of the largest contentful paint, on loopback.
+/// The time limit for the largest contentful paint, on loopback.
 const PAINT_MAX: Duration = Duration::from_millis(200);
 
 const REGIONS: [&str; 5] = ["ord", "fra", "sin", "syd", "gru"];

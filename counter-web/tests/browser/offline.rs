@@ -70,7 +70,7 @@ async fn page_shows_a_lost_server_and_reconnects() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn page_never_says_off_line_while_its_server_restarts() {
+async fn page_never_says_offline_while_its_server_restarts() {
     let Some(mut browser) = Browser::start("short-restart").await else { return };
     let cluster = cluster();
     let node = Node::start(&cluster, "ord", &[]);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::far::{PATIENCE, Recipe, among, apart, none_failed, round_trips};
+use crate::far::{PATIENCE, Recipe, apart, none_failed, round_trips, run_among_others};
 use crate::support::apart::{Apart, place};
 use crate::support::distance::multiaddr;
 use crate::support::http::{connect, counter};
@@ -216,13 +216,13 @@ fn stories(round_trip: Duration) {
 
 #[test]
 fn presence_is_right_after_any_story_nearby() {
-    let _among = among();
+    let _among = run_among_others();
     apart("stories::presence_is_right_after_any_story_nearby", || stories(Duration::ZERO));
 }
 
 #[test]
 fn presence_is_right_after_any_story_far_apart() {
-    let _among = among();
+    let _among = run_among_others();
     apart("stories::presence_is_right_after_any_story_far_apart", || {
         round_trips(&[200]).into_iter().for_each(stories)
     });
@@ -231,7 +231,7 @@ fn presence_is_right_after_any_story_far_apart() {
 /// The new nodes have other addresses and other identities.
 #[test]
 fn killed_nodes_leave_no_viewers() {
-    let _among = among();
+    let _among = run_among_others();
     apart("stories::killed_nodes_leave_no_viewers", || {
         let mut failures = Vec::new();
         // Without a wait, timing decides whether a ghost stays, so this case runs three times.

@@ -293,10 +293,10 @@ fn compute(time: Duration) {
     }
 }
 
-/// Lists of a million names while adds go on. A busy machine itself delays some requests by
-/// milliseconds, so the longest add during each kind of list is compared with that beside a thread
-/// that only computes, both in their best round: a lock that is held too long delays an add in all
-/// rounds.
+/// Adds go on while a million names are listed. A busy machine delays some requests by milliseconds
+/// anyway. So the longest add beside each kind of list is compared with the longest add beside a
+/// thread that only computes, each in its best round. A lock that is held too long delays an add in
+/// every round.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement: cargo test --release -p counter-web --test http -- --ignored \
     --nocapture listing"]

@@ -51,7 +51,7 @@ impl Browser {
     pub async fn start_with(test: &str, flags: &[&str]) -> Option<Self> {
         let Some(program) = ["chromium", "chromium-browser", "google-chrome"]
             .into_iter()
-            .find(|program| is_there(program))
+            .find(|program| is_installed(program))
         else {
             assert!(
                 std::env::var("COUNTER_REQUIRE_BROWSER").is_err(),
@@ -253,7 +253,7 @@ impl Drop for Browser {
     }
 }
 
-pub fn is_there(program: &str) -> bool {
+pub fn is_installed(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| {
         std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
     })

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use super::browser::is_there;
+use super::browser::is_installed;
 use super::process::ChildGuard;
 
 /// One window of a Firefox.
@@ -29,7 +29,7 @@ impl Firefox {
     /// Starts a browser with a fresh profile. If Firefox is missing and not required, prints why
     /// and returns `None`.
     pub async fn start(test: &str) -> Option<Self> {
-        let Some(program) = ["firefox-esr", "firefox"].into_iter().find(|name| is_there(name))
+        let Some(program) = ["firefox-esr", "firefox"].into_iter().find(|name| is_installed(name))
         else {
             assert!(
                 std::env::var("COUNTER_REQUIRE_BROWSER").is_err(),
