@@ -1,5 +1,5 @@
-//! Limits over HTTP: a service asks whether a user may do something once more, within a number of
-//! times in a sliding window.
+//! Limits over HTTP: a service asks whether one more action stays within the limit of a sliding
+//! window.
 
 use std::time::Duration;
 

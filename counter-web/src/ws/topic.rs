@@ -272,7 +272,7 @@ async fn publish_changes(topic: Weak<Topic>, added: Arc<Notify>, mut changes: Ch
                 let is_own = change.overflowed || !change.counters.is_empty();
                 own_change |= is_own;
                 // Every counter moves the node's hash, and a node may have thousands of topics. So
-                // only the first move is read; the others wait for its time.
+                // changes of other counters are ignored while a read is scheduled.
                 if read_at.is_some() && !is_own && !change.presence_changed {
                     continue;
                 }
