@@ -15,7 +15,6 @@ const GATHER = 50; // ms; growths in this time become one message
 
 let link, otherLink, otherCity, there; // `there`: the latest view of the other city's node
 
-// Growths of the same moment become one message.
 let gathered = 0n, gatherTimer = 0;
 function sent(amount) {
   gathered += amount;
@@ -66,6 +65,7 @@ function draw() {
   drawLinks();
 }
 
+const onerror = ({ message }) => say(message);
 function openLinks() {
   link = openLink(address("."), () => name(here), {
     total: boot.total,
@@ -75,9 +75,9 @@ function openLinks() {
       follow(there);
       show();
     },
-    onlink: (isOpen) => { if (!isOpen) $("rtt").textContent = ""; },
+    onlost: () => { $("rtt").textContent = ""; },
     onping: (ms) => { $("rtt").textContent = `ping ${Math.max(1, Math.round(ms))} ms`; },
-    onerror: ({ message }) => say(message),
+    onerror,
   });
   if (!other) return;
   otherLink = openLink(new URL(other.url), () => name(other.region), {
@@ -86,7 +86,7 @@ function openLinks() {
       record(1, BigInt(view.total));
       show();
     },
-    onerror: ({ message }) => say(message),
+    onerror,
   });
 }
 

@@ -1,5 +1,5 @@
 // One city of the hero: its total with rolling digits, its buttons, and the visitor's own clicks.
-import { $, grouped, isStill, signed, text } from "./model.js";
+import { $, grouped, isStill, moveOnce, signed, text } from "./model.js";
 
 const ROLL = 420; // ms
 const VIBRATION = 12; // ms
@@ -8,7 +8,7 @@ const FLOATING_MAX = 30; // amounts in the air
 const SIZES = [[5, ""], [8, "l"], [12, "m"], [17, "s"], [22, "xs"], [27, "xxs"]];
 
 // Shows a number. The digits that changed roll, upwards if it grew. Then it becomes plain text.
-export function roll(node, value, isMore) {
+function roll(node, value, isMore) {
   if (node.textContent === value) return;
   const before = node.textContent;
   const size = SIZES.find(([length]) => value.length < length)?.[1] ?? "long";
@@ -35,64 +35,48 @@ export function roll(node, value, isMore) {
 function float(amount, { x, y }, kind) {
   if (isStill() || document.querySelectorAll(".plus").length >= FLOATING_MAX) return;
   const made = document.createElement("span");
-  made.className = `plus ${kind}`;
-  made.ariaHidden = "true";
-  made.textContent = signed(amount);
+  Object.assign(made, {
+    className: `plus ${kind}`, ariaHidden: "true", textContent: signed(amount),
+  });
   [made.style.left, made.style.top] = [`${x}px`, `${y}px`];
   document.body.append(made);
   const drift = `${(Math.random() * 36 - 18).toFixed()}px`;
-  const gone = () => made.remove();
-  made.animate([
+  moveOnce(made, [
     { opacity: 0, transform: "translate(-50%, -50%) scale(.6)" },
     { opacity: 1, transform: "translate(-50%, -130%) scale(1.15)", offset: 0.25 },
     { opacity: 0, transform: `translate(calc(-50% + ${drift}), -330%)` },
-  ], { duration: 850, easing: "ease-out" }).finished.then(gone, gone);
-}
-
-// The number of the visitor's clicks in one city, kept over reloads of this tab.
-function clickCount(key) {
-  let count = 0;
-  try { count = Number(sessionStorage.getItem(key)) || 0; } catch { /* this load only */ }
-  return {
-    get count() { return count; },
-    more() {
-      count++;
-      try { sessionStorage.setItem(key, count); } catch { /* this load only */ }
-    },
-  };
+  ], { duration: 850, easing: "ease-out" });
 }
 
 // Opens the card whose elements have ids with this prefix. `onclick` gets each amount.
 export function openCity(prefix, key, onclick) {
-  const [total, own] = [$(`${prefix}total`), $(`${prefix}own`)];
-  const buttons = [$(`${prefix}minus`), $(`${prefix}plus`)];
-  const mine = clickCount(key);
-  let shown;
+  const [total, own, minus, plus] = ["total", "own", "minus", "plus"].map((id) => $(prefix + id));
+  let shown, mine = 0; // the visitor's clicks here, kept over reloads of this tab
+  try { mine = Number(sessionStorage.getItem(key)) || 0; } catch { /* this load only */ }
   const card = {
     // Draws the total. `note` stands below it, and `kind` is its style.
     draw(value, note, kind = "") {
       if (value !== undefined) roll(total, grouped(value), shown === undefined || value >= shown);
       shown = value;
-      const words = note ?? (mine.count ? `Your clicks: ${grouped(mine.count)}` : "");
-      text(own, words);
+      text(own, note ?? (mine ? `Your clicks: ${grouped(mine)}` : ""));
       own.className = `own ${kind}`;
     },
     add(amount, at) {
-      mine.more();
+      mine++;
+      try { sessionStorage.setItem(key, mine); } catch { /* this load only */ }
       // Browsers complain of a vibration before the first tap.
       if (navigator.userActivation?.hasBeenActive) navigator.vibrate?.(VIBRATION);
       onclick(amount);
-      const box = buttons[amount > 0 ? 1 : 0].getBoundingClientRect();
+      const box = (amount > 0 ? plus : minus).getBoundingClientRect();
       float(amount, at ?? { x: box.x + box.width / 2, y: box.y }, prefix && "away");
     },
   };
-  for (const button of buttons) {
+  for (const button of [minus, plus]) {
     button.addEventListener("click", (event) => {
       event.preventDefault();
       // A click by key or by script has no place.
       const hasPlace = event.detail && event.isTrusted;
-      const at = hasPlace ? { x: event.clientX, y: event.clientY } : undefined;
-      card.add(Number(button.value), at);
+      card.add(Number(button.value), hasPlace ? event : undefined);
     });
   }
   return card;

@@ -109,11 +109,9 @@ function openQueue(prefix, client, { storage, locks, now }) {
 }
 
 // A link by WebSocket.
-function openSocket({ WebSocket, base, page, batches, names, heard, lost, now }) {
+function openSocket({ WebSocket, socketAddress, batches, names, heard, lost, now }) {
   const [first] = names();
-  const at = new URL(`ws?${new URLSearchParams({ counter: first, page })}`, base);
-  at.protocol = at.protocol.replace("http", "ws");
-  const socket = new WebSocket(at.href);
+  const socket = new WebSocket(socketAddress.replace(/^http/, "ws"));
   const say = (message) => socket.send(JSON.stringify(message));
   const watch = () => {
     if (socket.readyState === 1 && names().length > 1) say({ type: "watch", counters: names() });
@@ -231,6 +229,8 @@ export function connect(url, options = {}) {
   const counters = new Map();
   const names = () => [...counters.keys()];
   const first = options.counters?.[0] ?? options.counter ?? "clicks";
+  const query = new URLSearchParams({ counter: first, page });
+  const socketAddress = new URL(`ws?${query}`, base).href;
   const queue = openQueue(`counter ${base.href} `, newId(), { storage, locks, now });
   let token = options.token ?? "", closed = false, paused = false;
 
@@ -243,8 +243,10 @@ export function connect(url, options = {}) {
     link?.watch(name);
   }
 
+  const addsOf = (name) => queue.adds.filter(({ counter }) => counter === name);
+
   function view({ name, total, settled, ahead, regions, hash, synced }) {
-    const adds = queue.adds.filter(({ counter }) => counter === name);
+    const adds = addsOf(name);
     const shown = adds.filter(({ state }) => ahead && (state === FRESH || state === SENT));
     const unseen = adds.filter((add) => add.state !== APPLIED && !shown.includes(add));
     const more = settled + sum(shown);
@@ -279,9 +281,7 @@ export function connect(url, options = {}) {
     if (counter.link !== link) {
       // With events, a total may contain an add whose POST is unanswered. So none is shown ahead.
       Object.assign(counter, { link, ahead: !link.listening });
-      for (const add of queue.adds.filter(({ counter }) => counter === name)) {
-        if (add.state !== FRESH) add.state = UNCERTAIN;
-      }
+      for (const add of addsOf(name)) if (add.state !== FRESH) add.state = UNCERTAIN;
       if (!link.opened) {
         link.opened = true;
         if (!link.listening) blocked = 0;
@@ -394,7 +394,7 @@ export function connect(url, options = {}) {
     };
     const lost = (why) => { if (mine === link) drop(why); };
     const given = {
-      WebSocket, fetch, clock, base, address, ask, page, batches, names, heard, lost, now,
+      WebSocket, socketAddress, fetch, clock, address, ask, page, batches, names, heard, lost, now,
     };
     try {
       Object.assign(mine, listening ? openEvents(given) : openSocket(given));
@@ -472,10 +472,7 @@ export function connect(url, options = {}) {
   // answers OPTIONS as it would have answered the socket. A page of another site may only read.
   async function askWhy() {
     const isOwn = base.origin === globalThis.location?.origin;
-    const given = new URLSearchParams({ counter: first, page });
-    const answer = isOwn
-      ? await request(new URL(`ws?${given}`, base).href, { method: "OPTIONS" })
-      : await ask(first);
+    const answer = await (isOwn ? request(socketAddress, { method: "OPTIONS" }) : ask(first));
     if (link || closed) return;
     const { code, total, error, message } = answer;
     const isRefused = message && error !== "stopping" && (!isOwn || REFUSALS.includes(code));

@@ -17,7 +17,7 @@ function storage() {
 }
 
 // Opens a link to the node at `url`. `city()` is its name. `onview` gets each view of the client.
-export function openLink(url, city, { total, onview, onlink, onping, onerror }) {
+export function openLink(url, city, { total, onview, onlost, onping, onerror }) {
   let status = { state: "connecting" }, view = { total, ahead: 0, waiting: 0, unseen: 0 };
   let lostAt = Date.now(), failures = 0, left = false;
   const client = connect(url, {
@@ -33,8 +33,10 @@ export function openLink(url, city, { total, onview, onlink, onping, onerror }) 
       }
       if (news.state === "waiting") failures++;
       status = news;
-      onlink?.(news.state === "live");
-      if (news.state !== "live") setTimeout(show, GRACE + 50);
+      if (news.state !== "live") {
+        onlost?.();
+        setTimeout(show, GRACE + 50);
+      }
       show();
     },
   });

@@ -1,7 +1,7 @@
 // The cable between the hero's cities, and the switch that cuts it.
 import {
-  $, address, clicks, grouped, here, inReach, isStill, known, look, name, other, outOfTouch,
-  regionCount, regions, show, signed, text,
+  $, address, clicks, grouped, here, inReach, isStill, known, look, name, now, other,
+  outOfTouch, regionCount, regions, show, signed, svg, text, travel,
 } from "./model.js";
 
 const HEALED_FOR = 30000; // ms for which the words after a heal are shown
@@ -36,15 +36,13 @@ export function follow(there) {
     }
     healed = null;
   } else {
-    if (apart) {
-      const sent = apart.own === undefined ? 0n : ownValue() - apart.own;
-      healed = { at: performance.now(), ...apart, sent };
-    }
+    const sent = ownValue() - (apart?.own ?? 0n);
+    if (apart) healed = { at: now(), ...apart, sent };
     [apart, wasWhole] = [null, true];
   }
 }
 
-const isRecent = () => healed && performance.now() - healed.at < HEALED_FOR;
+const isRecent = () => healed && now() - healed.at < HEALED_FOR;
 // True from the heal until both sides know the clicks of each other.
 function isMeeting(there) {
   if (!isRecent() || healed.met) return false;
@@ -98,17 +96,10 @@ export function passOn(isOutward) {
   const path = paths.find((path) => path.getClientRects().length), cable = $("cable");
   if (!path || isStill() || known.isolated) return;
   if (cable.querySelectorAll(".bit").length >= BITS_MAX) return;
-  const bit = document.createElementNS("http://www.w3.org/2000/svg", "circle");
-  bit.setAttribute("r", 5);
-  bit.setAttribute("class", isOutward ? "bit" : "bit away");
+  const bit = svg("circle", { r: 5, class: isOutward ? "bit" : "bit away" });
   cable.append(bit);
   const length = path.getTotalLength();
-  const way = Array.from({ length: 13 }, (_, step) => {
-    const { x, y } = path.getPointAtLength(length * (isOutward ? step / 12 : 1 - step / 12));
-    return { transform: `translate(${x}px, ${y}px)` };
-  });
-  const gone = () => bit.remove();
-  bit.animate(way, { duration: BIT, easing: "ease-in-out" }).finished.then(gone, gone);
+  travel(bit, BIT, (t) => path.getPointAtLength(length * (isOutward ? t : 1 - t)));
 }
 
 // The words for this city's clicks: sent, or saved.

@@ -1,6 +1,6 @@
 // The table of cities: clicks, shares, medals, viewers, last seen. It sorts by city, clicks or
 // viewers. The details list the nodes and the clicks per second of each region.
-import { $, flag, grouped, here, name, regions, show, silence, text } from "./model.js";
+import { $, flag, grouped, here, name, now, regions, show, silence, text } from "./model.js";
 
 const RATE_OVER = 5000; // ms over which clicks per second are averaged
 const LEADING = 10; // rows before "Show all", as in page/parts.rs
@@ -22,7 +22,7 @@ function row(code) {
 }
 
 export function forgetRow(code) {
-  if (rows.has(code)) rows.get(code).remove();
+  rows.get(code)?.remove();
   rows.delete(code);
 }
 
@@ -32,24 +32,25 @@ function age(ms) {
   return ms < 120000 ? `${Math.round(ms / 1000)} s` : `${Math.round(ms / 60000)} min`;
 }
 const sizeOf = (value) => (value < 0n ? -value : value);
+const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
 
 // Draws every row. `extra`: clicks of this page that its node has not counted yet.
 export function drawRows(extra) {
-  const now = performance.now(), shown = new Map();
+  const at = now(), shown = new Map();
   for (const [code, r] of regions) {
-    while (r.ticks.length && now - r.ticks[0][0] > RATE_OVER) r.ticks.shift();
+    while (r.ticks.length && at - r.ticks[0][0] > RATE_OVER) r.ticks.shift();
     const rate = (r.ticks.reduce((sum, tick) => sum + tick[1], 0) * 1000) / RATE_OVER;
     shown.set(code, { ...r, rate, value: r.value + (code === here ? extra : 0n) });
   }
-  const sizes = [...shown.values()].reduce((sum, { value }) => sum + sizeOf(value), 0n) || 1n;
-  const byClicks = ([a, x], [b, y]) =>
-    (x.value === y.value ? (a < b ? -1 : 1) : x.value > y.value ? -1 : 1);
+  const sizes = [...shown.values()].map(({ value }) => sizeOf(value));
+  const all = sizes.reduce((sum, size) => sum + size, 0n) || 1n;
+  const byClicks = ([a, x], [b, y]) => compare(y.value, x.value) || compare(a, b);
   const leaders = [...shown].filter(([, { value }]) => value > 0n).sort(byClicks)
     .map(([code]) => code);
   for (const [code, r] of shown) {
     const tr = row(code), [head, value, bar, viewers, seen] = tr.cells;
     const rank = leaders.length > 1 ? leaders.indexOf(code) : -1;
-    const percent = Number((sizeOf(r.value) * 1000n) / sizes) / 10;
+    const percent = Number((sizeOf(r.value) * 1000n) / all) / 10;
     text(head.querySelector("i"), MEDALS[rank] ?? "");
     text(value, grouped(r.value));
     text(viewers, grouped(r.connected));
@@ -63,7 +64,7 @@ export function drawRows(extra) {
   sort(shown);
   const isMore = shown.size > LEADING;
   // A narrow table leaves out other columns for such numbers.
-  table.classList.toggle("big", [...shown.values()].some(({ value }) => sizeOf(value) > BIG));
+  table.classList.toggle("big", sizes.some((size) => size > BIG));
   table.classList.toggle("few", isMore && !showsAll);
   const toggle = showsAll ? `Show the leading ${LEADING}` : `Show all ${shown.size} cities`;
   text($("all"), isMore ? toggle : "");
@@ -74,8 +75,8 @@ function sort(shown) {
   const sortedBy = (code) => (order.by === "city" ? name(code) : shown.get(code)[order.by]);
   const codes = [...shown.keys()].sort((a, b) => {
     const [x, y] = [sortedBy(a), sortedBy(b)];
-    const ascending = typeof x === "string" ? x.localeCompare(y) : x < y ? -1 : x > y ? 1 : 0;
-    return ascending * (order.down ? -1 : 1) || (a < b ? -1 : 1);
+    const ascending = typeof x === "string" ? x.localeCompare(y) : compare(x, y);
+    return ascending * (order.down ? -1 : 1) || compare(a, b);
   });
   const key = codes.join();
   // Rows under the pointer stay in place, unless the user sorts.
@@ -101,7 +102,7 @@ $("all").addEventListener("click", () => { showsAll = !showsAll; show(); });
 
 function drawNodes(shown) {
   if (!$("details").open) return;
-  const cells = [...shown].sort(([a], [b]) => (a < b ? -1 : 1))
+  const cells = [...shown].sort(([a], [b]) => compare(a, b))
     .map(([code, { nodes, rate }]) => [code, nodes, rate ? grouped(rate.toFixed(1)) : "0"]);
   const key = JSON.stringify(cells), list = $("nodes");
   if (list.dataset.drawn === key) return;

@@ -3,9 +3,9 @@ import {
   $, changes, counter, grouped, here, isFresh, known, name, outOfTouch, regionCount, show, text,
 } from "./model.js";
 
-const SAY_EVERY = 3000; // ms between two texts for screen readers
-const TROUBLE_FOR = 8000; // ms for which an error is shown
-const MOVED_FOR = 4000; // ms for which the words about moved clicks are shown
+// All in milliseconds.
+const SAY_EVERY = 3000; // between two texts for screen readers
+const TROUBLE_FOR = 8000, MOVED_FOR = 4000, SHARED_FOR = 2500; // how long these words stay
 
 let stateBefore = "";
 export function drawWords(status) {
@@ -25,9 +25,9 @@ export function drawWords(status) {
 
 // How far the other regions confirm this node's state.
 function agreement(isLive) {
-  const all = known.members.filter((member) => !member.left && member.replica !== known.replica);
-  const others = all.filter((member) => member.live);
-  const late = others.filter((member) => member.late), lost = outOfTouch(), at = known.agreement;
+  const all = known.members.filter(({ replica }) => replica !== known.replica);
+  const others = all.filter(({ live }) => live);
+  const late = others.filter(({ late }) => late), lost = outOfTouch(), at = known.agreement;
   const names = (codes) => codes.slice(0, 3).map(name).join(", ");
   if (!isLive) return ["Last known total", "apart"];
   if (known.isolated) return [`${name(here)} is disconnected`, "apart"];
@@ -81,7 +81,6 @@ export const sayTotal = () => aloud(() => {
 
 // ---- the share button ----
 
-const SHARED_FOR = 2500; // ms for which the button shows the outcome
 $("share").addEventListener("click", async () => {
   const { href } = location, { title } = document;
   let done = "Link copied";

@@ -1,34 +1,27 @@
 // The map. Each region is a dot. Its area grows with the clicks of the region, and a ring spreads
 // from it when they change. Clicks travel on paths between the dots.
 import {
-  $, grouped, here, inReach, isStill, known, name, place, regions, signed,
+  $, grouped, here, inReach, isStill, known, moveOnce, name, place, regions, signed, svg, travel,
 } from "./model.js";
 
-const svg = (tag, attributes) => {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  return node;
-};
 const PULSES_MAX = 60, PARCELS_MAX = 150; // at a time
 const TRAVEL = 900; // ms that a parcel takes
-const STEPS = 12; // straight pieces of a path
 const LIFT = 0.18; // how far a path bends upwards, as a share of its length
 const NAMED_MAX = 12; // with more regions, amounts would overlap
-const dots = new Map(
-  [...document.querySelectorAll("#dots circle")].map((dot) => [dot.dataset.region, dot]),
-);
+const dots = new Map([...$("dots").children].map((dot) => [dot.dataset.region, dot]));
 
 export function pulse(code) {
   const dot = dots.get(code);
   if (!dot || isStill() || $("dots").querySelectorAll(".pulse").length > PULSES_MAX) return;
   const [cx, cy, r] = ["cx", "cy", "r"].map((attribute) => dot.getAttribute(attribute));
   const ring = svg("circle", { class: "pulse", cx, cy, r });
-  ring.addEventListener("animationend", () => ring.remove());
   $("dots").append(ring);
+  const frames = { opacity: [0.9, 0], transform: ["none", "scale(4)"] };
+  moveOnce(ring, frames, { duration: 900, easing: "ease-out" });
 }
 
 export function forgetDot(code) {
-  if (dots.has(code)) dots.get(code).remove();
+  dots.get(code)?.remove();
   dots.delete(code);
 }
 
@@ -63,7 +56,7 @@ let linksDrawn = "";
 export function drawLinks() {
   const home = place(here), kinds = new Map();
   for (const member of known.members) {
-    if (member.left || member.region === here || !place(member.region)) continue;
+    if (member.region === here || !place(member.region)) continue;
     const kind = known.isolated || !member.live ? "cut" : member.late ? "behind" : "";
     // The best node of a region decides. The classes happen to sort from good to bad.
     const best = kinds.get(member.region);
@@ -90,12 +83,7 @@ function parcel(from, to, amount) {
   const bend = above(from, to);
   const on = (axis, t) =>
     (1 - t) ** 2 * from[axis] + 2 * t * (1 - t) * bend[axis] + t ** 2 * to[axis];
-  const way = Array.from({ length: STEPS + 1 }, (_, step) => {
-    const t = step / STEPS;
-    return { transform: `translate(${on("x", t)}px,${on("y", t)}px)` };
-  });
-  const gone = () => made.remove();
-  made.animate(way, { duration: TRAVEL, easing: "ease-in-out" }).finished.then(gone, gone);
+  travel(made, TRAVEL, (t) => ({ x: on("x", t), y: on("y", t) }));
 }
 
 export const flyIn = (code, amount) => parcel(place(code), place(here), amount);
