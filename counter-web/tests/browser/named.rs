@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 
 use crate::page::*;
 use crate::support::browser::Browser;
-use crate::support::eventually;
 use crate::support::http::counter;
 use crate::support::process::{Node, cluster};
 use crate::support::relay::{Relay, RelayRules};
+use crate::support::{PATIENCE, eventually};
 
 /// Each with its form in a path.
 const NAMES: [(&str, &str); 6] = [
@@ -21,7 +21,7 @@ const NAMES: [(&str, &str); 6] = [
 ];
 
 fn total_becomes(node: &Node, path: &str, total: u64) {
-    eventually("the counter of this name grows", std::time::Duration::from_secs(10), || {
+    eventually("the counter of this name grows", PATIENCE, || {
         match counter(&node.http, path)["total"].clone() {
             seen if seen == total => Ok(()),
             seen => Err(seen.to_string()),

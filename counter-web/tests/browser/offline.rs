@@ -1,15 +1,13 @@
 //! Pages that lose their server or their network: the status they show, the clicks they keep, and
 //! how they reconnect.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use crate::page::*;
 use crate::support::browser::Browser;
-use crate::support::eventually;
 use crate::support::http::{add, counter};
 use crate::support::process::{Node, cluster};
+use crate::support::{PATIENCE, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn offline_clicks_survive_a_reload() {
@@ -130,7 +128,7 @@ async fn page_from_the_back_forward_cache_reconnects() {
             .await;
         browser.open(&tab, &url(&fra)).await;
         browser.until(&tab, LIVE, "live").await;
-        eventually("the page that was left is no viewer", Duration::from_secs(10), || {
+        eventually("the page that was left is no viewer", PATIENCE, || {
             let regions = counter(&ord.http, "clicks")["regions"].clone();
             if regions["ord"]["connected"] == 0 { Ok(()) } else { Err(regions.to_string()) }
         });

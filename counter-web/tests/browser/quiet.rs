@@ -1,14 +1,12 @@
 //! A quiet page: screen readers hear little, reduced motion stops animations, and a hidden tab is
 //! no viewer.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::page::*;
 use crate::support::browser::Browser;
-use crate::support::eventually;
 use crate::support::http::{add, counter};
+use crate::support::{PATIENCE, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn screen_readers_hear_the_total_every_three_seconds() {
@@ -76,7 +74,7 @@ async fn hidden_tab_is_no_viewer_until_shown() {
     browser.until(&tab, LIVE, "live").await;
     for (hidden, viewers) in [(true, 0), (false, 1)] {
         browser.eval(&tab, &format!("hide({hidden})")).await;
-        eventually("the viewers of ord are right", Duration::from_secs(10), || {
+        eventually("the viewers of ord are right", PATIENCE, || {
             match counter(&fra.http, "clicks")["regions"]["ord"]["connected"].clone() {
                 seen if seen == viewers => Ok(()),
                 seen => Err(format!("hidden: {hidden}, viewers: {seen}")),

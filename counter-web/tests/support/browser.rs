@@ -147,7 +147,7 @@ impl Browser {
 
     /// Evaluates an expression until its value is `wanted`.
     pub async fn until(&mut self, tab: &Tab, expression: &str, wanted: impl Into<Value>) {
-        let (wanted, end) = (wanted.into(), Instant::now() + Duration::from_secs(15));
+        let (wanted, end) = (wanted.into(), Instant::now() + super::PATIENCE);
         loop {
             let seen = self.eval(tab, expression).await;
             if seen == wanted {

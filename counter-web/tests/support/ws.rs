@@ -56,9 +56,9 @@ impl TestSocket {
     /// The next JSON message. `None` once the socket is closed or broken.
     pub async fn hear(&mut self) -> Option<Value> {
         loop {
-            match tokio::time::timeout(std::time::Duration::from_secs(10), self.0.next())
+            match tokio::time::timeout(super::PATIENCE, self.0.next())
                 .await
-                .expect("a message within 10 s")?
+                .expect("a message in time")?
             {
                 Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).unwrap()),
                 Ok(Message::Close(_)) | Err(_) => return None,
