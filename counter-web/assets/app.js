@@ -1,25 +1,27 @@
 // The page's script: opens the links, connects the modules, and handles keys.
 import { openCity } from "./city.js";
 import { openLink } from "./link.js";
-import { $, address, boot, counter, drawWith, here, known, learned, look, name, other, regions, show, signed, take } from "./model.js";
+import {
+  $, address, boot, counter, drawWith, here, known, look, name, other, placesLoaded, show, signed,
+  take,
+} from "./model.js";
 import { drawSwitch, follow, passOn, sentWords, sinceCut, watchSwitch } from "./partition.js";
 import { record } from "./spark.js";
 import { drawRows, forgetRow } from "./table.js";
 import { drawWords, moved, say, sayTotal } from "./words.js";
 import { drawDots, drawLinks, flyIn, flyOut, forgetDot, pulse } from "./world.js";
 
-const QUIET = 50; // ms in which the words tell of one change
+const GATHER = 50; // ms; growths in this time become one message
 
 let link, otherLink, otherCity, there; // `there`: the latest view of the other city's node
 
-// Growths of the same moment are told as one.
 let gathered = 0n, gatherTimer = 0;
 function sent(amount) {
   gathered += amount;
   gatherTimer ||= setTimeout(() => {
     if (gathered) { moved(sentWords(gathered)); flyOut(gathered); }
     [gathered, gatherTimer] = [0n, 0];
-  }, QUIET);
+  }, GATHER);
 }
 
 function gained(code, amount) {
@@ -42,17 +44,19 @@ const city = openCity("", key + here, (amount) => {
 });
 if (other) otherCity = openCity("there-", key + other.region, (amount) => otherLink.add(amount));
 
-// The words below a city's total while the two sides are apart.
+// The line below a city's total while the two sides are apart.
 const note = (amount) => (amount === undefined ? undefined : `${signed(amount)} since the cut`);
 
 function draw() {
   follow(there);
-  const status = link.status(), isLive = status.state === "live", { mine, theirs } = sinceCut(there);
+  const status = link.status(), isLive = status.state === "live";
+  const { mine, theirs } = sinceCut(there);
   city.draw(known.total, isLive ? note(mine) : undefined, mine === undefined ? "" : "apart");
   const away = otherLink?.status(), isReached = away?.state === "live";
   if (other) {
     const words = isReached ? note(theirs) : away.words;
-    otherCity.draw(there && BigInt(there.total), words, isReached && theirs === undefined ? "" : "apart");
+    const kind = isReached && theirs === undefined ? "" : "apart";
+    otherCity.draw(there && BigInt(there.total), words, kind);
   }
   drawWords(status);
   drawSwitch(there, isReached);
@@ -61,6 +65,7 @@ function draw() {
   drawLinks();
 }
 
+const onerror = ({ message }) => say(message);
 function openLinks() {
   link = openLink(address("."), () => name(here), {
     total: boot.total,
@@ -70,9 +75,9 @@ function openLinks() {
       follow(there);
       show();
     },
-    onlink: (isOpen) => { if (!isOpen) $("rtt").textContent = ""; },
+    onlost: () => { $("rtt").textContent = ""; },
     onping: (ms) => { $("rtt").textContent = `ping ${Math.max(1, Math.round(ms))} ms`; },
-    onerror: ({ message }) => say(message),
+    onerror,
   });
   if (!other) return;
   otherLink = openLink(new URL(other.url), () => name(other.region), {
@@ -81,7 +86,7 @@ function openLinks() {
       record(1, BigInt(view.total));
       show();
     },
-    onerror: ({ message }) => say(message),
+    onerror,
   });
 }
 
@@ -95,9 +100,9 @@ record(0, known.total);
 openLinks();
 look();
 
-// Drawn once the names of the cities are known.
-learned.finally(() => {
+// The first drawing waits for the names of the cities.
+placesLoaded.finally(() => {
   drawWith(draw);
   show();
-  setInterval(show, 1000); // ages, rates, and words that end
+  setInterval(show, 1000); // for ages, rates, and words that time out
 });

@@ -1,8 +1,8 @@
-/** A client for replicated counters, without a DOM: browsers, workers, Deno, Node 22 or later. */
+/** A client for replicated counters in browsers, workers, Deno, and Node 22 or later. */
 
 // No callback runs inside a call of the client. Callbacks may call it.
 
-/** An integer. A bigint where it is beyond ±(2^53 - 1). */
+/** An integer. A bigint if it is beyond ±(2^53 - 1). */
 export type Integer = number | bigint;
 
 /** One region's share of a counter. */
@@ -17,9 +17,9 @@ export interface Region {
 export interface View {
   counter: string;
   /**
-   * The server's total, and the adds that this total cannot contain yet. It never claims more than
-   * was clicked: an add that the server's total may contain counts only once `repeated` is false.
-   * Undefined until a server has answered.
+   * The server's total plus the adds that this total cannot contain yet. It never exceeds the truth.
+   * An add that the server's total may contain is added only once `repeated` is false. Undefined
+   * until a server has answered.
    */
   total: Integer | undefined;
   /** The part of `total` that is not in the server's own total. */
@@ -39,7 +39,7 @@ export interface View {
 export interface Status {
   /** `waiting`: the link was lost, and the next try is scheduled. */
   state: "connecting" | "live" | "waiting" | "closed";
-  /** `events`: server-sent events and POST, where no WebSocket opens. */
+  /** `events`: server-sent events and POST, because no WebSocket opens. */
   transport?: "socket" | "events";
   /** The server's own words for a refusal. While `live`, for adds that it could not take yet. */
   why?: string;
@@ -64,17 +64,17 @@ export interface Options {
    */
   counters?: string[];
   /**
-   * Keeps unacknowledged adds through a reload, such as `localStorage`. Default: memory alone.
-   * Tabs may share it: every client numbers its adds under a new id. The next client takes over the
-   * adds of a closed tab, which it recognises by its free Web Lock. Without locks it takes over
-   * adds that are three minutes old.
+   * A storage that keeps unacknowledged adds through a reload, such as `localStorage`. Default:
+   * memory alone. Tabs may share it: every client numbers its adds under a new id. The next client
+   * takes over the adds of a closed tab, which it recognises by its free Web Lock. Without locks it
+   * takes over adds that are three minutes old.
    */
   storage?: Pick<Storage, "length" | "key" | "getItem" | "setItem" | "removeItem">;
-  /** The total of the first counter that the program already shows, such as from its HTML. */
+  /** The total of the first counter, if the program shows one already, for example in its HTML. */
   total?: Integer | string;
   /** The `token` of an earlier client. */
   token?: string;
-  /** A counter changed, or an add of it was made or answered. */
+  /** A counter changed, or one of its adds was made or answered. */
   onchange?(view: View): void;
   onstatus?(status: Status): void;
   onerror?(refusal: Refusal): void;
@@ -96,8 +96,8 @@ export interface Options {
 export interface Client {
   /**
    * Adds an integer within ±1,000,000, but not 0. The client sends it until a server acknowledges
-   * it, and it counts once. Adds that wait to be sent merge into one for each
-   * counter, and go in one message.
+   * it, and it counts once. Adds of a counter that wait to be sent merge into one. Those of several
+   * counters go in one message.
    *
    * Resolves to true once the add is acknowledged. Resolves to false if it was refused (see
    * `onerror`), or if the client was closed before the answer. Never rejects.
@@ -124,11 +124,11 @@ export interface Client {
   readonly waiting: number;
   /** What this client has seen by HTTP (`Counter-Token`). Empty until the first answer. */
   readonly token: string;
-  /** Milliseconds since the server was heard. Infinity before the first time. */
+  /** Milliseconds since the server was last heard from. Infinity before the first time. */
   readonly silence: number;
-  /** Closes the link until `resume`, as for a hidden page. It sends what it can before. */
+  /** Closes the link until `resume`, as for a hidden page. First sends waiting adds if it can. */
   pause(): void;
-  /** Reopens the link at once, if it is closed or fell silent, as after sleep. */
+  /** Reopens the link at once if it is closed or silent, as after the computer slept. */
   resume(): void;
   /** Closes the link. Waiting adds stay in the storage for the next client. */
   close(): void;

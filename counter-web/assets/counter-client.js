@@ -1,24 +1,24 @@
-// A client for replicated counters, without a DOM. counter-client.d.ts documents what it exports.
+// A client for replicated counters that needs no DOM. counter-client.d.ts documents its interface.
 //
 // Every add has an id and is sent again until a server acknowledges it. Servers apply an id once.
-// The total that a program sees is the server's, and the adds that this cannot contain yet.
+// A program sees the server's total plus the adds that this total cannot contain yet.
 
 const WATCHED_MAX = 64; // counters of one client
 const AMOUNT_MAX = 1_000_000; // of one add, either way
 const QUEUE_MAX = 1_000; // adds without an acknowledgement
-const WINDOW = 32; // of them in flight
-const STREAMS_MAX = 4; // event streams; a browser opens six connections to a host
-const BLOCKED_MAX = 2; // after this many failed sockets at a node that answers HTTP, use events
+const WINDOW = 32; // adds in flight
+const STREAMS_MAX = 4; // event streams: a browser opens only six connections to a host
+const BLOCKED_MAX = 2; // failed sockets at a node that answers HTTP, before events are used
 
 // All in milliseconds.
 const WAIT_MIN = 100, WAIT_MAX = 10_000;
-const FIRST_MAX = 2_600; // spreads the clients of a node that died
-const HURRY = 2_000; // a click reconnects at once, but this long after the last try
-const RETRY = 1_000; // the shortest pause before an add that the node could not take
+const FIRST_MAX = 2_600; // the longest first wait: spreads the clients of a node that died
+const HURRY = 2_000; // a click reconnects at once, but not sooner than this after the last try
+const RETRY = 1_000; // the shortest pause before an add that the node could not take is sent again
 const ANSWER_MAX = 5_000, PING_EVERY = 5_000;
-const QUIET_MAX = 45_000; // three comments of an event stream
+const QUIET_MAX = 45_000; // an event stream carries a comment every 15 s
 const POLL_EVERY = 5_000; // for counters without a stream
-const ALIVE = 180_000; // without locks, a younger queue may belong to an open tab
+const ALIVE = 180_000; // without locks, a queue younger than this may belong to an open tab
 
 // The states of an add.
 const FRESH = 0; // never sent: shown
@@ -26,7 +26,7 @@ const SENT = 1; // sent on this link only: shown
 const APPLIED = 2; // shown as part of `settled` until the server's total contains it
 const UNCERTAIN = 3; // sent on an earlier link: the server's total may contain it, so not shown
 
-const REFUSALS = [400, 403, 429, 503]; // what a node says to a page that it lets no socket open
+const REFUSALS = [400, 403, 429, 503]; // statuses with which a node refuses a page's socket
 
 // Errors of the node or the link, not of the add.
 const RETRIED = ["rate_limited", "not_durable", "not_ready", "stopping", "too_many_connections",
@@ -36,9 +36,9 @@ const integer = (big) => (Number.isSafeInteger(Number(big)) ? Number(big) : big)
 const sum = (adds) => adds.reduce((total, { amount }) => total + BigInt(amount), 0n);
 const size = (adds) => adds.reduce((total, { amount }) => total + Math.abs(amount), 0);
 
-// The adds without an acknowledgement. A queue keeps them in the storage under a key of its own.
-// It holds the lock of that name while its page is open. Once the lock is free, the adds move to
-// the queue of another page.
+// The adds without an acknowledgement. A queue keeps them in the storage under its own key, and
+// holds the lock of that name while its page is open. Once the lock is free, the queue of another
+// page takes the adds over.
 function openQueue(prefix, client, { storage, locks, now }) {
   const adds = [], own = prefix + client;
   let last = 0, closed = false, release = () => {};
@@ -51,7 +51,7 @@ function openQueue(prefix, client, { storage, locks, now }) {
     } catch { /* memory only */ }
   }
 
-  function adopt(key, moved) {
+  function takeQueue(key, moved) {
     try {
       const left = JSON.parse(storage.getItem(key));
       if (closed || left.adds.length + adds.length > QUEUE_MAX) return;
@@ -65,7 +65,7 @@ function openQueue(prefix, client, { storage, locks, now }) {
 
   return {
     adds,
-    // Calls `moved` each time the adds of a closed page have moved here.
+    // Takes over the adds of closed pages. Calls `moved` each time some have come.
     takeOver(moved) {
       if (!storage) return;
       locks?.request(own, () => closed || new Promise((done) => { release = done; }));
@@ -74,12 +74,12 @@ function openQueue(prefix, client, { storage, locks, now }) {
         for (let at = 0; at < storage.length; at++) keys.push(storage.key(at));
       } catch { /* no storage here */ }
       for (const key of keys.filter((key) => key.startsWith(prefix))) {
-        if (locks) locks.request(key, () => adopt(key, moved));
-        else adopt(key, moved);
+        if (locks) locks.request(key, () => takeQueue(key, moved));
+        else takeQueue(key, moved);
       }
     },
     // Enlarges an add that was never sent, or makes a new one. Undefined if the queue is full.
-    // Without locks another page may have sent it, so it stays as it is.
+    // Without locks another page may have sent a waiting add, so none is enlarged.
     push(counter, amount) {
       const same = (add) => add.counter === counter && add.state === FRESH;
       let add = locks || !storage ? adds.find(same) : undefined;
@@ -109,11 +109,9 @@ function openQueue(prefix, client, { storage, locks, now }) {
 }
 
 // A link by WebSocket.
-function openSocket({ WebSocket, base, page, batches, names, heard, lost, now }) {
+function openSocket({ WebSocket, socketAddress, batches, names, heard, lost, now }) {
   const [first] = names();
-  const at = new URL(`ws?${new URLSearchParams({ counter: first, page })}`, base);
-  at.protocol = at.protocol.replace("http", "ws");
-  const socket = new WebSocket(at.href);
+  const socket = new WebSocket(socketAddress.replace(/^http/, "ws"));
   const say = (message) => socket.send(JSON.stringify(message));
   const watch = () => {
     if (socket.readyState === 1 && names().length > 1) say({ type: "watch", counters: names() });
@@ -134,8 +132,8 @@ function openSocket({ WebSocket, base, page, batches, names, heard, lost, now })
   };
 }
 
-// A link by server-sent events, and by POST for one add at a time. Streams without the event of an
-// add are dead after ANSWER_MAX, and opened again.
+// A link by server-sent events, and by POST for one add at a time. If no event follows an add
+// within ANSWER_MAX, the streams are dead and are opened again.
 function openEvents({ fetch, address, ask, clock, page, names, heard, lost }) {
   const streams = new Map(); // counter -> the controller of its request
   const adds = [], polled = [];
@@ -231,6 +229,8 @@ export function connect(url, options = {}) {
   const counters = new Map();
   const names = () => [...counters.keys()];
   const first = options.counters?.[0] ?? options.counter ?? "clicks";
+  const query = new URLSearchParams({ counter: first, page });
+  const socketAddress = new URL(`ws?${query}`, base).href;
   const queue = openQueue(`counter ${base.href} `, newId(), { storage, locks, now });
   let token = options.token ?? "", closed = false, paused = false;
 
@@ -243,8 +243,10 @@ export function connect(url, options = {}) {
     link?.watch(name);
   }
 
+  const addsOf = (name) => queue.adds.filter(({ counter }) => counter === name);
+
   function view({ name, total, settled, ahead, regions, hash, synced }) {
-    const adds = queue.adds.filter(({ counter }) => counter === name);
+    const adds = addsOf(name);
     const shown = adds.filter(({ state }) => ahead && (state === FRESH || state === SENT));
     const unseen = adds.filter((add) => add.state !== APPLIED && !shown.includes(add));
     const more = settled + sum(shown);
@@ -255,7 +257,7 @@ export function connect(url, options = {}) {
     };
   }
 
-  // Callbacks run later, so they may call this client.
+  // Callbacks run after the current call of this client, so they may call it.
   const call = (callback, news) => { if (callback) queueMicrotask(() => callback(news)); };
   function tell(counter) {
     if (!onchange || counter.isTold) return;
@@ -266,7 +268,7 @@ export function connect(url, options = {}) {
     });
   }
 
-  // The server's total contains every add that it answered before.
+  // The server's total contains every add that it has answered.
   function take({ type, counter: name = first, total, regions, state_hash, synced }) {
     const counter = counters.get(name);
     if (!counter) return;
@@ -277,11 +279,9 @@ export function connect(url, options = {}) {
       counter.regions[code] = { ...region, value: integer(BigInt(region.value)) };
     }
     if (counter.link !== link) {
-      // The answer to a POST may come after a total that contains its add.
+      // With events, a total may contain an add whose POST is unanswered. So none is shown ahead.
       Object.assign(counter, { link, ahead: !link.listening });
-      for (const add of queue.adds.filter(({ counter }) => counter === name)) {
-        if (add.state !== FRESH) add.state = UNCERTAIN;
-      }
+      for (const add of addsOf(name)) if (add.state !== FRESH) add.state = UNCERTAIN;
       if (!link.opened) {
         link.opened = true;
         if (!link.listening) blocked = 0;
@@ -307,7 +307,7 @@ export function connect(url, options = {}) {
     expect();
   }
 
-  // Adds of a closed page have come.
+  // The queue has taken over adds of a closed page.
   function moved() {
     for (const { counter } of queue.adds) if (counters.size < WATCHED_MAX) watch(counter);
     flush();
@@ -368,7 +368,7 @@ export function connect(url, options = {}) {
 
   let link = null; // {listening, opened}, and the functions of its transport
   let batches = true; // until a server knows none
-  let plain = !WebSocket; // no socket is tried: this runtime or this server lacks what it takes
+  let plain = !WebSocket; // true: use events, because the runtime or the server cannot do more
   let attempts = 0, blocked = 0, triedAt = -Infinity, retryAt, retryTimer, timer, said;
   let heardAt = -Infinity, isAsked = false;
 
@@ -393,7 +393,9 @@ export function connect(url, options = {}) {
       if (message) hear(message);
     };
     const lost = (why) => { if (mine === link) drop(why); };
-    const given = { WebSocket, fetch, clock, base, address, ask, page, batches, names, heard, lost, now };
+    const given = {
+      WebSocket, socketAddress, fetch, clock, address, ask, page, batches, names, heard, lost, now,
+    };
     try {
       Object.assign(mine, listening ? openEvents(given) : openSocket(given));
     } catch { lost(); }
@@ -466,19 +468,18 @@ export function connect(url, options = {}) {
 
   const lose = () => drop();
 
-  // A failed socket gives no reason. An HTTP request to the same node does. A page's own node
-  // answers OPTIONS as it would have answered the socket. Other sites may only read.
+  // A failed socket gives no reason, but an HTTP request to the same node does. A page's own node
+  // answers OPTIONS as it would have answered the socket. A page of another site may only read.
   async function askWhy() {
     const isOwn = base.origin === globalThis.location?.origin;
-    const given = new URLSearchParams({ counter: first, page });
-    const answer = isOwn
-      ? await request(new URL(`ws?${given}`, base).href, { method: "OPTIONS" })
-      : await ask(first);
+    const answer = await (isOwn ? request(socketAddress, { method: "OPTIONS" }) : ask(first));
     if (link || closed) return;
     const { code, total, error, message } = answer;
     const isRefused = message && error !== "stopping" && (!isOwn || REFUSALS.includes(code));
     if (isRefused) status("waiting", message);
-    else if (isOwn ? code && code < 500 : total !== undefined) start(plain || ++blocked >= BLOCKED_MAX);
+    else if (isOwn ? code && code < 500 : total !== undefined) {
+      start(plain || ++blocked >= BLOCKED_MAX);
+    }
   }
 
   // ---- HTTP ----
@@ -486,7 +487,7 @@ export function connect(url, options = {}) {
   const address = (name, path) =>
     new URL(`api/counters/${encodeURIComponent(name)}${path}`, base).href;
 
-  // The JSON of an answer and its status as `code`. {} if there was none.
+  // Resolves to the JSON of the answer, with its status as `code`. {} if there was no answer.
   async function request(href, request) {
     const abort = new AbortController();
     const late = clock.setTimeout(() => abort.abort(), ANSWER_MAX);

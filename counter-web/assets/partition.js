@@ -1,12 +1,15 @@
 // The cable between the hero's cities, and the switch that cuts it.
-import { $, address, clicks, grouped, here, inReach, isStill, known, look, name, other, outOfTouch, regionCount, regions, show, signed, text } from "./model.js";
+import {
+  $, address, clicks, grouped, here, inReach, isStill, known, look, name, now, other,
+  outOfTouch, regionCount, regions, show, signed, svg, text, travel,
+} from "./model.js";
 
-const HEALED_FOR = 30000; // ms to show the words after a heal
-const BIT = 700; // ms
-const BITS_MAX = 12;
+const HEALED_FOR = 30000; // ms for which the words after a heal are shown
+const BIT = 700; // ms that a dot takes along the cable
+const BITS_MAX = 12; // dots on the cable at a time
 
-// `apart` is set while this node is cut off. `own` and `others` are the clicks of each side at the
-// cut, if this page can know them. `healed` has them afterwards.
+// `apart` is set while this node is cut off. Its `own` and `others` are the clicks of each side at
+// the time of the cut, if this page can know them. After the heal, `healed` has them.
 let apart = null, healed = null, wasWhole = false, switching = false;
 
 const ownValue = () => (regions.get(here)?.value ?? 0n) + known.ahead;
@@ -24,41 +27,47 @@ export function sinceCut(there) {
 export function follow(there) {
   if (known.isolated) {
     if (!apart) apart = wasWhole ? { own: ownValue(), others: elsewhere() } : {};
-    // A page that was loaded after the cut learns from the other side what it has heard.
-    const heardOf = there?.regions[here];
-    if (apart.own === undefined && heardOf && known.lookedAt) {
-      const own = BigInt(heardOf.value);
-      const others = [...regions].reduce((sum, [code, { value }]) => sum + (code === here ? 0n : value), 0n);
-      Object.assign(apart, { own, others });
+    // A page that was loaded after the cut takes this city's clicks at the cut from the other side.
+    const atCut = there?.regions[here];
+    if (apart.own === undefined && atCut && known.lookedAt) {
+      const rest = [...regions].filter(([code]) => code !== here);
+      const others = rest.reduce((sum, [, { value }]) => sum + value, 0n);
+      Object.assign(apart, { own: BigInt(atCut.value), others });
     }
     healed = null;
   } else {
-    if (apart) healed = { at: performance.now(), ...apart, sent: apart.own === undefined ? 0n : ownValue() - apart.own };
+    const sent = ownValue() - (apart?.own ?? 0n);
+    if (apart) healed = { at: now(), ...apart, sent };
     [apart, wasWhole] = [null, true];
   }
 }
 
-const isRecent = () => healed && performance.now() - healed.at < HEALED_FOR;
+const isRecent = () => healed && now() - healed.at < HEALED_FOR;
 // True from the heal until both sides know the clicks of each other.
 function isMeeting(there) {
   if (!isRecent() || healed.met) return false;
   if (!there) return !(known.agreement?.of && known.agreement.age_ms === 0);
-  return BigInt(there.total) !== known.total || BigInt(there.regions[here]?.value ?? 0) !== ownValue();
+  const ownThere = BigInt(there.regions[here]?.value ?? 0);
+  return BigInt(there.total) !== known.total || ownThere !== ownValue();
 }
 
 function words(there) {
   const city = name(here), lost = outOfTouch().map(name);
   if (known.isolated) {
-    return there ? "Click in both cities: their totals drift apart. Reconnect, and they match again."
+    return there
+      ? "Click in both cities: their totals drift apart. Reconnect, and they match again."
       : "Both sides keep counting. Reconnect, and the totals match again.";
   }
   if (isMeeting(there)) return "Reconnected. The totals are meeting again.";
   if (isRecent()) {
     healed.met = true;
     if (healed.own === undefined) return "Back in sync.";
-    return `Back in sync: sent ${counted(healed.sent)}, received ${grouped(elsewhere() - healed.others)}.`;
+    const received = grouped(elsewhere() - healed.others);
+    return `Back in sync: sent ${counted(healed.sent)}, received ${received}.`;
   }
-  if (lost.length) return `${lost.join(", ")} may still be counting. Its clicks are added here once it is back.`;
+  if (lost.length) {
+    return `${lost.join(", ")} may still be counting. Its clicks are added here once it is back.`;
+  }
   return "Both sides keep counting; reconnect and the totals match again, with no click lost.";
 }
 
@@ -81,28 +90,23 @@ export function drawSwitch(there, isReached) {
   text(panel.querySelector("p"), words(there));
 }
 
-// Clicks pass along the cable, away from this city or towards it.
+// Draws clicks passing along the cable, away from this city or towards it.
 export function passOn(isOutward) {
-  const cable = $("cable"), path = [...$("hero").querySelectorAll(".whole path")].find((path) => path.getClientRects().length);
-  if (!path || isStill() || known.isolated || cable.querySelectorAll(".bit").length >= BITS_MAX) return;
-  const bit = document.createElementNS("http://www.w3.org/2000/svg", "circle");
-  bit.setAttribute("r", 5);
-  bit.setAttribute("class", isOutward ? "bit" : "bit away");
+  const paths = [...$("hero").querySelectorAll(".whole path")];
+  const path = paths.find((path) => path.getClientRects().length), cable = $("cable");
+  if (!path || isStill() || known.isolated) return;
+  if (cable.querySelectorAll(".bit").length >= BITS_MAX) return;
+  const bit = svg("circle", { r: 5, class: isOutward ? "bit" : "bit away" });
   cable.append(bit);
   const length = path.getTotalLength();
-  const way = Array.from({ length: 13 }, (_, step) => {
-    const { x, y } = path.getPointAtLength(length * (isOutward ? step / 12 : 1 - step / 12));
-    return { transform: `translate(${x}px, ${y}px)` };
-  });
-  const gone = () => bit.remove();
-  bit.animate(way, { duration: BIT, easing: "ease-in-out" }).finished.then(gone, gone);
+  travel(bit, BIT, (t) => path.getPointAtLength(length * (isOutward ? t : 1 - t)));
 }
 
-// What became of this city's clicks.
+// The words for this city's clicks: sent, or saved.
 export function sentWords(amount) {
-  const reached = inReach().length, city = name(here);
-  if (reached) return `${city} sent ${signed(amount)} to ${regionCount(reached)}`;
-  return known.isolated ? `${signed(amount)} saved here until ${city} reconnects` : `${signed(amount)} saved in ${city}`;
+  const reached = inReach().length, city = name(here), shown = signed(amount);
+  if (reached) return `${city} sent ${shown} to ${regionCount(reached)}`;
+  return `${shown} saved ${known.isolated ? `here until ${city} reconnects` : `in ${city}`}`;
 }
 
 export function watchSwitch(say) {

@@ -1,13 +1,16 @@
 // The words of the page: title, status, agreement, errors, and texts for screen readers.
-import { $, changes, counter, grouped, here, isFresh, known, name, outOfTouch, regionCount, show, text } from "./model.js";
+import {
+  $, changes, counter, grouped, here, isFresh, known, name, outOfTouch, regionCount, show, text,
+} from "./model.js";
 
-const SAY_EVERY = 3000; // ms
-const TROUBLE_FOR = 8000; // ms to show an error
-const MOVED_FOR = 4000; // ms to show where clicks went
+// All in milliseconds.
+const SAY_EVERY = 3000; // between two texts for screen readers
+const TROUBLE_FOR = 8000, MOVED_FOR = 4000, SHARED_FOR = 2500; // how long these words stay
 
 let stateBefore = "";
 export function drawWords(status) {
-  const title = `${grouped(known.total)} ${counter.replace(/\p{Bidi_Control}/gu, "")} · ${name(here)}`;
+  const shownName = counter.replace(/\p{Bidi_Control}/gu, "");
+  const title = `${grouped(known.total)} ${shownName} · ${name(here)}`;
   if (document.title !== title) document.title = title;
   $("status").dataset.state = status.state;
   text($("status").querySelector("span"), status.words);
@@ -22,26 +25,31 @@ export function drawWords(status) {
 
 // How far the other regions confirm this node's state.
 function agreement(isLive) {
-  const all = known.members.filter((member) => !member.left && member.replica !== known.replica);
-  const others = all.filter((member) => member.live);
-  const late = others.filter((member) => member.late), lost = outOfTouch(), at = known.agreement;
+  const all = known.members.filter(({ replica }) => replica !== known.replica);
+  const others = all.filter(({ live }) => live);
+  const late = others.filter(({ late }) => late), lost = outOfTouch(), at = known.agreement;
+  const names = (codes) => codes.slice(0, 3).map(name).join(", ");
   if (!isLive) return ["Last known total", "apart"];
   if (known.isolated) return [`${name(here)} is disconnected`, "apart"];
-  if (!known.synced) return [others.length ? "Catching up with the other regions" : "Not in touch with other regions", "apart"];
-  if (lost.length) return [`Can't reach ${lost.slice(0, 3).map(name).join(", ")}`, "apart"];
+  if (!known.synced) {
+    const doing = others.length ? "Catching up with the" : "Not in touch with";
+    return [`${doing} other regions`, "apart"];
+  }
+  if (lost.length) return [`Can't reach ${names(lost)}`, "apart"];
   if (!known.lookedAt) return ["Asking other regions", ""];
   if (!all.length) return ["No other region yet", ""];
   if (!others.length) return [`Waiting for ${regionCount(all.length)} to confirm`, ""];
   if (at.age_ms === 0 && isFresh() && !known.ahead) return ["All regions agree", "agree"];
   const behind = late.find((member) => member.lag_versions);
   if (behind) return [`${name(behind.region)} is ${changes(behind.lag_versions)} behind`, ""];
-  if (late.length) return [`Waiting for ${late.slice(0, 3).map((member) => name(member.region)).join(", ")} to confirm`, ""];
+  if (late.length) return [`Waiting for ${names(late.map(({ region }) => region))} to confirm`, ""];
   // After a change, nobody has confirmed until the next status.
-  const waiting = isFresh() && at.age_ms !== 0 ? Math.max(1, at.of - at.confirmed) : at.of || others.length;
+  const isCounted = isFresh() && at.age_ms !== 0;
+  const waiting = isCounted ? Math.max(1, at.of - at.confirmed) : at.of || others.length;
   return [`Waiting for ${regionCount(waiting)} to confirm`, ""];
 }
 
-// Where clicks went, or came from, for a short while.
+// Shows for a short while where clicks went or came from.
 let movedTimer = 0;
 export function moved(words) {
   clearTimeout(movedTimer);
@@ -49,7 +57,7 @@ export function moved(words) {
   movedTimer = setTimeout(() => text($("moved"), ""), MOVED_FOR);
 }
 
-// ---- errors, and other texts for screen readers, at most every three seconds ----
+// ---- errors, and texts for screen readers ----
 
 let trouble = "", troubleTimer = 0, saidAt = 0, sayTimer = 0;
 export function say(words) {
@@ -58,6 +66,7 @@ export function say(words) {
   troubleTimer = setTimeout(() => { trouble = ""; show(); }, TROUBLE_FOR);
   show();
 }
+// Lets screen readers say the words. Waits if others were said a moment ago.
 function aloud(words) {
   clearTimeout(sayTimer);
   sayTimer = setTimeout(() => {
@@ -65,11 +74,13 @@ function aloud(words) {
     text($("said"), words());
   }, Math.max(0, SAY_EVERY - (Date.now() - saidAt)));
 }
-export const sayTotal = () => aloud(() => (stateBefore === "live" ? "" : $("status").textContent + ", ") + "the total is " + $("total").textContent);
+export const sayTotal = () => aloud(() => {
+  const status = stateBefore === "live" ? "" : `${$("status").textContent}, `;
+  return `${status}the total is ${$("total").textContent}`;
+});
 
 // ---- the share button ----
 
-const SHARED_FOR = 2500; // ms
 $("share").addEventListener("click", async () => {
   const { href } = location, { title } = document;
   let done = "Link copied";

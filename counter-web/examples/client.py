@@ -11,16 +11,16 @@ from urllib.request import Request, urlopen
 ANSWER_MAX = 5  # seconds
 QUIET_MAX = 45  # seconds; a quiet stream carries a comment every 15
 BUSY = {429, 500, 502, 503, 504}  # statuses after which the same add is sent again
-BROKEN = (OSError, http.client.HTTPException, ValueError)  # no whole answer came
+BROKEN = (OSError, http.client.HTTPException, ValueError)  # no answer, or half of one
 
 
 class Counter:
-    """A counter at one node. An add has an id, so that it counts once however often it is sent."""
+    """A counter at one node. Each add has an id, and counts once however often it is sent."""
 
     def __init__(self, url, name):
         self.address = f"{url.rstrip('/')}/api/counters/{quote(name, safe='')}"
         self.client, self.numbers = secrets.token_hex(8), itertools.count(1)  # no gaps
-        self.token = ""  # what this client has seen; with it, no node answers with less
+        self.token = ""  # the state that this client has seen: no node answers with less
 
     def ask(self, path="", body=None, **headers):
         headers |= {"Content-Type": "application/json", "Counter-Token": self.token}
@@ -36,10 +36,11 @@ class Counter:
             try:
                 return self.ask("/add", {"amount": amount}, **key)
             except HTTPError as refusal:
-                if refusal.code == 409:  # cannot_tell: too old to be told apart, and done
-                    return None
                 if refusal.code not in BUSY:
-                    raise ValueError(json.load(refusal)["message"]) from None
+                    answer = json.load(refusal)
+                    if answer["error"] == "cannot_tell":  # too old for the server to know: done
+                        return None
+                    raise ValueError(answer["message"]) from None
             except BROKEN:
                 pass  # it may have been applied
             back_off(attempt)

@@ -114,7 +114,7 @@ async fn keep_running(args: &DemoArgs, node: &mut DemoNode, pages: &BTreeMap<Str
             pause = RESTART_PAUSE_MIN;
         }
         eprintln!(
-            "The node of {} ended ({ended}) and is started again in {} ms.",
+            "The node of {} ended ({ended}). Restarting it in {} ms.",
             node.region,
             pause.as_millis()
         );

@@ -43,7 +43,10 @@ fn start(command: Command) -> Result<(), CommandError> {
         _ => "warn",
     };
     let filter = EnvFilter::try_new(log).map_err(|error| {
-        CommandError::argument(format!("--log {log:?} is not a log filter ({error}): write for example info, or warn,counter_web=debug"))
+        CommandError::argument(format!(
+            "--log {log:?} is not a log filter ({error}): write for example info, or \
+             warn,counter_web=debug"
+        ))
     })?;
     // Colours are for a person at a terminal, not for files and collectors.
     let colours = std::io::stderr().is_terminal();

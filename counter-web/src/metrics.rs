@@ -7,7 +7,7 @@ use counter_net::prometheus_client::registry::Registry;
 
 use crate::app::App;
 
-/// Everything that a scrape of this node shows.
+/// Returns the text of a scrape.
 pub(crate) fn text(app: &App, format: MetricsFormat) -> String {
     let mut registry = Registry::default();
     app.node.register(&mut registry);
@@ -17,9 +17,9 @@ pub(crate) fn text(app: &App, format: MetricsFormat) -> String {
         ("http_requests", "HTTP requests, including those that open sockets", &counts.requests),
         ("adds", "Adds applied, over HTTP and over sockets", &counts.adds),
         ("adds_refused", "Adds refused by the rate limit", &counts.adds_refused),
-        ("frames_sent", "Changes handed to sockets", &counts.frames_sent),
+        ("frames_sent", "Changes sent to sockets", &counts.frames_sent),
         ("sockets_opened", "WebSockets opened", &counts.sockets_opened),
-        ("sockets_closed", "WebSockets that this side closed", &counts.sockets_closed),
+        ("sockets_closed", "WebSockets that the node closed", &counts.sockets_closed),
     ];
     for (name, help, count) in counters {
         front.register(name, help, ConstCounter::new(count.get()));

@@ -1,22 +1,31 @@
 //! The caller of one request, determined once before any route sees the request.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use warp::http::Request;
 
+use super::Access;
 use super::limits::Limits;
 use super::local;
 use super::origin::Site;
 use super::peer::Peer;
 use super::token::Credentials;
-use super::{Access, Ends};
 use crate::api::error::ApiError;
+
+/// The two ends of one TCP connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ends {
+    pub(crate) far: SocketAddr,
+    pub(crate) near: SocketAddr,
+}
 
 /// The facts about a TCP connection that hold for all of its requests.
 #[derive(Clone, Debug)]
 pub(crate) struct ClientConnection {
     ends: Ends,
-    /// True if the far end is a process of our user. Looked up when a request first needs it.
+    /// True if the far end is a process of this node's user. Looked up when a request first needs
+    /// it.
     of_this_user: Arc<OnceLock<bool>>,
 }
 
@@ -74,8 +83,9 @@ impl Caller {
         match &self.site {
             Site::Own => Ok(()),
             Site::Allowed(_) => Err(ApiError::wrong_origin(
-                "refused: a page of another site may read, listen and add, and nothing else. If it is this node's own page, a proxy \
-                 has changed the Host header: let it pass the header on"
+                "refused: a page of another site may read, listen and add, and nothing else. If it \
+                 is this node's own page, a proxy has changed the Host header: let it pass the \
+                 header on"
                     .to_owned(),
             )),
             Site::Other(error) => Err(error.clone()),

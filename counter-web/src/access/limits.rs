@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::api::error::ApiError;
 
-/// The adds in a full bucket, at any rate.
+/// The adds in a full bucket, whatever the rate is.
 const BURST: f64 = 1_000.0;
 
 /// The most addresses in the table. When it is full, idle ones are forgotten. If none is idle, all
@@ -18,7 +18,8 @@ const ADDRESSES_MAX: usize = 65_536;
 /// The entry for all addresses that the table has no room for.
 const OVERFLOW: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
-/// The least time between two searches of a full table for idle addresses. One takes milliseconds.
+/// The shortest time between two searches of a full table for idle addresses. A search takes
+/// milliseconds.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// The values of `--rate` and `--connections-per-address`. A limit that was not given does not
@@ -49,7 +50,7 @@ impl Bucket {
         self.filled_at = now;
     }
 
-    /// Whole seconds until so many adds are allowed, at least one.
+    /// Whole seconds until this many adds are allowed, at least 1.
     fn seconds_left(&self, adds: f64, rate: f64) -> u64 {
         // The conversion saturates, so no rate is too small for it.
         ((adds - self.tokens).max(0.0) / rate).ceil().max(1.0) as u64
@@ -83,8 +84,8 @@ impl Limits {
     ///
     /// # Errors
     ///
-    /// If either has too few, with the index of the first add without a token if there are several.
-    /// Nothing was taken from either.
+    /// If either has too few. Nothing was taken from either. The error for several adds has the
+    /// index of the first one without a token.
     pub(crate) fn take_adds(
         &self,
         adds: usize,
@@ -132,8 +133,8 @@ impl Limits {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The key that an address is counted under. All new addresses share one if the table is full
-    /// of busy ones.
+    /// The key that an address is counted under. If the table is full of busy addresses, all new
+    /// ones share [`OVERFLOW`].
     fn key(&self, addresses: &mut Addresses, address: IpAddr) -> IpAddr {
         let key = counted_as(address);
         if addresses.by_key.len() < ADDRESSES_MAX || addresses.by_key.contains_key(&key) {
@@ -176,7 +177,7 @@ impl Addresses {
 /// One counted connection of an address, until it is dropped.
 pub(crate) struct ConnectionSlot {
     limits: Arc<Limits>,
-    /// The key that it was counted under. By now the address may have another.
+    /// The key that it was counted under. [`Limits::key`] may return another one by now.
     key: IpAddr,
 }
 
@@ -189,7 +190,7 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// The address that an address counts as. All addresses of an IPv6 /64 count as one, because a
+/// The address that `address` counts as. All addresses of an IPv6 /64 count as one, because a
 /// household has a /64 and could use each of its addresses once.
 fn counted_as(address: IpAddr) -> IpAddr {
     match address.to_canonical() {

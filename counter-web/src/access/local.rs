@@ -10,7 +10,7 @@ use warp::http::Version;
 use warp::http::header::{FORWARDED, HOST, HeaderMap, VIA};
 use warp::http::uri::Authority;
 
-use super::Ends;
+use super::caller::Ends;
 use super::peer::Proxy;
 
 /// Headers in which proxies name the client, besides those with the prefixes below.

@@ -30,7 +30,11 @@ impl Pattern {
         };
         let is_all = stem.is_empty() && text == "*";
         if stem.contains('*') || (!is_all && check_name(stem).is_err()) {
-            return Err("a list of counters' names, each with one * at its end at most: write for example clicks,likes:*".to_owned());
+            return Err(
+                "expected names of counters, each with at most one *, at its end: write for \
+                        example clicks,likes:*"
+                    .to_owned(),
+            );
         }
         Ok(pattern)
     }

@@ -47,8 +47,9 @@ impl AllowedOrigins {
                 "*" => allowed.all = true,
                 value => allowed.listed.push(WebOrigin::parse(value).ok_or_else(|| {
                     format!(
-                        "--allow-origin {value:?} is not an origin: write scheme and host, and the port where it is \
-                         not the default, such as https://example.com, or * for all sites"
+                        "--allow-origin {value:?} is not an origin: write scheme and host, and the \
+                         port if it is not the default, such as https://example.com, or * for all \
+                         sites"
                     )
                 })?),
             }
@@ -63,7 +64,7 @@ impl AllowedOrigins {
             let by_name = |origin: WebOrigin| WebOrigin { host: "localhost".to_owned(), ..origin };
             origin.clone().into_iter().chain(origin.map(by_name))
         });
-        // A second list is ignored, like the second line of a demo.
+        // The demo sends its pages once. A second list changes nothing.
         let _set = self.pages.set(origins.collect());
     }
 
@@ -191,9 +192,10 @@ fn refusal(origin: &HeaderValue, headers: &HeaderMap, trust_proxy: bool, is_site
     if is_site {
         let _written = write!(
             said,
-            ". If that Origin is this page's own address, a proxy has changed the Host header. Let it pass the header on \
-             (nginx: proxy_set_header Host $http_host), or send X-Forwarded-Host and start this node with --trust-proxy, or start \
-             this node with --allow-origin {origin}"
+            ". If that Origin is this page's own address, a proxy has changed the Host header. Let \
+             it pass the header on (nginx: proxy_set_header Host $http_host), or send \
+             X-Forwarded-Host and start this node with --trust-proxy, or start this node with \
+             --allow-origin {origin}"
         );
     }
     said

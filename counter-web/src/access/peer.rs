@@ -11,8 +11,9 @@ use crate::api::error::ApiError;
 
 pub(super) static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The address of all clients that a proxy names illegibly. Not loopback, so limits apply.
-const ILLEGIBLE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+/// Stands for every client whose address in the proxy's header cannot be read. Not loopback, so
+/// limits apply.
+const UNREADABLE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// The proxy in front of this node, and its header that names the client.
 #[derive(Clone, Debug, Default)]
@@ -40,12 +41,11 @@ impl Proxy {
         }
     }
 
-    /// The client's address, if the proxy names one. All clients with an illegible address share
-    /// one.
+    /// The client's address, if the proxy names one. [`UNREADABLE`] if it cannot be read.
     fn client(&self, headers: &HeaderMap) -> Option<IpAddr> {
         let name = self.header()?;
         headers.get(name)?;
-        Some(Self::last_address(headers, name).unwrap_or(ILLEGIBLE))
+        Some(Self::last_address(headers, name).unwrap_or(UNREADABLE))
     }
 
     fn last_address(headers: &HeaderMap, name: &HeaderName) -> Option<IpAddr> {
@@ -105,11 +105,11 @@ impl Peer {
         Ok(self)
     }
 
-    /// Takes so many adds from this peer's allowance, or none.
+    /// Takes all of these adds from this peer's allowance, or none.
     ///
     /// # Errors
     ///
-    /// If it is used up.
+    /// As for [`Limits::take_adds`].
     pub(crate) fn take_adds(&self, adds: usize, limits: &Limits) -> Result<(), ApiError> {
         match &self.bucket {
             Some(bucket) => limits.take_adds(
@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(
             named(&[("x-forwarded-for", "203.0.113.1, 192.0.2.9")]),
             "192.0.2.9",
-            "what the client wrote comes first"
+            "the client may have written earlier entries"
         );
         assert_eq!(
             named(&[("x-forwarded-for", "203.0.113.1"), ("x-forwarded-for", "192.0.2.9")]),

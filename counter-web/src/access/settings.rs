@@ -1,10 +1,10 @@
-//! The settings that decide about callers, and the two ends of a connection.
+//! The settings that decide about callers.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use warp::http::HeaderMap;
 
+use super::caller::Ends;
 use super::cors::{self, Sharing};
 use super::names::Creatable;
 use super::origin::{self, AllowedOrigins, Site};
@@ -63,15 +63,9 @@ impl Access {
             && !self.warned_of_proxy.swap(true, Ordering::Relaxed)
         {
             tracing::warn!(
-                "a proxy on this machine sends X-Forwarded-For and is not trusted: no limit counts its clients. Start this node with --trust-proxy"
+                "a proxy on this machine sends X-Forwarded-For and is not trusted, so no limit \
+                 applies to its clients. Start this node with --trust-proxy"
             );
         }
     }
-}
-
-/// The two ends of one TCP connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ends {
-    pub(crate) far: SocketAddr,
-    pub(crate) near: SocketAddr,
 }

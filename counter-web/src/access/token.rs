@@ -10,7 +10,10 @@ use warp::http::header::{AUTHORIZATION, HeaderMap};
 
 use crate::api::error::ApiError;
 
+/// The shortest token, in bytes. A random one of this length cannot be guessed.
 const BYTES_MIN: usize = 16;
+
+/// The longest token, in bytes. It fits into a request's head.
 const BYTES_MAX: usize = 1024;
 
 /// A secret. `Debug` does not show it.
@@ -23,8 +26,8 @@ impl SecretToken {
     /// # Errors
     ///
     /// If there are two different tokens, the file cannot be read, or the text is not a token. An
-    /// empty variable is an error too: a secret that failed to arrive must not switch the check
-    /// off. The message never repeats the text.
+    /// empty variable is an error too: the secret may have failed to arrive. The message never
+    /// repeats the text.
     pub(crate) fn read(
         flag: &str,
         file: Option<&Path>,
@@ -59,11 +62,14 @@ impl SecretToken {
         if !(BYTES_MIN..=BYTES_MAX).contains(&text.len()) {
             let bytes = text.len();
             return Err(format!(
-                "the token has {bytes} bytes, and needs {BYTES_MIN} to {BYTES_MAX}: write for example the output of `openssl rand -hex 32`"
+                "the token has {bytes} bytes, and needs {BYTES_MIN} to {BYTES_MAX}: write for \
+                 example the output of `openssl rand -hex 32`"
             ));
         }
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err("a token has only visible ASCII characters and no spaces, because it travels in a header".to_owned());
+            return Err("a token has only visible ASCII characters and no spaces, because it \
+                        travels in a header"
+                .to_owned());
         }
         Ok(Self(text.to_owned()))
     }
@@ -124,7 +130,9 @@ impl Tokens {
     ) -> Result<Self, String> {
         match (&service, &operator) {
             (Some(service), Some(operator)) if service.is(&operator.0) => {
-                Err("the service token and the operator token are the same: make two, or every service is an operator".to_owned())
+                Err("the service token and the operator token are the same: make two, or every \
+                     service is an operator"
+                    .to_owned())
             }
             _ => Ok(Self { service, operator }),
         }
@@ -155,13 +163,13 @@ impl Tokens {
         }
     }
 
-    /// The error of a stranger where a service token is needed: 401, or 403 if this node has no
-    /// token that would do.
+    /// The error for a stranger who needs a service token: 401, or 403 if this node has no token
+    /// that would do.
     pub(crate) fn refuse_stranger(&self) -> ApiError {
         match (&self.service, &self.operator) {
             (None, None) => ApiError::forbidden(
-                "only a program on this node's own machine may do this: start the node with --service-token-file FILE, or with \
-                 COUNTER_SERVICE_TOKEN set, and send that token",
+                "only a program on this node's own machine may do this: start the node with \
+                 --service-token-file FILE, or with COUNTER_SERVICE_TOKEN set, and send that token",
             ),
             _ => ApiError::unauthorized("send the service token, as Authorization: Bearer TOKEN"),
         }
@@ -171,13 +179,14 @@ impl Tokens {
     ///
     /// # Errors
     ///
-    /// 401 for unknown or missing credentials, 403 for those of a service.
+    /// 401 for unknown or missing credentials, 403 for a service.
     pub(crate) fn check_operator(&self, credentials: &Credentials) -> Result<(), ApiError> {
         match credentials {
             Credentials::Operator => Ok(()),
             Credentials::Unknown => Err(ApiError::unknown_token()),
             _ if self.operator.is_none() => Err(ApiError::forbidden(
-                "this node has no operator token: start it with --operator-token-file FILE, or with COUNTER_OPERATOR_TOKEN set",
+                "this node has no operator token: start it with --operator-token-file FILE, or \
+                 with COUNTER_OPERATOR_TOKEN set",
             )),
             Credentials::Service => Err(ApiError::forbidden(
                 "the service token may not do this: send the operator token",

@@ -1,20 +1,20 @@
-//! Adds, resets and removals over HTTP, and the one place where an add is applied.
+//! Adds over HTTP, and the one place where a single add is applied.
 
 use counter_net::{AddOutcome, Counter};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use warp::http::header::HeaderMap;
 
 use crate::access::Caller;
 use crate::api::error::ApiError;
 use crate::api::fields::{
-    Amount, add_id, form_value, fresh_id, is_generated, read_name, read_object,
+    Amount, check_id, form_value, fresh_id, is_generated, read_name, read_object,
 };
 use crate::api::json::{AddedJson, Integer};
 use crate::api::response::{ApiResult, json, see_other};
 use crate::api::session;
 use crate::app::App;
 
-/// Applies one add, unless an add with its id was applied before. Returns which.
+/// Applies one add, or returns [`AddOutcome::Repeated`] if its id was applied before.
 ///
 /// # Errors
 ///
@@ -32,19 +32,19 @@ pub(crate) fn apply_add(
     let added = counter.add_once(id, amount.get());
     let outcome = added.map_err(|error| ApiError::of_add_to(&app.node, counter.name(), error))?;
     match outcome {
-        AddOutcome::Applied => app.counts.adds.one(),
+        AddOutcome::Applied => app.counts.adds.increment(),
         AddOutcome::Repeated => {}
         AddOutcome::CannotTell => return Err(ApiError::cannot_tell()),
     }
     Ok(outcome)
 }
 
-/// Applies one add without an id. A repeat would count again.
+/// Applies one add without an id. If the client sends it again, it counts again.
 fn apply_new(app: &App, counter: &Counter, amount: Amount) -> Result<(), ApiError> {
     let size = amount.get().unsigned_abs();
     let applied = if amount.get() > 0 { counter.add(size) } else { counter.subtract(size) };
     applied.map_err(|error| ApiError::of_add_to(&app.node, counter.name(), error))?;
-    app.counts.adds.one();
+    app.counts.adds.increment();
     Ok(())
 }
 
@@ -89,19 +89,18 @@ pub(crate) async fn add_by_api(
         .get("idempotency-key")
         .map(|key| key.to_str().map_err(|_| ApiError::bad_id()))
         .transpose()?;
-    key.map_or(Ok(()), add_id)?;
+    key.map_or(Ok(()), check_id)?;
     let seen = session::read(headers)?;
     add(app, caller, &name, key, amount).await?;
     let id = key.map_or_else(fresh_id, str::to_owned);
     let view = app.node.view(&name);
-    let value = view.regions.get(&app.region).map_or(0, |region| region.value);
     let mut response = json(&AddedJson {
         total: Integer(view.total),
         region: &app.region,
-        value: Integer(value),
+        value: Integer(app.value_here(&view)),
         id: &id,
     });
-    session::give(app, seen, &name, &mut response);
+    session::attach_token(app, seen, &name, &mut response);
     Ok(response)
 }
 
@@ -114,7 +113,7 @@ async fn add(
     amount: Amount,
 ) -> Result<(), ApiError> {
     caller.check_token()?;
-    caller.take_add(&app.limits).inspect_err(|_| app.counts.adds_refused.one())?;
+    caller.take_add(&app.limits).inspect_err(|_| app.counts.adds_refused.increment())?;
     let counter = app.open(name, caller)?;
     match id {
         Some(id) => {
@@ -123,55 +122,5 @@ async fn add(
         None => apply_new(app, &counter, amount)?,
     }
     app.topics.added(name);
-    counter.durable().await.map_err(|error| ApiError::not_durable(error.to_string()))
-}
-
-/// `POST /api/counters/{name}/reset`: resets the counter by the amounts that this node has seen.
-pub(crate) async fn reset(app: &App, caller: &Caller, name: &str) -> ApiResult {
-    clear(app, caller, name, Clearing::Reset).await
-}
-
-/// `DELETE /api/counters/{name}`: removes the counter as far as this node has seen it.
-pub(crate) async fn remove(app: &App, caller: &Caller, name: &str) -> ApiResult {
-    caller.check_own_site()?;
-    clear(app, caller, name, Clearing::Removal).await
-}
-
-async fn clear(app: &App, caller: &Caller, name: &str, clearing: Clearing) -> ApiResult {
-    #[derive(Serialize)]
-    struct ClearedJson {
-        total: Integer,
-    }
-    caller.check_operator()?;
-    let name = read_name(name)?;
-    Ok(json(&ClearedJson { total: Integer(clear_counter(app, &name, clearing).await?) }))
-}
-
-/// The end of a counter's amounts: the counter stays, or it goes too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Clearing {
-    Reset,
-    Removal,
-}
-
-/// Resets or removes a counter, if it exists, as far as this node has seen it. Returns its total.
-///
-/// # Errors
-///
-/// If this node has not caught up, is stopping, or cannot write to its disk.
-pub(crate) async fn clear_counter(
-    app: &App,
-    name: &str,
-    clearing: Clearing,
-) -> Result<i128, ApiError> {
-    if app.node.exists(name) {
-        match clearing {
-            Clearing::Reset => app.node.reset(name),
-            Clearing::Removal => app.node.remove(name),
-        }
-        .map_err(ApiError::of_add)?;
-        app.topics.added(name);
-        app.node.durable().await.map_err(|error| ApiError::not_durable(error.to_string()))?;
-    }
-    Ok(app.node.total(name))
+    counter.durable().await.map_err(|error| ApiError::not_durable(&error))
 }

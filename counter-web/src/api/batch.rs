@@ -12,7 +12,7 @@ use crate::access::Caller;
 use crate::api::bounds::BATCH_ADDS_MAX;
 use crate::api::code::Code;
 use crate::api::error::ApiError;
-use crate::api::fields::{Amount, add_id, check_name, fresh_id, is_generated};
+use crate::api::fields::{Amount, check_id, check_name, fresh_id, is_generated};
 use crate::api::json::{Integer, is_object};
 use crate::api::response::{ApiResult, json};
 use crate::app::App;
@@ -38,22 +38,22 @@ impl SentAdd<'_> {
         self.id.as_ref().map(|Text(id)| &**id)
     }
 
-    /// The counter that it names.
+    /// The counter that the add names.
     pub(crate) fn counter(&self) -> Option<&str> {
         self.counter.as_ref().map(|Text(counter)| &**counter)
     }
 
-    /// Checks everything that does not depend on the node's state. `counter` is for an add that
-    /// names none.
+    /// Checks everything that does not depend on the node's state. An add that names no counter is
+    /// for `counter`.
     fn check<'a>(&'a self, counter: Option<&'a str>) -> Result<BatchAdd<'a>, ApiError> {
         let counter = self.counter().or(counter).ok_or_else(ApiError::bad_name)?;
         check_name(counter)?;
         let add = BatchAdd::new(counter, Amount::read(self.amount.as_ref())?.get());
-        self.id().map_or(Ok(add), |id| add_id(id).map(|()| add.with_id(id)))
+        self.id().map_or(Ok(add), |id| check_id(id).map(|()| add.with_id(id)))
     }
 }
 
-/// A JSON object. serde by itself also reads a struct from an array of its fields in order.
+/// A JSON object. serde alone would also read a struct from an array of its fields in order.
 pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -74,19 +74,19 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// The index of the first add of a body or message that cannot be read, and its id if it has one.
+/// Returns the index of the first add in `sent` that cannot be read, and its id if it has one.
 pub(crate) fn first_unreadable(sent: &serde_json::Value) -> Option<(usize, Option<String>)> {
     let adds = sent.get("adds")?.as_array()?;
     let index = adds.iter().position(|add| Object::<SentAdd<'_>>::deserialize(add).is_err())?;
     let id = adds[index].get("id").and_then(serde_json::Value::as_str);
-    Some((index, id.filter(|id| add_id(id).is_ok()).map(str::to_owned)))
+    Some((index, id.filter(|id| check_id(id).is_ok()).map(str::to_owned)))
 }
 
 /// A batch that was added.
 pub(crate) struct Added {
     batch: AddedBatch,
-    /// For each add, its place among the results of the node. None for an id that this release
-    /// generated, which the node never sees.
+    /// For each add, its index in the node's results. `None` for a generated id, which the node
+    /// never sees.
     places: Vec<Option<usize>>,
 }
 
@@ -102,7 +102,7 @@ impl Added {
     }
 }
 
-/// Adds a whole batch, or nothing. `counter` is for adds that name none.
+/// Adds a whole batch, or nothing. Adds that name no counter are for `counter`.
 ///
 /// # Errors
 ///
@@ -130,16 +130,16 @@ pub(crate) fn apply_batch(
     }
     caller
         .take_adds(sent.len(), &app.limits)
-        .inspect_err(|_| app.counts.adds_refused.many(sent.len()))?;
+        .inspect_err(|_| app.counts.adds_refused.increment_by(sent.len()))?;
     let batch = app.node.add_many(&adds).map_err(|refused| {
-        // A node that takes no adds refuses the first one.
+        // A node that takes no adds at all refuses without an index. The first add stands for it.
         let index = refused.index.and_then(|at| places.iter().position(|place| *place == Some(at)));
         let name = refused.index.and_then(|at| adds.get(at)).map_or("", |add| add.counter);
         ApiError::of_add_to(&app.node, name, refused.error).at(index.unwrap_or(0))
     })?;
     let applied =
         adds.iter().zip(batch.results()).filter(|(_, add)| add.outcome == AddOutcome::Applied);
-    app.counts.adds.many(applied.clone().count());
+    app.counts.adds.increment_by(applied.clone().count());
     app.topics.added_many(applied.map(|(add, _)| add.counter));
     Ok(Added { batch, places })
 }
@@ -175,15 +175,14 @@ pub(crate) async fn add_batch(app: &App, caller: &Caller, body: &[u8]) -> ApiRes
     let BatchBody { adds } =
         serde_json::from_slice(body).map_err(|error| unreadable(body, &error))?;
     let added = apply_batch(app, caller, &adds, None)?;
-    added.durable().await.map_err(|error| ApiError::not_durable(error.to_string()))?;
+    added.durable().await.map_err(|error| ApiError::not_durable(&error))?;
     let results = adds.iter().zip(&added.places).map(|(Object(add), place)| {
         let counter = add.counter().unwrap_or_default();
         let (outcome, total, value) = match place.map(|at| added.batch.results()[at]) {
             Some(result) => (result.outcome, result.total, result.value),
             None => {
                 let view = app.node.view(counter);
-                let own = view.regions.get(&app.region).map_or(0, |region| region.value);
-                (AddOutcome::Repeated, view.total, own)
+                (AddOutcome::Repeated, view.total, app.value_here(&view))
             }
         };
         AddResultJson {

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::time::SystemTime;
 
-use counter_net::{AddError, Node, WriteError};
+use counter_net::{AddError, Node, NotDurable, WriteError};
 use httpdate::fmt_http_date;
 use serde::Serialize;
 use warp::http::header::{
@@ -54,7 +54,8 @@ impl ApiError {
         Self::bad_request(
             Code::BadAmount,
             format!(
-                "{what}: write an integer that is not 0, from -{AMOUNT_MAX} to {AMOUNT_MAX}, such as 1"
+                "{what}: write an integer that is not 0, from -{AMOUNT_MAX} to {AMOUNT_MAX}, such \
+                 as 1"
             ),
         )
     }
@@ -62,7 +63,8 @@ impl ApiError {
     pub(crate) fn bad_name() -> Self {
         Self::bad_request(
             Code::BadName,
-            "a counter's name is 1 to 128 bytes of UTF-8 without control characters, percent-encoded in a path",
+            "a counter's name is 1 to 128 bytes of UTF-8 without control characters, \
+             percent-encoded in a path",
         )
     }
 
@@ -70,7 +72,8 @@ impl ApiError {
         Self::bad_request(
             Code::BadId,
             format!(
-                "an id is 1 to {ID_BYTES_MAX} bytes without control characters: unique to its add, or to its page"
+                "an id is 1 to {ID_BYTES_MAX} bytes without control characters: unique to its \
+                 add, or to its page"
             ),
         )
     }
@@ -78,7 +81,8 @@ impl ApiError {
     pub(crate) fn bad_token() -> Self {
         Self::bad_request(
             Code::BadToken,
-            "Counter-Token is not a read token of this release: send the one of an earlier response, or an empty one to get the first",
+            "Counter-Token is not a read token of this release: send the token of an earlier \
+             response, or an empty one to get the first",
         )
     }
 
@@ -104,7 +108,8 @@ impl ApiError {
     /// 401: this node does not know the Bearer token.
     pub(crate) fn unknown_token() -> Self {
         Self::unauthorized(
-            "the Bearer token is neither this node's service token nor its operator token: nothing was done",
+            "the Bearer token is neither this node's service token nor its operator token: \
+             nothing was done",
         )
     }
 
@@ -113,13 +118,14 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, Code::Forbidden, message)
     }
 
-    /// 403: the counter does not exist, and this caller may not make it.
+    /// 403: the counter does not exist, and this caller may not create it.
     pub(crate) fn name_not_allowed() -> Self {
         Self::new(
             StatusCode::FORBIDDEN,
             Code::NameNotAllowed,
-            "there is no counter of this name, and this caller may not make it: list the name in --create, send the service \
-             token, or make it from the node's own machine. Nothing was added",
+            "there is no counter of this name, and this caller may not make it: list the name in \
+             --create, send the service token, or make it from the node's own machine. Nothing \
+             was added",
         )
     }
 
@@ -132,7 +138,8 @@ impl ApiError {
     pub(crate) fn not_a_websocket() -> Self {
         Self::bad_request(
             Code::NotAWebSocket,
-            "this address speaks WebSocket (RFC 6455, version 13) over HTTP/1.1: open it with a WebSocket client",
+            "this address speaks WebSocket (RFC 6455, version 13) over HTTP/1.1: open it with a \
+             WebSocket client",
         )
     }
 
@@ -141,14 +148,16 @@ impl ApiError {
         Self::new(
             StatusCode::UPGRADE_REQUIRED,
             Code::NotAWebSocket,
-            "this address speaks version 13 of WebSocket alone (RFC 6455): send Sec-WebSocket-Version: 13",
+            "this address speaks only version 13 of WebSocket (RFC 6455): send \
+             Sec-WebSocket-Version: 13",
         )
     }
 
     pub(crate) fn bad_host() -> Self {
         Self::bad_request(
             Code::BadHost,
-            "a request of HTTP/1.1 has one Host header with the name of this server (RFC 9112, 3.2): write it once",
+            "a request of HTTP/1.1 has one Host header with the name of this server (RFC 9112, \
+             3.2): write it once",
         )
     }
 
@@ -156,7 +165,8 @@ impl ApiError {
         Self::new(
             StatusCode::NOT_FOUND,
             Code::NotFound,
-            "there is nothing at this address; the page is at /, counters are at /api/counters/{name}",
+            "there is nothing at this address; the page is at /, counters are at \
+             /api/counters/{name}",
         )
     }
 
@@ -201,7 +211,8 @@ impl ApiError {
             StatusCode::PAYLOAD_TOO_LARGE,
             Code::TooLarge,
             format!(
-                "a socket watches at most {counters_max} counters; nothing changed: open another socket"
+                "a socket watches at most {counters_max} counters; nothing changed: open another \
+                 socket"
             ),
         )
     }
@@ -266,8 +277,9 @@ impl ApiError {
 
     /// 503: the cluster has the most counters that `--counters-max` allows.
     fn too_many_counters() -> Self {
-        let message = "the cluster has as many counters as --counters-max allows: nothing was added and no counter was made. Existing ones \
-                       count on. The operator can restart every node with a greater --counters-max";
+        let message = "the cluster has as many counters as --counters-max allows: nothing was \
+                       added and no counter was made. Existing ones go on counting. The operator \
+                       can restart every node with a greater --counters-max";
         // Only an operator can change this, so a client need not ask again soon.
         Self {
             retry_after: 60,
@@ -275,9 +287,10 @@ impl ApiError {
         }
     }
 
-    /// 409: the counter has ended, and not all of it is gone.
+    /// 409: the counter has expired, and is still being removed.
     pub(crate) fn counter_expired(expired_at: Option<SystemTime>) -> Self {
-        // It may go on by now. A date has to be before the year 10,000.
+        // A later time belongs to a counter that was created anew. `fmt_http_date` panics on a
+        // time after the year 9999.
         let at = expired_at
             .filter(|at| *at <= SystemTime::now())
             .map_or(String::new(), |at| format!(" at {}", fmt_http_date(at)));
@@ -285,8 +298,8 @@ impl ApiError {
             StatusCode::CONFLICT,
             Code::CounterExpired,
             format!(
-                "the counter expired{at} and is being removed: nothing was added. Add to another counter, or to this one \
-                 once it is gone"
+                "the counter expired{at} and is being removed: nothing was added. Add to another \
+                 counter, or to this one once it is gone"
             ),
         )
     }
@@ -323,13 +336,15 @@ impl ApiError {
         Self::new(
             StatusCode::CONFLICT,
             Code::CannotTell,
-            "this add is older than the ids that are remembered of its client, so this node cannot tell whether it was applied: nothing \
-             was added now. Count it as done, and do not send it again",
+            "this add is older than the ids that are remembered of its client, so this node \
+             cannot tell whether it was applied: nothing was added now. Count it as done, and do \
+             not send it again",
         )
     }
 
-    pub(crate) fn not_durable(message: String) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::NotDurable, message)
+    /// 503: the add or the reset is applied, but not known to be on the disk.
+    pub(crate) fn not_durable(error: &NotDurable) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::NotDurable, error.to_string())
     }
 
     /// The response as raw bytes, for a connection that hyper does not answer. It closes the
@@ -393,7 +408,7 @@ pub(crate) async fn recover(rejection: Rejection) -> Result<Response<Bytes>, Inf
     Ok(error.into_response())
 }
 
-/// A JSON reader's complaint. Shortened, because it repeats names from the input.
+/// The message of a JSON error, shortened, because it repeats names from the input.
 pub(crate) fn shortened(error: &serde_json::Error) -> String {
     error.to_string().chars().take(200).collect()
 }

@@ -47,7 +47,7 @@ impl Amount {
         }
     }
 
-    /// The signed number of clicks.
+    /// The amount, negative for a subtraction.
     pub(crate) fn get(self) -> i64 {
         self.0
     }
@@ -61,7 +61,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Percent-decodes a path segment or a query's value, and checks it as a counter's name.
+/// Percent-decodes a path segment, and checks it as a counter's name.
 pub(crate) fn read_name(encoded: &str) -> Result<String, ApiError> {
     let name = percent_decode(encoded).ok_or_else(ApiError::bad_name)?;
     check_name(&name).map(|()| name)
@@ -114,8 +114,8 @@ pub(crate) fn is_generated(id: &str) -> bool {
     })
 }
 
-/// Checks the id of an add: 1-64 bytes without control characters.
-pub(crate) fn add_id(id: &str) -> Result<(), ApiError> {
+/// Checks the id of an add or a page: 1-64 bytes without control characters.
+pub(crate) fn check_id(id: &str) -> Result<(), ApiError> {
     if id.is_empty() || id.len() > ID_BYTES_MAX || id.chars().any(char::is_control) {
         return Err(ApiError::bad_id());
     }

@@ -1,5 +1,5 @@
 //! The handlers of the page, a counter's state, the partition switch, and the addresses for
-//! operators. Adds and resets are in `adds`, `/api/status` is in `status`.
+//! operators. Adds are in `adds`, resets in `clearing`, `/api/status` is in `status`.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ const READY_WAIT: Duration = Duration::from_secs(5);
 ///
 /// 404 if the counter does not exist and the caller may not make it.
 pub(crate) async fn show_page(app: &App, caller: &Caller, name: Option<&str>) -> ApiResult {
-    // A node that cannot catch up serves the numbers it has. The page says so.
+    // A node that has not caught up in time serves the numbers it has, and the page says so.
     let _ready = tokio::time::timeout(READY_WAIT, app.node.ready()).await;
     let named = name.map(read_name).transpose()?;
     if let Some(name) = &named
@@ -57,7 +57,7 @@ pub(crate) async fn show_counter(app: &App, name: &str, headers: &HeaderMap) -> 
         session::catch_up(app, seen).await?;
     }
     let mut response = json(&CounterJson::from(&app.node.view(&name)));
-    session::give(app, seen, &name, &mut response);
+    session::attach_token(app, seen, &name, &mut response);
     Ok(response)
 }
 

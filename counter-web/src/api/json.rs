@@ -1,6 +1,7 @@
 //! The JSON of counters and regions, shared by HTTP, sockets and the page.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use counter_net::{CounterView, RegionView};
 use serde::{Serialize, Serializer};
@@ -19,6 +20,11 @@ impl Serialize for Integer {
             _ => serializer.collect_str(&self.0),
         }
     }
+}
+
+/// Whole milliseconds, for a field whose name ends in `_ms`.
+pub(crate) fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// One region of a counter.

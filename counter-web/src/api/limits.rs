@@ -1,4 +1,5 @@
-//! Limits over HTTP: may a caller's user do one more, within this many in this time?
+//! Limits over HTTP: a service asks whether one more action stays within the limit of a sliding
+//! window.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use crate::access::Caller;
 use crate::api::code::Code;
 use crate::api::error::ApiError;
 use crate::api::fields::{Amount, read_name, read_object};
-use crate::api::json::Integer;
+use crate::api::json::{Integer, milliseconds};
 use crate::api::response::{ApiResult, json};
 use crate::app::App;
 
@@ -52,6 +53,6 @@ pub(crate) fn check(app: &App, caller: &Caller, name: &str, body: &[u8]) -> ApiR
     Ok(json(&CheckJson {
         allowed: checked.allowed,
         remaining: Integer(checked.remaining.into()),
-        retry_after_ms: u64::try_from(checked.retry_after.as_millis()).unwrap_or(u64::MAX),
+        retry_after_ms: milliseconds(checked.retry_after),
     }))
 }

@@ -1,4 +1,4 @@
-//! `GET /api/counters`: the counters of this node by name, a page at a time, and the largest totals.
+//! `GET /api/counters`: the counters of this node by name, a page at a time, or the largest totals.
 
 use counter_net::{CounterTotal, Node};
 use serde::Serialize;
@@ -11,9 +11,9 @@ use crate::api::json::Integer;
 use crate::api::response::{ApiResult, json};
 use crate::app::App;
 
-/// The counters of one answer, unless `limit` says otherwise.
+/// The number of counters in one response, unless `limit` sets another.
 const LIMIT_DEFAULT: usize = 100;
-/// The most counters of one answer.
+/// The most counters in one response.
 pub(crate) const LIMIT_MAX: usize = 1_000;
 
 /// A list of counters.
@@ -99,7 +99,8 @@ pub(crate) async fn list_counters(app: &App, caller: &Caller, query: &str) -> Ap
     caller.check_service()?;
     let ListQuery { prefix, after, limit, by_total } = ListQuery::read(query)?;
     let node = app.node.clone();
-    // Many counters take a while: all of them for the largest, and new ones to be sorted.
+    // With many counters this takes a while: the largest are found among all, and a list by name
+    // first sorts the new ones.
     let listed = tokio::task::spawn_blocking(move || match by_total {
         true => CountersJson::by_total(&node, &prefix, limit),
         false => CountersJson::by_name(&node, &prefix, &after, limit),

@@ -6,6 +6,7 @@
 pub(crate) mod adds;
 pub(crate) mod batch;
 pub(crate) mod bounds;
+pub(crate) mod clearing;
 pub(crate) mod code;
 pub(crate) mod error;
 pub(crate) mod fields;

@@ -22,8 +22,8 @@ const TOKEN_CHARACTERS_MAX: usize = 8_000;
 /// How long a read waits for this node to catch up with the client.
 const CATCH_UP_WAIT: Duration = Duration::from_secs(1);
 
-/// Reads the client's token. An empty header starts a session. Without the header the client wants
-/// none, and the result is `None`.
+/// Reads the client's token. An empty header starts a session. `None` without the header, because
+/// the client then wants no session.
 ///
 /// # Errors
 ///
@@ -50,10 +50,15 @@ pub(crate) async fn catch_up(app: &App, seen: &Token) -> Result<(), ApiError> {
     })
 }
 
-/// Adds the token of the next request: the state that the client had seen, joined with the counter
-/// in this response. Adds none if the client asked for none, or if the token would be too long to
-/// send back. The client then keeps its old token.
-pub(crate) fn give(app: &App, seen: Option<Token>, name: &str, response: &mut Response<Bytes>) {
+/// Adds the token for the next request to a response: the state that the client had seen, joined
+/// with the counter `name` in this response. Adds none if the client has no session, or if the
+/// token would be too long to send back. The client then keeps its old token.
+pub(crate) fn attach_token(
+    app: &App,
+    seen: Option<Token>,
+    name: &str,
+    response: &mut Response<Bytes>,
+) {
     let Some(mut token) = seen else { return };
     token.join(&app.node.token_of(name));
     let text = token.to_string();

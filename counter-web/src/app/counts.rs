@@ -18,11 +18,11 @@ pub(crate) struct Counts {
 pub(crate) struct EventCount(AtomicU64);
 
 impl EventCount {
-    pub(crate) fn one(&self) {
-        self.many(1);
+    pub(crate) fn increment(&self) {
+        self.increment_by(1);
     }
 
-    pub(crate) fn many(&self, events: usize) {
+    pub(crate) fn increment_by(&self, events: usize) {
         self.0.fetch_add(events as u64, Ordering::Relaxed);
     }
 

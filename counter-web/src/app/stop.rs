@@ -44,7 +44,7 @@ impl Stop {
     /// Waits until no stream is open.
     pub(crate) async fn streams_ended(&self) {
         let mut open = self.streams.subscribe();
-        // This is no error, because we hold the sender.
+        // Cannot fail, because `self` holds the sender.
         let _ended = open.wait_for(|streams| *streams == 0).await;
     }
 }

@@ -4,26 +4,27 @@ use clap::Command;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Adds advice to an error of the parser. Errors of our own value parsers already contain it.
-pub(crate) fn with_advice(mut error: clap::Error, mut all: Command, named: &str) -> clap::Error {
-    // Only a built command can print its arguments.
+/// Adds advice to an error of the parser. `name` is the command that the user ran. Errors of our
+/// own value parsers already contain advice.
+pub(crate) fn with_advice(mut error: clap::Error, mut all: Command, name: &str) -> clap::Error {
+    // clap lists the arguments of a command only once it is built.
     all.build();
     let asked = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(asked)) => asked.clone(),
         _ => String::new(),
     };
-    if let Some(advice) = advice(error.kind(), &asked, &all, named) {
+    if let Some(advice) = advice(error.kind(), &asked, &all, name) {
         let advice = ContextValue::StyledStrs(vec![StyledStr::from(advice)]);
         let _replaced = error.insert(ContextKind::Suggested, advice);
     }
     error
 }
 
-fn advice(kind: ErrorKind, asked: &str, all: &Command, named: &str) -> Option<String> {
-    let command = all.find_subcommand(named);
+fn advice(kind: ErrorKind, asked: &str, all: &Command, name: &str) -> Option<String> {
+    let command = all.find_subcommand(name);
     match kind {
         ErrorKind::UnknownArgument => {
-            Some(format!("write only what {named} takes: {}", arguments(command?)))
+            Some(format!("write only what {name} takes: {}", arguments(command?)))
         }
         ErrorKind::InvalidSubcommand => {
             Some(format!("write one of the commands {}, or flags alone for serve", commands(all)))
@@ -34,7 +35,7 @@ fn advice(kind: ErrorKind, asked: &str, all: &Command, named: &str) -> Option<St
         ErrorKind::TooManyValues => Some(format!("write {asked} without a value")),
         ErrorKind::ArgumentConflict => Some(format!("write {asked} once")),
         ErrorKind::MissingRequiredArgument => {
-            Some(format!("write all that {named} takes: {}", arguments(command?)))
+            Some(format!("write all that {name} takes: {}", arguments(command?)))
         }
         _ => None,
     }

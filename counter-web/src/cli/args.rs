@@ -39,10 +39,10 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// Run a cluster on this machine: one process for each region, with pages on consecutive ports.
     Demo(DemoArgs),
-    /// List the replicas that a running node knows, one line each: live, absent, left or ended, the
-    /// successor of an ended one, and the one that holds up folding.
+    /// List the replicas that a running node knows, one JSON line each: its standing (live, absent,
+    /// left or ended), its successor once it has ended, and whether it holds up folding.
     Members(AdminArgs),
-    /// Retire a replica that is lost for good. The node that is asked takes over its counts.
+    /// Retire a replica that is lost for good. The node that you ask takes over its counts.
     ///
     /// For a node that will not come back: it was lost with its disk, or crashed without one. A
     /// node that restarts from its data directory takes over its earlier incarnation automatically.
@@ -51,7 +51,7 @@ pub(crate) enum Command {
     Retire(RetireArgs),
     /// Make a running node hand over its counts to another one for good, and stop.
     ///
-    /// It exits with status 0 once a successor has agreed, or after 10 s without one. The log then
+    /// It exits with status 0 once a successor has agreed, or after 5 s without one. The log then
     /// names the replica to retire.
     Leave(AdminArgs),
     /// Watch the cluster in the terminal: nodes, members, lag, rates, and whether all states are
@@ -60,8 +60,8 @@ pub(crate) enum Command {
     /// List the counters of a running node with their totals, one JSON line each, in the order of
     /// their names.
     List(ListArgs),
-    /// Reset a counter: the amounts that the node has seen are gone in every region. Concurrent adds
-    /// at other nodes stay.
+    /// Reset a counter: the amounts that the node has seen are gone in every region. Concurrent
+    /// adds at other nodes stay.
     Reset(CounterArgs),
     /// Remove a counter: it reads 0 and its name goes, everywhere. Concurrent adds at other nodes
     /// stay.
@@ -71,12 +71,13 @@ pub(crate) enum Command {
 /// Flags of `serve`.
 #[derive(Args, Debug)]
 pub(crate) struct ServeArgs {
-    /// The region of this node: 1-32 of a-z, 0-9 and '-'. Nodes of one region add up. Default: the
-    /// variable FLY_REGION, which Fly.io sets, or else local.
+    /// The region of this node: 1-32 of a-z, 0-9 and '-'. The counts of its nodes add up. Default:
+    /// the variable FLY_REGION, which Fly.io sets, or else local.
     #[arg(long, value_name = "CODE", env = "COUNTER_REGION", value_parser = parse_region)]
     region: Option<String>,
     /// The region on Fly.io, which sets this variable. Used if --region is not given.
-    #[arg(long = "fly-region-variable", hide = true, env = "FLY_REGION", value_parser = parse_region)]
+    #[arg(long = "fly-region-variable", hide = true, env = "FLY_REGION",
+        value_parser = parse_region)]
     fly_region: Option<String>,
     /// The address of the page. Port 0 picks a free one. Default 127.0.0.1:4000, or 0.0.0.0:$PORT
     /// if the variable PORT is set.
@@ -86,25 +87,30 @@ pub(crate) struct ServeArgs {
     #[arg(long = "port-variable", hide = true, env = "PORT", value_parser = parse_port)]
     port: Option<u16>,
     /// An address to listen on for gossip; repeatable. Default /ip4/127.0.0.1/tcp/0.
-    #[arg(long, value_name = "MULTIADDR", env = "COUNTER_LISTEN", value_parser = |text: &str| list(text, parse_multiaddr))]
+    #[arg(long, value_name = "MULTIADDR", env = "COUNTER_LISTEN",
+        value_parser = |text: &str| list(text, parse_multiaddr))]
     listen: Vec<Listed<String>>,
     /// A node to keep in touch with, with or without /p2p/…; repeatable.
-    #[arg(long = "peer", value_name = "MULTIADDR", env = "COUNTER_PEERS", value_parser = |text: &str| list(text, parse_multiaddr))]
+    #[arg(long = "peer", value_name = "MULTIADDR", env = "COUNTER_PEERS",
+        value_parser = |text: &str| list(text, parse_multiaddr))]
     peers: Vec<Listed<String>>,
     /// How to find other nodes: local, mdns, dns:NAME:PORT, fly or none; repeatable. Default local,
     /// and also mdns with a key.
-    #[arg(long, value_name = "HOW", env = "COUNTER_DISCOVER", value_parser = |text: &str| list(text, parse_discovery))]
+    #[arg(long, value_name = "HOW", env = "COUNTER_DISCOVER",
+        value_parser = |text: &str| list(text, parse_discovery))]
     discover: Vec<Listed<Discovery>>,
     /// How long to wait for peers that neither answer nor fail. After that, this node serves the
     /// numbers it has, and reports that it has not caught up.
-    #[arg(long, value_name = "DURATION", env = "COUNTER_READY_WITHIN", default_value = "10s", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", env = "COUNTER_READY_WITHIN", default_value = "10s",
+        value_parser = parse_duration)]
     pub(crate) ready_within: Duration,
     /// The name of the cluster. Clusters of different names never mix.
     #[arg(long, value_name = "NAME", env = "COUNTER_CLUSTER", default_value = "counter")]
     pub(crate) cluster: String,
     /// A file with the cluster's key; repeatable. Each key lets nodes in, and the first is
     /// preferred. The variable COUNTER_CLUSTER_KEY may hold the keys themselves.
-    #[arg(long, value_name = "FILE", env = "COUNTER_CLUSTER_KEY_FILE", value_parser = |text: &str| parse_files(text).map(Listed))]
+    #[arg(long, value_name = "FILE", env = "COUNTER_CLUSTER_KEY_FILE",
+        value_parser = |text: &str| parse_files(text).map(Listed))]
     cluster_key_file: Vec<Listed<PathBuf>>,
     /// The directory of the state. Default: none. The state is in memory, and the cluster is the
     /// copy.
@@ -121,16 +127,20 @@ pub(crate) struct ServeArgs {
     #[arg(long = "fly-machine-variable", hide = true, env = "FLY_MACHINE_ID")]
     fly_machine: Option<String>,
     /// The page's counter.
-    #[arg(long, value_name = "NAME", env = "COUNTER_NAME", default_value = "clicks", value_parser = parse_counter)]
+    #[arg(long, value_name = "NAME", env = "COUNTER_NAME", default_value = "clicks",
+        value_parser = parse_counter)]
     pub(crate) counter: String,
-    /// The most counters of the cluster, the same on every node. Further ones are refused, and
-    /// existing ones count on. A node accepts up to twice as many from others, because both sides
-    /// of a partition may create them. A message that would exceed that is refused as a whole.
-    #[arg(long, value_name = "N", env = "COUNTER_COUNTERS_MAX", default_value_t = 2_000_000, value_parser = parse_counters, allow_negative_numbers = true)]
+    /// The most counters in the cluster; give every node the same number. At that number, new
+    /// counters are refused and existing ones keep counting. A node accepts up to twice as many
+    /// from others, because both sides of a partition may create some. It refuses a message that
+    /// would exceed that as a whole.
+    #[arg(long, value_name = "N", env = "COUNTER_COUNTERS_MAX", default_value_t = 2_000_000,
+        value_parser = parse_counters, allow_negative_numbers = true)]
     pub(crate) counters_max: u32,
     /// The most adds per second, for each connection and each address, with a burst of 1,000.
     /// Default 100. Loopback has no limit unless this is given.
-    #[arg(long, value_name = "ADDS_PER_S", env = "COUNTER_RATE", value_parser = parse_rate, allow_negative_numbers = true)]
+    #[arg(long, value_name = "ADDS_PER_S", env = "COUNTER_RATE", value_parser = parse_rate,
+        allow_negative_numbers = true)]
     pub(crate) rate: Option<f64>,
     /// The most connections of one address. Default 256. Loopback has no limit unless this is
     /// given.
@@ -138,7 +148,8 @@ pub(crate) struct ServeArgs {
     pub(crate) connections_per_address: Option<u32>,
     /// Seconds before a quiet client is pinged, 1 to 3600. A client that is silent for three times
     /// as long is disconnected.
-    #[arg(long, value_name = "SECONDS", env = "COUNTER_PING_INTERVAL", default_value_t = 20, value_parser = parse_ping_interval, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", env = "COUNTER_PING_INTERVAL", default_value_t = 20,
+        value_parser = parse_ping_interval, allow_negative_numbers = true)]
     pub(crate) ping_interval: u32,
     /// Behind a proxy: take the client's address from the last entry of X-Forwarded-For, and
     /// compare X-Forwarded-Host with the Origin. Use it only if the proxy sets both, and clients
@@ -147,30 +158,36 @@ pub(crate) struct ServeArgs {
     trust_proxy: bool,
     /// Take the client's address from this header instead, such as Fly-Client-IP. Implies
     /// --trust-proxy.
-    #[arg(long, value_name = "HEADER", env = "COUNTER_CLIENT_IP_HEADER", value_parser = parse_header)]
+    #[arg(long, value_name = "HEADER", env = "COUNTER_CLIENT_IP_HEADER",
+        value_parser = parse_header)]
     client_ip_header: Option<HeaderName>,
     /// Another site whose pages may read, listen and add, such as `https://example.com`, or * for
     /// all; repeatable.
-    #[arg(long, value_name = "ORIGIN", env = "COUNTER_ALLOW_ORIGIN", value_parser = |text: &str| list(text, parse_origin))]
+    #[arg(long, value_name = "ORIGIN", env = "COUNTER_ALLOW_ORIGIN",
+        value_parser = |text: &str| list(text, parse_origin))]
     allow_origin: Vec<Listed<String>>,
     /// Names of counters that strangers may create, such as clicks,likes:*. Default: the page's
     /// counter alone.
-    #[arg(long, value_name = "NAMES", env = "COUNTER_CREATE", value_parser = |text: &str| list(text, Pattern::parse))]
+    #[arg(long, value_name = "NAMES", env = "COUNTER_CREATE",
+        value_parser = |text: &str| list(text, Pattern::parse))]
     create: Vec<Listed<Pattern>>,
-    /// End the counters whose names start with PREFIX so long after they were made; repeatable.
-    /// Durations are 500ms, 5s, 10m or 7d. Of several prefixes of a name the longest counts, and
-    /// `*=30d` means all names. Give every node the same. Counters that exist stay as they are.
-    #[arg(long, value_name = "PREFIX*=D", env = "COUNTER_EXPIRE", value_parser = |text: &str| list(text, parse_expire))]
+    /// Remove each counter whose name starts with PREFIX when D has passed since it was created;
+    /// repeatable. D is a duration such as 500ms, 5s, 10m or 7d. If several prefixes match a name,
+    /// the longest applies. `*=30d` matches every name. Give every node the same rules. They do not
+    /// apply to counters that exist already.
+    #[arg(long, value_name = "PREFIX*=D", env = "COUNTER_EXPIRE",
+        value_parser = |text: &str| list(text, parse_expire))]
     expire: Vec<Listed<ExpireRule>>,
-    /// A file with the service token, of 16 bytes or more. A Bearer with it may create names, and has
-    /// no --rate. The variable COUNTER_SERVICE_TOKEN may hold the token itself.
+    /// A file with the service token, of 16 bytes or more. A client that sends it as a Bearer token
+    /// may create any counter, send batches and list counters, and --rate does not apply to it. The
+    /// variable COUNTER_SERVICE_TOKEN may hold the token itself.
     #[arg(long, value_name = "FILE", env = "COUNTER_SERVICE_TOKEN_FILE")]
     service_token_file: Option<PathBuf>,
-    /// A file with the operator token. A Bearer with it may also reset and remove. The variable
-    /// COUNTER_OPERATOR_TOKEN may hold the token itself.
+    /// A file with the operator token. A client that sends it may also reset and remove counters.
+    /// The variable COUNTER_OPERATOR_TOKEN may hold the token itself.
     #[arg(long, value_name = "FILE", env = "COUNTER_OPERATOR_TOKEN_FILE")]
     operator_token_file: Option<PathBuf>,
-    /// Put a switch on the page that cuts this node from the others and heals that. For
+    /// Put a switch on the page that cuts this node off from the others and reconnects it. For
     /// demonstrations: anybody who sees the page may press it.
     #[arg(long, env = "COUNTER_ALLOW_PARTITION", value_parser = parse_switch)]
     pub(crate) allow_partition: bool,
@@ -187,7 +204,7 @@ pub(crate) struct ServeArgs {
     pub(crate) stop_with_stdin: bool,
 }
 
-/// The network's own layers warn about single connections. The node logs the important events.
+/// Quiets libp2p, which warns about single connections. The node logs the important events itself.
 const DEFAULT_LOG: &str =
     "warn,counter_web=info,counter_net=info,libp2p=error,libp2p_gossipsub=off,libp2p_mdns=off";
 
@@ -195,10 +212,12 @@ const DEFAULT_LOG: &str =
 #[derive(Args, Debug)]
 pub(crate) struct DemoArgs {
     /// The regions, one node each.
-    #[arg(long, value_name = "A,B,C", value_delimiter = ',', default_value = "ord,fra,sin", value_parser = parse_region)]
+    #[arg(long, value_name = "A,B,C", value_delimiter = ',', default_value = "ord,fra,sin",
+        value_parser = parse_region)]
     pub(crate) regions: Vec<String>,
     /// The port of the first page. The others follow. 0 picks free ones.
-    #[arg(long, value_name = "N", default_value_t = 4000, value_parser = parse_demo_port, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value_t = 4000, value_parser = parse_demo_port,
+        allow_negative_numbers = true)]
     pub(crate) port: u16,
     /// The parent directory of the nodes' data directories. Default: none. The state is in memory.
     #[arg(long, value_name = "DIR")]
@@ -296,7 +315,7 @@ const SECRET_FILES: [&str; 3] =
 /// Ignores empty variables. Shells and platforms use them for "no value".
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty = |arg: &clap::Arg| {
-        // A secret that failed to arrive must not mean that there is none.
+        // A secret's empty variable is an error: the secret may have failed to arrive.
         let variable =
             arg.get_env().filter(|name| !SECRET_FILES.iter().any(|secret| name == secret));
         variable
@@ -321,7 +340,7 @@ impl ServeArgs {
         self.region.as_ref().or(self.fly_region.as_ref()).map_or("local", String::as_str)
     }
 
-    /// The node's name. That of Fly.io counts only without a data directory.
+    /// The node's name. Fly.io's machine id is used only without a data directory.
     pub(crate) fn node_name(&self) -> Option<&str> {
         self.node_name
             .as_deref()
@@ -443,7 +462,9 @@ mod tests {
     #[test]
     fn values_may_repeat_or_be_joined() {
         let Command::Serve(args) =
-            read("counter-web --peer /ip4/127.0.0.1/tcp/1 --peer /ip4/127.0.0.1/tcp/2,/ip4/127.0.0.1/tcp/3").unwrap().command
+            read("counter-web --peer /dns4/a/tcp/1 --peer /dns4/b/tcp/1,/dns4/c/tcp/1")
+                .unwrap()
+                .command
         else {
             panic!("serve");
         };

@@ -9,6 +9,9 @@ use crate::access::token::file_name;
 const FLAG: &str = "--cluster-key-file";
 const VARIABLE: &str = "COUNTER_CLUSTER_KEY";
 
+const NO_FILE: &str =
+    "the name of a file with the cluster's key is empty: write FILE, or FILE,FILE for several keys";
+
 /// Returns the keys of this node, the preferred one first. They come from the files, or else from
 /// the variable.
 ///
@@ -18,8 +21,7 @@ const VARIABLE: &str = "COUNTER_CLUSTER_KEY";
 pub(crate) fn cluster_keys<'a>(
     files: impl Iterator<Item = &'a PathBuf>,
 ) -> Result<Vec<ClusterKey>, String> {
-    // An empty variable is an error. A secret that failed to arrive must not mean that there is no
-    // key.
+    // An empty variable is an error: the key may have failed to arrive.
     let variable = std::env::var_os(VARIABLE).map(|keys| keys.to_string_lossy().into_owned());
     read(files, variable.as_deref())
 }
@@ -55,11 +57,11 @@ fn read<'a>(
 ///
 /// # Errors
 ///
-/// For an empty item, which other lists ignore. A key that failed to arrive must not go unnoticed.
+/// For an empty item. Other lists ignore those, but here a key may have failed to arrive.
 pub(crate) fn parse_files(text: &str) -> Result<Vec<PathBuf>, String> {
     text.split(',')
         .map(|file| match file.trim() {
-            "" => Err("a file with the cluster's key has a name: write FILE, or FILE,FILE for several keys".to_owned()),
+            "" => Err(NO_FILE.to_owned()),
             file => Ok(Path::new(file).to_owned()),
         })
         .collect()

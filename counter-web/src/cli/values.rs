@@ -10,10 +10,11 @@ use crate::access::origin::AllowedOrigins;
 use crate::api::fields::check_name;
 use crate::page::regions::is_code;
 
-/// The items of one value, separated by commas. Spaces around items and empty items are ignored.
+/// The items of a comma-separated value. Spaces around items are ignored, and so are empty items.
 #[derive(Clone, Debug)]
 pub(super) struct Listed<T>(pub(super) Vec<T>);
 
+/// Parses a comma-separated value. `parse` is the parser of one item.
 pub(super) fn list<T>(
     text: &str,
     parse: impl Fn(&str) -> Result<T, String>,
@@ -34,9 +35,11 @@ pub(super) fn parse_region(code: &str) -> Result<String, String> {
 
 pub(super) fn parse_http(address: &str) -> Result<SocketAddr, String> {
     let named = address.replacen("localhost:", "127.0.0.1:", 1);
-    named
-        .parse()
-        .map_err(|_| "an address is ADDR:PORT with numbers: write for example 127.0.0.1:4000, 0.0.0.0:8080 or [::1]:4000".to_owned())
+    named.parse().map_err(|_| {
+        "expected an IP address and a port: write for example 127.0.0.1:4000, 0.0.0.0:8080 or \
+             [::1]:4000"
+            .to_owned()
+    })
 }
 
 /// Checks the shape only. The node checks the rest, also with exit status 2.
@@ -45,7 +48,9 @@ pub(super) fn parse_multiaddr(address: &str) -> Result<String, String> {
     if address.starts_with('/') && address.contains("/tcp/") {
         return Ok(address.to_owned());
     }
-    Err("this is not a multiaddress over TCP: write for example /ip4/127.0.0.1/tcp/7117 or /dns4/host/tcp/7117".to_owned())
+    Err("expected a multiaddress over TCP: write for example /ip4/127.0.0.1/tcp/7117 or \
+         /dns4/host/tcp/7117"
+        .to_owned())
 }
 
 pub(super) fn parse_discovery(how: &str) -> Result<Discovery, String> {
@@ -55,7 +60,7 @@ pub(super) fn parse_discovery(how: &str) -> Result<Discovery, String> {
 pub(super) fn parse_header(name: &str) -> Result<HeaderName, String> {
     name.trim()
         .parse()
-        .map_err(|_| "this is not the name of a header: write for example Fly-Client-IP".to_owned())
+        .map_err(|_| "expected the name of a header: write for example Fly-Client-IP".to_owned())
 }
 
 pub(super) fn parse_origin(origin: &str) -> Result<String, String> {
@@ -76,26 +81,23 @@ pub(super) fn parse_rate(rate: &str) -> Result<f64, String> {
 }
 
 pub(super) fn parse_connections(count: &str) -> Result<u32, String> {
-    count
-        .parse()
-        .ok()
-        .filter(|count| *count > 0)
-        .ok_or_else(|| "this is a number of connections from 1: write for example 256".to_owned())
+    parse_positive(count)
+        .ok_or_else(|| "expected a number of connections above 0: write for example 256".to_owned())
 }
 
 pub(super) fn parse_counters(count: &str) -> Result<u32, String> {
-    count
-        .parse()
-        .ok()
-        .filter(|count| *count > 0)
-        .ok_or_else(|| "this is a number of counters from 1: write for example 2000000".to_owned())
+    parse_positive(count).ok_or_else(|| {
+        "expected a number of counters above 0: write for example 2000000".to_owned()
+    })
+}
+
+fn parse_positive(count: &str) -> Option<u32> {
+    count.parse().ok().filter(|count| *count > 0)
 }
 
 pub(super) fn parse_ping_interval(seconds: &str) -> Result<u32, String> {
     let inside = seconds.parse().ok().filter(|seconds| (1..=3_600).contains(seconds));
-    inside.ok_or_else(|| {
-        "this is a number of whole seconds from 1 to 3600: write for example 20".to_owned()
-    })
+    inside.ok_or_else(|| "expected whole seconds, from 1 to 3600: write for example 20".to_owned())
 }
 
 /// Parses a whole number and its unit: `500ms`, `5s`, `10m`, `7d`.
@@ -107,40 +109,42 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
         number.checked_mul(*ms).map(Duration::from_millis)
     });
     read.ok_or_else(|| {
-        "this is a duration, a whole number and ms, s, m, h or d: write for example 10s".to_owned()
+        "expected a whole number and ms, s, m, h or d: write for example 10s".to_owned()
     })
 }
 
-/// How long the counters of a prefix live: an item of `--expire`.
+/// One rule of `--expire`: how long the counters of a prefix live.
 #[derive(Clone, Debug)]
 pub(crate) struct ExpireRule {
-    /// The start of their names; empty for all.
+    /// The prefix of their names. Empty for all counters.
     pub(crate) prefix: String,
-    /// The time from their making to their end.
+    /// The time from a counter's creation to its end.
     pub(crate) after: Duration,
 }
 
 /// Parses a prefix, `*`, `=` and a duration: `day:*=7d`.
 pub(super) fn parse_expire(text: &str) -> Result<ExpireRule, String> {
-    // A prefix may hold any character but a comma, also = and *.
+    // A prefix may contain any character but a comma, even = and *.
     let rule = text.rsplit_once("*=").and_then(|(prefix, after)| {
         let is_prefix = prefix.is_empty() || check_name(prefix).is_ok();
         let after = parse_duration(after).ok().filter(|after| !after.is_zero())?;
         is_prefix.then(|| ExpireRule { prefix: prefix.to_owned(), after })
     });
     rule.ok_or_else(|| {
-        "this is the start of counters' names, *= and a duration above 0: write for example day:*=7d".to_owned()
+        "expected a prefix of names, *= and a duration above 0: write for example day:*=7d"
+            .to_owned()
     })
 }
 
 pub(super) fn parse_demo_port(port: &str) -> Result<u16, String> {
     port.parse()
-        .map_err(|_| "this is a port's number, 0 to 65535: write for example 4000".to_owned())
+        .map_err(|_| "expected a port number, 0 to 65535: write for example 4000".to_owned())
 }
 
 pub(super) fn parse_port(port: &str) -> Result<u16, String> {
     port.trim().parse().map_err(|_| {
-        "the variable PORT is a port's number, 0 to 65535: write for example PORT=8080".to_owned()
+        "the variable PORT must be a port number, 0 to 65535: write for example PORT=8080"
+            .to_owned()
     })
 }
 
@@ -148,6 +152,6 @@ pub(super) fn parse_switch(text: &str) -> Result<bool, String> {
     match text.trim().to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" | "t" | "y" => Ok(true),
         "false" | "no" | "off" | "0" | "f" | "n" => Ok(false),
-        _ => Err("this is neither yes nor no: write true or false".to_owned()),
+        _ => Err("expected yes or no: write true or false".to_owned()),
     }
 }

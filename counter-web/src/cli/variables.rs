@@ -54,7 +54,7 @@ fn warning_about(known: &[String], name: &str, value: &OsString) -> Option<Strin
     );
     // The value may be a secret.
     Some(format!(
-        "the variable {name} is ignored, since this program has none of that name: {advice}"
+        "the variable {name} is ignored, because this program knows none of that name: {advice}"
     ))
 }
 

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::counters::ListArgument;
-use super::directory::{PATIENCE, directory};
+use super::directory::{COMMAND_TIMEOUT, directory};
 use crate::cli::exit::{CommandError, print};
 use crate::cli::{AdminArgs, CounterArgs, ListArgs, RetireArgs};
 
@@ -95,7 +95,7 @@ pub(crate) async fn converse(path: &Path, command: &str) -> Result<Value, Comman
         input.take(ANSWER_BYTES_MAX).read_to_string(&mut answer).await?;
         Ok::<_, io::Error>(answer)
     };
-    let answer = tokio::time::timeout(PATIENCE, asked)
+    let answer = tokio::time::timeout(COMMAND_TIMEOUT, asked)
         .await
         .map_err(|_| unreachable(path, &"no answer"))?
         .map_err(|error| unreachable(path, &error))?;
@@ -126,7 +126,8 @@ pub(crate) async fn sockets() -> Result<Vec<PathBuf>, CommandError> {
     }
     if found.is_empty() {
         return Err(CommandError::other(
-            "you have no node running here: start one with `counter-web serve`, or name its socket with --admin",
+            "you have no node running here: start one with `counter-web serve`, or name its socket \
+             with --admin",
         ));
     }
     Ok(found)

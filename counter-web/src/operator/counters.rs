@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::api::adds::{Clearing, clear_counter};
+use crate::api::clearing::{Clearing, clear_counter};
 use crate::api::json::Integer;
 use crate::api::listing::{CountersJson, LIMIT_MAX};
 use crate::app::App;
@@ -37,7 +37,8 @@ pub(super) async fn clear(app: &App, argument: &str, clearing: Clearing) -> Valu
         return json!({ "error": "write reset \"NAME\" or remove \"NAME\"" });
     };
     if !app.node.exists(&name) {
-        return json!({ "error": format!("there is no counter {name:?}: `counter-web list` names all") });
+        let why = format!("there is no counter {name:?}: `counter-web list` names all");
+        return json!({ "error": why });
     }
     match clear_counter(app, &name, clearing).await {
         Ok(total) => json!({ "total": Integer(total) }),

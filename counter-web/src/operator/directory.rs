@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::{fs, io};
 
-/// How long each side waits for the other.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// How long each side of a command waits for the other.
+pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The sockets' directory, which only this user can open. Created if it does not exist.
 pub(super) fn directory() -> io::Result<PathBuf> {

@@ -12,9 +12,9 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::counters::{clear, list};
-use super::directory::{PATIENCE, directory};
+use super::directory::{COMMAND_TIMEOUT, directory};
 use super::report::report;
-use crate::api::adds::Clearing;
+use crate::api::clearing::Clearing;
 use crate::app::App;
 use crate::operator::members::members;
 use crate::operator::retirement::retire;
@@ -67,7 +67,9 @@ async fn listen(app: Arc<App>, listener: UnixListener) {
     loop {
         match listener.accept().await {
             // One at a time: the commands come from a person.
-            Ok((stream, _)) => drop(tokio::time::timeout(PATIENCE, answer(&app, stream)).await),
+            Ok((stream, _)) => {
+                drop(tokio::time::timeout(COMMAND_TIMEOUT, answer(&app, stream)).await)
+            }
             Err(error) => {
                 tracing::warn!("an operator's connection could not be accepted: {error}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -93,7 +95,8 @@ async fn answer(app: &App, stream: UnixStream) -> io::Result<()> {
         ["remove", ..] => (clear(app, argument, Clearing::Removal).await, false),
         _ => (
             json!({
-                "error": "the commands are: members, status, retire REPLICA [--force], leave, list JSON, reset JSON, remove JSON",
+                "error": "the commands are: members, status, retire REPLICA [--force], leave, \
+                          list JSON, reset JSON, remove JSON",
             }),
             false,
         ),

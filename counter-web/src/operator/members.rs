@@ -6,6 +6,8 @@ use counter_net::{Incarnation, Lag, Member, Node, ReplicaId, Standing};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::api::json::milliseconds;
+
 /// One member, as `/api/status` and `counter-web members` show it.
 #[derive(Serialize)]
 pub(crate) struct MemberJson<'a> {
@@ -18,11 +20,11 @@ pub(crate) struct MemberJson<'a> {
     left: bool,
     /// It has not confirmed a state that this node had two seconds ago.
     late: bool,
-    /// Versions that only one of the two nodes held when this member was last heard. Null if it was
-    /// never heard.
+    /// Versions that only one of the two nodes held when this member was last heard from. Null if
+    /// it was never heard from.
     lag_versions: Option<u64>,
-    /// Cells that it lacked when last heard, counted up to 10,000. `lag_ms` is the time for which
-    /// this node had then held the first of them. Both are null if it was never heard.
+    /// Cells that it lacked when last heard from, counted up to 10,000. `lag_ms` is the time for
+    /// which this node had then held the first of them. Both are null if it was never heard from.
     lag_cells: Option<usize>,
     lag_ms: Option<u64>,
 }
@@ -35,7 +37,7 @@ impl<'a> MemberJson<'a> {
             replica: member.replica.to_string(),
             region: &member.region,
             connected: if member.live { member.viewers } else { 0 },
-            last_heard_ms: u64::try_from(member.last_heard.as_millis()).unwrap_or(u64::MAX),
+            last_heard_ms: milliseconds(member.last_heard),
             live: member.live,
             left: member.left,
             late,
@@ -45,7 +47,7 @@ impl<'a> MemberJson<'a> {
                 member.lag.as_ref().map(|lag| lag.versions_behind + lag.versions_ahead)
             },
             lag_cells: lag.map(|lag| lag.cells_behind),
-            lag_ms: lag.map(|lag| u64::try_from(lag.time_behind.as_millis()).unwrap_or(u64::MAX)),
+            lag_ms: lag.map(|lag| milliseconds(lag.time_behind)),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Operators' commands: `members`, `retire`, `leave`, `list`, `reset`, `remove` and the status that `top`
-//! reads.
+//! Operators' commands: `members`, `retire`, `leave`, `list`, `reset`, `remove` and the status that
+//! `top` reads.
 //!
 //! A running node listens on a Unix socket with mode 0600. It reads one command, and answers with
 //! one line of JSON. The commands of the binary are clients of that socket.

@@ -24,8 +24,8 @@ pub(crate) fn sentence(node: &Node) -> String {
             let ended = first_and_others(&ended, named(first));
             match waited_for.standing {
                 Standing::Absent => format!(
-                    "{ended} ended, and {} is absent and has not shown that it knows: restart it from \
-                     its directory, or `retire` it if it is lost",
+                    "{ended} ended, and {} is absent and has not shown that it knows: restart it \
+                     from its directory, or `retire` it if it is lost",
                     named(waited_for)
                 ),
                 _ => {
@@ -71,8 +71,8 @@ const CONFIRMED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Ends an incarnation that is lost for good. This node becomes its successor.
 ///
-/// The answer comes once that is on this node's disk, if it has one, and at another live node, if
-/// there is one. Otherwise a crash of this node would undo it, and `warning` says so.
+/// The answer comes once this is on the node's disk, if it has one, and at another live node, if
+/// there is one. If that fails, a crash of this node would undo it, and the answer has a `warning`.
 pub(crate) async fn retire(node: &Node, replica: &str, by_force: bool) -> Value {
     let ended = match replica.parse::<ReplicaId>() {
         Ok(ended) => ended,
@@ -91,7 +91,7 @@ pub(crate) async fn retire(node: &Node, replica: &str, by_force: bool) -> Value 
     answer
 }
 
-/// A sentence if the last change may be lost with this process.
+/// Returns a warning if the last change would be lost with this process.
 async fn unconfirmed(node: &Node) -> Option<String> {
     if node.is_durable()
         && let Err(error) = node.durable().await
@@ -102,8 +102,8 @@ async fn unconfirmed(node: &Node) -> Option<String> {
     let confirmed = node.replicated(Copies::Nodes(2), CONFIRMED_WITHIN).await;
     match confirmed {
         Err(_) if has_others => Some(
-            "no other node has confirmed this yet: if this node is lost now, retire the replica again \
-             at another one"
+            "no other node has confirmed this yet: if this node is lost now, retire the replica \
+             again at another one"
                 .to_owned(),
         ),
         _ => None,

@@ -25,12 +25,12 @@ const FILES: &[(&str, &str, &str)] = &[
     ("words.js", SCRIPT, include_str!("../../assets/words.js")),
     ("world.js", SCRIPT, include_str!("../../assets/world.js")),
     ("world.svg", "image/svg+xml", include_str!("../../assets/world.svg")),
-    // For regions that come up after the page was loaded.
+    // For regions that appear after the page was loaded.
     ("regions.csv", "text/csv; charset=utf-8", include_str!("../../assets/regions.csv")),
     ("icon.svg", "image/svg+xml", include_str!("../../assets/icon.svg")),
 ];
 
-/// The client library: a module without a DOM, and the element that is built on it.
+/// The client library: a module that needs no DOM, and the element that is built on it.
 const LIBRARY: &[(&str, &str, &str)] = &[
     ("counter-client.js", SCRIPT, include_str!("../../assets/counter-client.js")),
     ("live-counter.js", SCRIPT, include_str!("../../assets/live-counter.js")),
@@ -53,8 +53,8 @@ pub(crate) fn base(root: &str) -> String {
     format!("{root}assets/{}", *VERSION)
 }
 
-/// The elements of the page's head that load the scripts. They load all at once, not import after
-/// import.
+/// The elements of the page's head that load the scripts. A browser loads all of them at once, not
+/// one import after the other.
 pub(crate) fn script_elements(root: &str) -> String {
     let base = base(root);
     let scripts =
@@ -65,8 +65,8 @@ pub(crate) fn script_elements(root: &str) -> String {
     ahead.chain([entry]).collect()
 }
 
-/// `GET /assets/{version}/{name}`. A browser may cache a file of this release for ever. A page of
-/// another release gets the present file, and asks again next time.
+/// `GET /assets/{version}/{name}`. A browser may cache a file of this release forever. A page of
+/// another release gets the current file, and asks again next time.
 pub(crate) fn show_asset(version: &str, name: &str, headers: &HeaderMap) -> ApiResult {
     let keep = if version == *VERSION { "public, max-age=31536000, immutable" } else { "no-cache" };
     show(FILES, name, keep, headers)
@@ -113,7 +113,7 @@ fn entity_tag(content: &str) -> String {
 mod tests {
     use super::*;
 
-    /// The most bytes of all files, with both transports: WebSocket, and events with POSTs.
+    /// The most bytes of all files together. They include both transports of the client library.
     const BYTES_MAX: usize = 80_000;
 
     #[test]
@@ -124,15 +124,17 @@ mod tests {
 
     #[test]
     fn every_imported_script_exists() {
+        let mut imports = 0;
         for (file, _, content) in
             FILES.iter().filter(|(_, content_type, _)| *content_type == SCRIPT)
         {
-            for line in content.lines().filter(|line| line.starts_with("import ")) {
-                let name =
-                    line.split("\"./").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+            for rest in content.split(" from \"./").skip(1) {
+                let name = rest.split('"').next().unwrap();
                 assert!(FILES.iter().any(|(known, ..)| *known == name), "{file} imports {name}");
+                imports += 1;
             }
         }
+        assert!(imports > 10, "{imports}");
     }
 
     #[test]

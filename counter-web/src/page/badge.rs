@@ -45,12 +45,15 @@ fn draw(name: &str, total: &str) -> String {
     let (left, right) = (width(&shown), width(total));
     let (label, shown) = (xml(name), xml(&shown));
     format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{whole}\" height=\"20\" role=\"img\" aria-label=\"{label}: {total}\">\
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{whole}\" height=\"20\" role=\"img\" \
+         aria-label=\"{label}: {total}\">\
          <title>{label}: {total}</title>\
          <rect width=\"{whole}\" height=\"20\" rx=\"3\" fill=\"#444d56\"/>\
          <path d=\"M{left} 0h{inner}a3 3 0 0 1 3 3v14a3 3 0 0 1-3 3H{left}z\" fill=\"#1a7f4b\"/>\
-         <g fill=\"#fff\" text-anchor=\"middle\" font-family=\"Verdana,DejaVu Sans,sans-serif\" font-size=\"11\">\
-         <text x=\"{left_middle}\" y=\"14\">{shown}</text><text x=\"{right_middle}\" y=\"14\">{total}</text></g></svg>",
+         <g fill=\"#fff\" text-anchor=\"middle\" font-size=\"11\" \
+         font-family=\"Verdana,DejaVu Sans,sans-serif\">\
+         <text x=\"{left_middle}\" y=\"14\">{shown}</text>\
+         <text x=\"{right_middle}\" y=\"14\">{total}</text></g></svg>",
         whole = left + right,
         inner = right - 3,
         left_middle = left / 2,

@@ -9,14 +9,14 @@ use crate::app::App;
 use crate::page::regions::{self, RegionPlace};
 use crate::page::text::{escape, grouped, path_segment, without_bidi_controls};
 
-/// The most regions drawn, those with the most clicks first. The total counts the others, and the
-/// API shows them.
+/// The most regions drawn, those with the most clicks first. The total includes the others, and the
+/// API lists them.
 const ROWS_MAX: usize = 500;
 
-/// The regions that the table shows before "Show all".
+/// The number of regions that the table shows before "Show all".
 pub(crate) const LEADING: usize = 10;
 
-/// For the regions with the most clicks.
+/// The medals of the regions with the most clicks.
 const MEDALS: [&str; 3] = ["🥇", "🥈", "🥉"];
 
 /// The largest number that fits a narrow table beside the other columns.
@@ -66,7 +66,9 @@ pub(crate) fn rows(view: &CounterView, rows: &Rows<'_>, here: &str) -> String {
         let _written = writeln!(
             html,
             "<tr data-region=\"{code}\"{class}><th scope=\"row\">{flag} {city} <i>{medal}</i>\
-             <td data-f=\"value\">{value}<td><svg class=\"bar\" role=\"img\" aria-label=\"{share}%\"><rect{is_negative} width=\"{share}%\"/></svg>\
+             <td data-f=\"value\">{value}<td>\
+             <svg class=\"bar\" role=\"img\" aria-label=\"{share}%\">\
+             <rect{is_negative} width=\"{share}%\"/></svg>\
              <td data-f=\"connected\">{connected}<td>–"
         );
     }
@@ -140,8 +142,8 @@ pub(crate) fn links(app: &App, name: &str) -> String {
     }
 }
 
-/// The demo's node that is farthest away, with the address of its page. The hero shows it beside
-/// this one.
+/// The region of the demo's farthest node, and the address of its page. The hero shows that city
+/// beside this one.
 pub(crate) fn other_city(app: &App) -> Option<(&str, &str)> {
     let here = regions::place(&app.region);
     let distance = |region: &str| match (here, regions::place(region)) {
@@ -153,27 +155,25 @@ pub(crate) fn other_city(app: &App) -> Option<(&str, &str)> {
         .max_by(|(a, _), (b, _)| distance(a).total_cmp(&distance(b)))
 }
 
-/// The second city of the hero. Only a script can connect to its node, and shows its total.
+/// The second city of the hero. Only a script can connect to its node, so the HTML has no total.
 pub(crate) fn other_card(region: &str, counter: &str) -> String {
     let (flag, city, counter) =
         (regions::flag(region), escape(regions::city(region)), escape(counter));
     format!(
         "<div class=\"city away\" id=\"there\">\n<h2>{flag} {city}</h2>\n\
-         <p class=\"label\">Total <bdi>{counter}</bdi></p>\n<p class=\"total\" id=\"there-total\">–</p>\n\
-         <div class=\"clicks\"><button type=\"button\" value=\"-1\" id=\"there-minus\" aria-label=\"−1 in {city}\">−</button>\n\
-         <button type=\"button\" value=\"1\" id=\"there-plus\" aria-label=\"+1 in {city}\">+1</button></div>\n\
+         <p class=\"label\">Total <bdi>{counter}</bdi></p>\n\
+         <p class=\"total\" id=\"there-total\">–</p>\n\
+         <div class=\"clicks\">\
+         <button type=\"button\" value=\"-1\" id=\"there-minus\" aria-label=\"−1 in {city}\">−\
+         </button>\n\
+         <button type=\"button\" value=\"1\" id=\"there-plus\" aria-label=\"+1 in {city}\">+1\
+         </button></div>\n\
          <p class=\"own\" id=\"there-own\"></p>\n</div>"
     )
 }
 
 /// The cable between the two cities of the hero, whole and torn. On a phone it hangs below them.
-const CABLE: &str = "<svg class=\"cable\" id=\"cable\" viewBox=\"0 0 300 84\" aria-hidden=\"true\">\
-    <g class=\"whole\"><path class=\"wide\" d=\"M0 16C70 16 96 42 150 42S230 16 300 16\"/>\
-    <path class=\"tall\" d=\"M0-4V6C0 36 60 42 150 42S300 36 300 6V-4\"/><rect x=\"132\" y=\"33\" width=\"36\" height=\"18\" rx=\"5\"/></g>\
-    <g class=\"torn left\"><path class=\"wide\" d=\"M0 16C56 16 92 26 106 62\"/><path class=\"tall\" d=\"M0-4V6C0 36 92 20 106 62\"/>\
-    <rect x=\"-9\" y=\"-8\" width=\"18\" height=\"16\" rx=\"4\" transform=\"translate(108 66) rotate(70)\"/></g>\
-    <g class=\"torn right\"><path class=\"wide\" d=\"M300 16C244 16 208 26 194 62\"/><path class=\"tall\" d=\"M300-4V6C300 36 208 20 194 62\"/>\
-    <rect x=\"-9\" y=\"-8\" width=\"18\" height=\"16\" rx=\"4\" transform=\"translate(192 66) rotate(110)\"/></g></svg>\n";
+const CABLE: &str = include_str!("../../assets/cable.svg");
 
 /// The partition switch. It is a form, so it works without a script.
 pub(crate) fn switch(city: &str, isolated: bool, root: &str, has_cable: bool) -> String {
@@ -187,8 +187,10 @@ pub(crate) fn switch(city: &str, isolated: bool, root: &str, has_cable: bool) ->
     };
     let cable = if has_cable { CABLE } else { "" };
     format!(
-        "<div class=\"switch\" id=\"switch\">\n{cable}<form method=\"post\" action=\"{root}partition\">\
-         <button name=\"cut\" value=\"{cut}\" aria-describedby=\"after\">{verb} {city}</button></form>\n<p id=\"after\">{words}</p>\n</div>"
+        "<div class=\"switch\" id=\"switch\">\n{cable}\
+         <form method=\"post\" action=\"{root}partition\">\
+         <button name=\"cut\" value=\"{cut}\" aria-describedby=\"after\">{verb} {city}</button>\
+         </form>\n<p id=\"after\">{words}</p>\n</div>"
     )
 }
 

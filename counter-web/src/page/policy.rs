@@ -1,12 +1,14 @@
-//! What a browser may load for the page: its own files, and in a demo the sockets of the other nodes.
+//! The content security policy: a browser loads only the page's own files for it, and in a demo it
+//! connects to the other nodes too.
 
 use warp::http::header::HeaderValue;
 
 use crate::app::App;
 
 /// The content security policy of every response that sets no other.
-pub(crate) const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-    form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+pub(crate) const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+    img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; \
+    frame-ancestors 'none'";
 
 /// The policy of a demo's page, which also connects to the demo's other nodes. None elsewhere.
 pub(crate) fn content_policy(app: &App) -> Option<HeaderValue> {

@@ -1,5 +1,4 @@
-//! Regions by code: city, country, place on the map. An unknown code works everywhere, but has no
-//! place.
+//! Regions by code: city, country, place on the map. An unknown code works too, but has no place.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -60,7 +59,7 @@ pub(crate) fn city(code: &str) -> &str {
     place(code).map_or(code, |place| place.city)
 }
 
-/// The flag of a known region's country, as two regional indicator symbols. A pin for an unknown
+/// The flag of a known region's country, as two regional indicator symbols, or a pin for an unknown
 /// region.
 pub(crate) fn flag(code: &str) -> String {
     match place(code) {

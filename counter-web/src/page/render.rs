@@ -1,5 +1,8 @@
 //! The page: its template, filled with all the numbers of this node. The first HTML is complete.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+
 use counter_net::CounterView;
 
 use crate::api::json::Integer;
@@ -13,14 +16,14 @@ use crate::page::text::{escape, grouped, without_bidi_controls};
 
 const TEMPLATE: &str = include_str!("../../assets/index.html");
 
-/// The digits of the state hash that the page shows.
+/// The number of digits of the state hash that the page shows.
 const HASH_SHOWN: usize = 8;
 
 /// Returns the page of the counter `name`. `root` leads from the page's address to the root of this
 /// deployment: empty for the root itself, `../` for a page one level below. All addresses in the
 /// page begin with it, so the page works below any path of a proxy.
 pub(crate) fn render(app: &App, name: &str, root: &str) -> String {
-    fill(TEMPLATE, &PageValues::new(app, name, root))
+    fill(TEMPLATE, &values(app, name, root))
 }
 
 /// Returns a page with the reason for a refusal and a link to the root. It has no scripts.
@@ -38,15 +41,18 @@ pub(crate) fn refusal(message: &str, root: &str) -> String {
     )
 }
 
+/// The values of the template's names, escaped.
+type PageValues = HashMap<&'static str, Cow<'static, str>>;
+
 /// Replaces the names in the template with their values, in one pass. A value that looks like such
 /// a name stays text.
 fn fill(template: &str, values: &PageValues) -> String {
-    let mut html =
-        String::with_capacity(template.len() + values.rows.len() + values.state.len() + 1024);
+    let bytes: usize = values.values().map(|value| value.len()).sum();
+    let mut html = String::with_capacity(template.len() + bytes);
     for (at, piece) in template.split("{{").enumerate() {
         match piece.split_once("}}").filter(|_| at > 0) {
             Some((name, rest)) => {
-                html.push_str(values.value(name));
+                html.push_str(values.get(name).map_or("", |value| value));
                 html.push_str(rest);
             }
             None => html.push_str(piece),
@@ -55,127 +61,69 @@ fn fill(template: &str, values: &PageValues) -> String {
     html
 }
 
-/// The values of the template's names, escaped.
-struct PageValues {
-    root: String,
-    assets: String,
-    scripts: String,
-    total: String,
-    fit: &'static str,
-    counter: String,
-    title: String,
-    city: String,
-    flag: String,
-    region: String,
-    description: String,
-    status: &'static str,
-    status_state: &'static str,
-    hash: String,
-    replica: String,
-    dots: String,
-    rows: String,
-    switch: String,
-    links: String,
-    cities: &'static str,
-    at_city: String,
-    other: String,
-    agreement: String,
-    few: &'static str,
-    all: String,
-    state: String,
-}
-
-impl PageValues {
-    fn new(app: &App, name: &str, root: &str) -> Self {
-        let (view, info) = (app.node.view(name), app.node.info());
-        let by_clicks = by_clicks(&view);
-        let isolated = app.node.is_isolated();
-        let (city, other) = (regions::city(&app.region), other_city(app));
-        let (status, status_state) = match (view.synced, info.in_touch) {
-            _ if isolated => ("disconnected", "offline"),
-            (true, true) => ("up to date", "live"),
-            (true, false) => ("not in touch with other regions", "offline"),
-            (false, true) => ("still catching up", "waiting"),
-            (false, false) => ("still catching up: not in touch with other regions", "offline"),
-        };
-        Self {
-            root: escape(root),
-            assets: assets::base(root),
-            scripts: assets::script_elements(root),
-            fit: fit(&grouped(view.total)),
-            total: grouped(view.total),
-            counter: escape(&view.name),
-            title: escape(&without_bidi_controls(&view.name)),
-            city: escape(city),
-            flag: regions::flag(&app.region),
-            region: escape(&app.region),
-            description: escape(&description(&view, &by_clicks)),
-            status,
-            status_state,
-            hash: view.state_hash.to_string().chars().take(HASH_SHOWN).collect(),
-            replica: info.replica.to_string(),
-            dots: dots(&by_clicks, &app.region),
-            rows: rows(&view, &by_clicks, &app.region),
-            switch: if app.partition_switch {
-                switch(city, isolated, root, other.is_some())
-            } else {
-                String::new()
-            },
-            links: links(app, name),
-            cities: if other.is_some() { "two" } else { "one" },
-            at_city: other.map(|_| format!(" in {}", escape(city))).unwrap_or_default(),
-            other: other.map(|(region, _)| other_card(region, &view.name)).unwrap_or_default(),
-            agreement: if isolated {
-                format!("{} is disconnected", escape(city))
-            } else {
-                "Asking other regions".to_owned()
-            },
-            few: match (by_clicks.len() > LEADING, has_big(&by_clicks)) {
-                (true, true) => " class=\"few big\"",
-                (true, false) => " class=\"few\"",
-                (false, true) => " class=\"big\"",
-                (false, false) => "",
-            },
-            all: if by_clicks.len() > LEADING {
-                format!("Show all {} cities", by_clicks.len())
-            } else {
-                String::new()
-            },
-            state: state(&view, app, &info.replica.to_string(), root),
-        }
-    }
-
-    fn value(&self, name: &str) -> &str {
-        match name {
-            "total" => &self.total,
-            "fit" => self.fit,
-            "counter" => &self.counter,
-            "title" => &self.title,
-            "root" => &self.root,
-            "city" => &self.city,
-            "flag" => &self.flag,
-            "region" => &self.region,
-            "description" => &self.description,
-            "status" => self.status,
-            "status_state" => self.status_state,
-            "hash" => &self.hash,
-            "replica" => &self.replica,
-            "dots" => &self.dots,
-            "rows" => &self.rows,
-            "switch" => &self.switch,
-            "links" => &self.links,
-            "cities" => self.cities,
-            "at_city" => &self.at_city,
-            "other" => &self.other,
-            "agreement" => &self.agreement,
-            "few" => self.few,
-            "all" => &self.all,
-            "assets" => &self.assets,
-            "scripts" => &self.scripts,
-            "state" => &self.state,
-            _ => "",
-        }
-    }
+fn values(app: &App, name: &str, root: &str) -> PageValues {
+    let (view, info) = (app.node.view(name), app.node.info());
+    let by_clicks = by_clicks(&view);
+    let is_isolated = app.node.is_isolated();
+    let (city, other) = (regions::city(&app.region), other_city(app));
+    let (status, status_state) = match (view.synced, info.in_touch) {
+        _ if is_isolated => ("disconnected", "offline"),
+        (true, true) => ("up to date", "live"),
+        (true, false) => ("not in touch with other regions", "offline"),
+        (false, true) => ("still catching up", "waiting"),
+        (false, false) => ("still catching up: not in touch with other regions", "offline"),
+    };
+    let agreement = if is_isolated {
+        format!("{} is disconnected", escape(city))
+    } else {
+        "Asking other regions".to_owned()
+    };
+    let switch = if app.partition_switch {
+        switch(city, is_isolated, root, other.is_some())
+    } else {
+        String::new()
+    };
+    let has_more = by_clicks.len() > LEADING;
+    let table_class = match (has_more, has_big(&by_clicks)) {
+        (true, true) => " class=\"few big\"",
+        (true, false) => " class=\"few\"",
+        (false, true) => " class=\"big\"",
+        (false, false) => "",
+    };
+    let show_all =
+        if has_more { format!("Show all {} cities", by_clicks.len()) } else { String::new() };
+    let hash: String = view.state_hash.to_string().chars().take(HASH_SHOWN).collect();
+    HashMap::from([
+        ("agreement", agreement.into()),
+        ("assets", assets::base(root).into()),
+        ("at_city", other.map(|_| format!(" in {}", escape(city))).unwrap_or_default().into()),
+        ("cities", if other.is_some() { "two" } else { "one" }.into()),
+        ("city", escape(city).into()),
+        ("counter", escape(&view.name).into()),
+        ("description", escape(&description(&view, &by_clicks)).into()),
+        ("dots", dots(&by_clicks, &app.region).into()),
+        ("fit", fit(&grouped(view.total)).into()),
+        ("flag", regions::flag(&app.region).into()),
+        ("hash", hash.into()),
+        ("links", links(app, name).into()),
+        (
+            "other",
+            other.map(|(region, _)| other_card(region, &view.name)).unwrap_or_default().into(),
+        ),
+        ("region", escape(&app.region).into()),
+        ("replica", info.replica.to_string().into()),
+        ("root", escape(root).into()),
+        ("rows", rows(&view, &by_clicks, &app.region).into()),
+        ("scripts", assets::script_elements(root).into()),
+        ("show_all", show_all.into()),
+        ("state", state(&view, app, &info.replica.to_string(), root).into()),
+        ("status", status.into()),
+        ("status_state", status_state.into()),
+        ("switch", switch.into()),
+        ("table_class", table_class.into()),
+        ("title", escape(&without_bidi_controls(&view.name)).into()),
+        ("total", grouped(view.total).into()),
+    ])
 }
 
 /// The class with a font small enough for a total of this length.
@@ -207,6 +155,7 @@ fn state(view: &CounterView, app: &App, replica: &str, root: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use counter_net::Node;
@@ -281,44 +230,12 @@ mod tests {
         }
     }
 
-    #[test]
-    fn template_has_all_its_values() {
-        let names = TEMPLATE
-            .split("{{")
-            .skip(1)
-            .filter_map(|piece| piece.split_once("}}"))
-            .map(|(name, _)| name);
-        let values = PageValues {
-            total: "x".into(),
-            fit: "x",
-            counter: "x".into(),
-            city: "x".into(),
-            flag: "x".into(),
-            region: "x".into(),
-            description: "x".into(),
-            status: "x",
-            status_state: "x",
-            hash: "x".into(),
-            replica: "x".into(),
-            dots: "x".into(),
-            rows: "x".into(),
-            switch: "x".into(),
-            links: "x".into(),
-            cities: "x",
-            at_city: "x".into(),
-            other: "x".into(),
-            agreement: "x".into(),
-            few: "x",
-            all: "x".into(),
-            root: "x".into(),
-            title: "x".into(),
-            assets: "x".into(),
-            scripts: "x".into(),
-            state: "x".into(),
-        };
-        for name in names {
-            assert_eq!(values.value(name), "x", "{name}");
-        }
+    #[tokio::test]
+    async fn template_and_values_have_the_same_names() {
+        let values = values(&alone().await, "clicks", "");
+        let pieces = TEMPLATE.split("{{").skip(1).filter_map(|piece| piece.split_once("}}"));
+        let names: BTreeSet<&str> = pieces.map(|(name, _)| name).collect();
+        assert_eq!(names, values.keys().copied().collect());
         assert!(!fill(TEMPLATE, &values).contains("{{"));
     }
 

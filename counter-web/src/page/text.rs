@@ -28,7 +28,10 @@ pub(crate) fn path_segment(name: &str) -> String {
 /// Removes the characters that set a direction. Where no element isolates a name, they would
 /// reorder the words after it.
 pub(crate) fn without_bidi_controls(text: &str) -> String {
-    let sets_direction = |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    const MARKS: [char; 3] = ['\u{61c}', '\u{200e}', '\u{200f}'];
+    let sets_direction = |c: char| {
+        MARKS.contains(&c) || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     text.replace(sets_direction, "")
 }
 

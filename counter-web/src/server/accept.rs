@@ -44,8 +44,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// A client that reads none of its output for this long is cut off.
 const UNREAD_MAX: Duration = Duration::from_secs(30);
 
-/// The wait before an address at its limit of connections is checked again. A connection that the
-/// client has closed is freed a moment later.
+/// The wait before an address at its limit of connections is checked once more. A closed connection
+/// frees its slot only a moment after the client has closed it.
 const SLOT_GRACE: Duration = Duration::from_millis(50);
 
 /// How long requests and sockets have to end when the server stops.
@@ -54,14 +54,15 @@ const DRAIN: Duration = Duration::from_secs(3);
 /// The most refusals at a time when all connections are in use. Further clients are cut off.
 const REFUSALS_MAX: usize = 64;
 
-/// How long a client has to read that refusal, and the most bytes of its request that are read
-/// meanwhile.
+/// How long a refused client has to read its response, and the most bytes of its request that are
+/// read meanwhile.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 const REFUSED_BYTES_MAX: u64 = 64 * 1024;
 
 /// The beginning of a health probe, and its response when all connections are in use.
 const HEALTH_PROBE: &[u8; 13] = b"GET /healthz ";
-const HEALTHY: &[u8] = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 3\r\n\r\nok\n";
+const HEALTHY: &[u8] = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\
+    content-type: text/plain; charset=utf-8\r\ncontent-length: 3\r\n\r\nok\n";
 
 /// The wait after an accept that failed for lack of a resource, such as files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -86,7 +87,7 @@ pub(crate) async fn run(app: Arc<App>, listener: TcpListener, connections_max: u
             Ok((stream, _)) if refusals.len() < REFUSALS_MAX => {
                 refusals.spawn(refuse(stream));
             }
-            Ok(_) => tracing::debug!("too many refusals at once: a connection is cut off"),
+            Ok(_) => tracing::debug!("too many refusals at once: cut off a connection"),
             Err(error) => pause_after(&error).await,
         }
     }
@@ -96,11 +97,12 @@ pub(crate) async fn run(app: Arc<App>, listener: TcpListener, connections_max: u
         app.stop.streams_ended().await;
     };
     if tokio::time::timeout(DRAIN, ended).await.is_err() {
-        tracing::info!("some connections did not end within {} s and are cut", DRAIN.as_secs());
+        tracing::info!("some connections did not end within {} s and were cut", DRAIN.as_secs());
     }
 }
 
-/// Serves one connection until it ends. When the front stops, it may finish its present request.
+/// Serves one connection until it ends. When the front stops, the connection may finish its current
+/// request.
 async fn connection<S>(app: Arc<App>, routes: S, stream: TcpStream, from: SocketAddr)
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
@@ -114,12 +116,12 @@ where
     let peer = if app.access.trusts_proxy() {
         Ok(Peer::proxy(from.ip()))
     } else {
-        direct(&app.limits, from.ip()).await
+        direct_peer(&app.limits, from.ip()).await
     };
-    let counted = Arc::clone(&app);
+    let shared = Arc::clone(&app);
     let service = hyper::service::service_fn(move |request| {
-        counted.counts.requests.one();
-        answer(Arc::clone(&counted), routes.clone(), request, peer.clone(), connection.clone())
+        shared.counts.requests.increment();
+        answer(Arc::clone(&shared), routes.clone(), request, peer.clone(), connection.clone())
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -137,25 +139,29 @@ where
         }
     };
     if let Err(error) = ended {
-        tracing::debug!("a connection of {from} broke: {error}");
+        tracing::debug!("the connection from {from} broke: {error}");
     }
 }
 
-/// Makes the system end a connection whose far end reads nothing for [`UNREAD_MAX`]. On systems
-/// other than Linux, their own limit holds.
+/// Makes the system end a connection whose far end reads nothing for [`UNREAD_MAX`]. Systems other
+/// than Linux apply their own limit.
 fn limit_unread_time(stream: &TcpStream) {
     #[cfg(target_os = "linux")]
     if let Err(error) =
         rustix::net::sockopt::set_tcp_user_timeout(stream, UNREAD_MAX.as_millis() as u32)
     {
-        tracing::debug!("the system takes no TCP user timeout: {error}");
+        tracing::debug!("cannot set the TCP user timeout: {error}");
     }
     #[cfg(not(target_os = "linux"))]
     let _ = (stream, UNREAD_MAX);
 }
 
-/// The peer of a direct connection, if its address may have one more.
-async fn direct(limits: &Arc<Limits>, from: IpAddr) -> Result<Peer, ApiError> {
+/// The peer of a direct connection.
+///
+/// # Errors
+///
+/// If its address already has the most connections that it may have.
+async fn direct_peer(limits: &Arc<Limits>, from: IpAddr) -> Result<Peer, ApiError> {
     let slot = match limits.connect(from) {
         Ok(slot) => slot,
         Err(_) => {
@@ -226,21 +232,21 @@ where
 /// versions at most one. It may be empty.
 fn check_host<B>(request: &Request<B>) -> Result<(), ApiError> {
     let mut hosts = request.headers().get_all(HOST).iter();
-    let sound = match (hosts.next(), hosts.next()) {
+    let is_valid = match (hosts.next(), hosts.next()) {
         (None, _) => request.version() < Version::HTTP_11,
         (Some(host), None) => host.is_empty() || Authority::try_from(host.as_bytes()).is_ok(),
         (Some(_), Some(_)) => false,
     };
-    if sound { Ok(()) } else { Err(ApiError::bad_host()) }
+    if is_valid { Ok(()) } else { Err(ApiError::bad_host()) }
 }
 
-/// Refuses a path with a slash at its end. The routes would ignore the slash, and relative
-/// addresses would lead elsewhere.
+/// Refuses a path with a slash at its end. The routes would ignore the slash, and the page's
+/// relative addresses would lead elsewhere.
 fn check_path(path: &str) -> Result<(), ApiError> {
     if path.len() > 1 && path.ends_with('/') { Err(ApiError::not_found()) } else { Ok(()) }
 }
 
-/// Refuses a connection because all are in use. Health probes are answered all the same.
+/// Refuses a connection because all are in use, unless it is a health probe.
 async fn refuse(mut stream: TcpStream) {
     let exchange = async {
         let mut head = [0; HEALTH_PROBE.len()];
@@ -255,12 +261,12 @@ async fn refuse(mut stream: TcpStream) {
         // Closing with unread input sends RST, and the client loses the response.
         tokio::io::copy(&mut stream.take(REFUSED_BYTES_MAX), &mut tokio::io::sink()).await
     };
-    // The client need not read it.
+    // If this fails, the client did not read its response.
     let _answered = tokio::time::timeout(REFUSAL_TIMEOUT, exchange).await;
 }
 
-/// Pauses after a lack of files or memory. A connection that broke before it was accepted needs no
-/// pause.
+/// Pauses if the system lacks files or memory. A connection that broke before it was accepted needs
+/// no pause.
 async fn pause_after(error: &io::Error) {
     if !matches!(
         error.kind(),

@@ -1,4 +1,4 @@
-//! Reading the body of a POST: checked for its type, its length and its time.
+//! Reads the body of a POST. Limits its type, its length and the time that it may take.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::api::error::ApiError;
 /// The longest body of a request, in bytes.
 pub(super) const BODY_BYTES_MAX: usize = 4 * 1024;
 
-/// The longest body of a batch, in bytes. A full batch of the longest names and ids takes about half
-/// of it, and is read only from a caller who may send it.
+/// The longest body of a batch, in bytes. A full batch of the longest names and ids takes about
+/// half of this. It is read only if its caller may send batches.
 pub(super) const BATCH_BYTES_MAX: usize = 512 * 1024;
 
-/// The most bytes of a long body that are read and dropped, so that its sender gets to read the
-/// response. A body that announces more is refused at once.
+/// The most bytes of a refused body that are read and dropped. Many clients read the response only
+/// after they have sent the body. A body that announces more is refused at once.
 const BODY_BYTES_DRAINED: usize = 64 * 1024 * 1024;
 
 /// The time limit for reading a body.
@@ -96,7 +96,7 @@ async fn read_body(
     let (mut kept, mut read) = (Vec::new(), 0);
     while let Some(piece) = body.next().await {
         let mut piece = piece.map_err(|_| {
-            ApiError::bad_request(Code::BadBody, "the connection broke inside the body")
+            ApiError::bad_request(Code::BadBody, "the connection broke before the body was whole")
         })?;
         read += piece.remaining();
         while read <= bytes_max && piece.has_remaining() {

@@ -1,5 +1,5 @@
-//! The last step of every response. It adds the headers that protect the page and those for other
-//! sites, and turns an error into a page for people who would otherwise see JSON.
+//! The last step of every response. It adds the headers that protect the page and the headers for
+//! other sites. For a browser it turns a JSON error into a page.
 
 use bytes::Bytes;
 use warp::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
-use warp::http::header::{HeaderMap, HeaderName, HeaderValue};
+use warp::http::header::HeaderMap;
 use warp::http::{Method, StatusCode};
 use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
@@ -15,16 +15,13 @@ use crate::access::cors::Sharing;
 use crate::access::origin::Site;
 use crate::access::{Caller, cors};
 use crate::api::error::{ApiError, recover};
-use crate::api::fields::{add_id, form_value, read_name};
 use crate::api::response::ApiResult;
-use crate::api::{adds, batch, handlers, limits, listing, status};
+use crate::api::{adds, batch, clearing, handlers, limits, listing, status};
 use crate::app::App;
 use crate::page::assets;
 use crate::page::badge;
 use crate::server::body::{BATCH_BYTES_MAX, BODY_BYTES_MAX, body, caller};
-use crate::ws::events;
-use crate::ws::handshake;
-use crate::ws::socket;
+use crate::ws::open;
 
 /// All routes. Never rejects a request.
 pub(crate) fn routes(
@@ -145,7 +142,8 @@ fn counters(
         .and(caller())
         .and(query())
         .map(|name: String, app: Arc<App>, caller: Caller, query: String| {
-            open_events(&app, caller, &name, &query).unwrap_or_else(|error| respond(Err(error)))
+            open::open_events(&app, caller, &name, &query)
+                .unwrap_or_else(|error| respond(Err(error)))
         });
     let reset = base
         .and(warp::path("reset"))
@@ -161,7 +159,7 @@ fn counters(
              _headers,
              body: Result<Bytes, ApiError>| async move {
                 respond(match body {
-                    Ok(_ignored) => adds::reset(&app, &caller, &name).await,
+                    Ok(_ignored) => clearing::reset(&app, &caller, &name).await,
                     Err(error) => Err(error),
                 })
             },
@@ -172,7 +170,7 @@ fn counters(
         .and(with_app(app))
         .and(caller())
         .then(async |name: String, app: Arc<App>, caller: Caller| {
-            respond(adds::remove(&app, &caller, &name).await)
+            respond(clearing::remove(&app, &caller, &name).await)
         });
     list.or(remove).unify().or(show).unify().or(add).unify().or(events).unify().or(reset).unify()
 }
@@ -229,7 +227,7 @@ fn socket(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejectio
         .and(query())
         .and(warp::ext::optional::<OnUpgrade>())
         .map(|app: Arc<App>, caller: Caller, headers: HeaderMap, query: String, upgrade| {
-            respond(open_socket(app, caller, headers, &query, upgrade))
+            respond(open::open_socket(app, caller, headers, &query, upgrade))
         })
 }
 
@@ -320,68 +318,6 @@ pub(crate) fn answer_options(app: &App, caller: Caller, path: &str) -> ApiResult
         cors::allow(response.headers_mut());
     }
     Ok(response)
-}
-
-fn open_socket(
-    app: Arc<App>,
-    caller: Caller,
-    headers: HeaderMap,
-    query: &str,
-    upgrade: Option<OnUpgrade>,
-) -> ApiResult {
-    let response = handshake::respond(headers)?;
-    caller.check_token()?;
-    if app.stop.is_stopping() {
-        return Err(ApiError::stopping());
-    }
-    let counter = match form_value(query, "counter") {
-        Some(name) => checked_name(name)?,
-        None => app.counter.clone(),
-    };
-    let page = page_id(query)?;
-    let upgrade = upgrade.ok_or_else(ApiError::not_a_websocket)?;
-    let caller = caller.stream(&app.limits)?;
-    tokio::spawn(async move {
-        if let Some((stream, early)) = handshake::stream(upgrade).await {
-            let viewer = app.viewers.arrive(&app.node, page);
-            socket::serve(app, caller, viewer, counter, stream, early).await;
-        }
-    });
-    Ok(response)
-}
-
-fn open_events(
-    app: &Arc<App>,
-    caller: Caller,
-    name: &str,
-    query: &str,
-) -> Result<Response, ApiError> {
-    let name = read_name(name)?;
-    if app.stop.is_stopping() {
-        return Err(ApiError::stopping());
-    }
-    let (page, caller) = (page_id(query)?, caller.stream(&app.limits)?);
-    let viewer = app.viewers.arrive(&app.node, page);
-    let events = events::follow(app, caller, viewer, &name);
-    let mut response =
-        warp::sse::reply(warp::sse::keep_alive().interval(events::KEEP_ALIVE).stream(events))
-            .into_response();
-    // nginx would otherwise buffer the events.
-    response
-        .headers_mut()
-        .insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-    Ok(response)
-}
-
-/// The id that a page makes up, so that all of its connections count as one viewer.
-fn page_id(query: &str) -> Result<Option<String>, ApiError> {
-    let id = form_value(query, "page").transpose().map_err(|()| ApiError::bad_id())?;
-    id.map(|id| add_id(&id).map(|()| id)).transpose()
-}
-
-fn checked_name(name: Result<String, ()>) -> Result<String, ApiError> {
-    let name = name.map_err(|()| ApiError::bad_name())?;
-    crate::api::fields::check_name(&name).map(|()| name)
 }
 
 fn with_app(

@@ -2,8 +2,8 @@
 //! JSON line, and stops them in order.
 
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use counter_net::{Node, StartError};
@@ -14,15 +14,12 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::access::Access;
-use crate::access::limits::{LimitRules, Limits};
-use crate::app::counts::Counts;
-use crate::app::{App, Stop};
+use crate::access::limits::LimitRules;
+use crate::app::{App, FrontSettings};
 use crate::cli::ServeArgs;
 use crate::cli::exit::CommandError;
 use crate::operator::OperatorSocket;
 use crate::server::accept;
-use crate::ws::topics::Topics;
-use crate::ws::viewers::Viewers;
 
 /// The default of `--rate`, in adds a second.
 const RATE_DEFAULT: f64 = 100.0;
@@ -65,7 +62,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     let access = args.access().map_err(CommandError::argument)?;
     let node = start_node(&args).await?;
     let info = node.info();
-    let app = Arc::new(app(&args, node.clone(), access));
+    let app = Arc::new(App::new(node.clone(), settings(&args, access)));
     let admin = OperatorSocket::open(&app, &info.replica.to_string());
     let admin_path = admin.as_ref().map(|admin| admin.path().display().to_string());
     let ready = ReadyLine {
@@ -80,7 +77,8 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), CommandError> {
     match &args.data_dir {
         Some(directory) => tracing::info!("the state is kept in {}", directory.display()),
         None => tracing::info!(
-            "the state is kept in memory alone: it lasts while a node of the cluster runs; --data-dir DIR keeps it on disk"
+            "the state is kept in memory alone, and lasts while any node of the cluster runs. \
+             --data-dir DIR keeps it on disk"
         ),
     }
     tracing::info!(
@@ -111,7 +109,8 @@ async fn listen(args: &ServeArgs) -> Result<TcpListener, CommandError> {
     let http = args.http();
     TcpListener::bind(http).await.map_err(|error| {
         CommandError::other(format!(
-            "cannot serve on {http}: {error}. Choose another port with --http ADDR:PORT, such as --http {}:0 for any free one",
+            "cannot serve on {http}: {error}. Choose another port with --http ADDR:PORT, such as \
+             --http {}:0 for any free one",
             http.ip()
         ))
     })
@@ -150,8 +149,8 @@ async fn start_node(args: &ServeArgs) -> Result<Node, CommandError> {
     })
 }
 
-fn app(args: &ServeArgs, node: Node, access: Access) -> App {
-    let rules = LimitRules {
+fn settings(args: &ServeArgs, access: Access) -> FrontSettings {
+    let limits = LimitRules {
         rate: args.rate.unwrap_or(RATE_DEFAULT),
         rate_given: args.rate.is_some(),
         connections_per_address: args
@@ -159,21 +158,12 @@ fn app(args: &ServeArgs, node: Node, access: Access) -> App {
             .unwrap_or(CONNECTIONS_PER_ADDRESS_DEFAULT),
         connections_given: args.connections_per_address.is_some(),
     };
-    let counts = Arc::<Counts>::default();
-    App {
-        topics: Topics::new(node.clone(), Arc::clone(&counts)),
-        viewers: Viewers::default(),
-        node,
-        limits: Limits::new(rules),
-        region: args.region().to_owned(),
+    FrontSettings {
         counter: args.counter.clone(),
-        access: Arc::new(access),
+        access,
+        limits,
         ping_interval: Duration::from_secs(args.ping_interval.into()),
         partition_switch: args.allow_partition,
-        pages: OnceLock::new(),
-        stop: Stop::new(),
-        leaves: AtomicBool::new(false),
-        counts,
     }
 }
 

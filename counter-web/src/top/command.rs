@@ -54,7 +54,7 @@ pub(crate) async fn run(args: TopArgs) -> Result<(), CommandError> {
                     picture = Picture::of(&last, &next);
                     last = next;
                 }
-                // Nodes stop and start again. The last picture stays, marked as old.
+                // Nodes may stop and start again. The last picture stays, marked as out of date.
                 Err(failure) => picture.stale(&failure),
             },
             Err(error) => break Err(CommandError::other(error)),

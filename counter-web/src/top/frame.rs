@@ -9,7 +9,7 @@ use ratatui::widgets::{Paragraph, Row, Table};
 
 use super::sample::{MemberLine, NodeLine, Picture, StateComparison};
 
-/// Lines besides those of nodes and members: headline, state, titles, gaps and foot.
+/// The lines of a frame besides one for each node and member: headline, state, titles, gaps, foot.
 const LINES_BESIDE: usize = 8;
 
 const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
@@ -44,10 +44,13 @@ fn headline(picture: &Picture) -> Line<'static> {
     let live = picture.members.iter().filter(|member| member.live).count();
     let viewers: u64 =
         picture.members.iter().filter(|member| member.live).map(|member| member.viewers).sum();
+    let plural = |count: u64| if count == 1 { "" } else { "s" };
+    let here = picture.nodes.len() as u64;
     let rest = format!(
-        "   {} nodes here, {live} live members of {}, {viewers} viewers",
-        picture.nodes.len(),
-        picture.members.len()
+        "   {here} node{} here, {live} of {} members live, {viewers} viewer{}",
+        plural(here),
+        picture.members.len(),
+        plural(viewers)
     );
     Line::from(vec![Span::styled(format!("cluster {}", picture.cluster), BOLD), Span::raw(rest)])
 }
@@ -64,7 +67,7 @@ fn state(picture: &Picture) -> Line<'static> {
             Line::styled("states differ: changes are under way, or a node is cut off", WARNING)
         }
         StateComparison::Diverged => Line::styled(
-            "DIVERGED: equal versions with unequal states; see counter_divergences_total and the log",
+            "DIVERGED: equal versions, unequal states; see counter_divergences_total and the log",
             BAD,
         ),
     }
@@ -166,7 +169,7 @@ fn number(value: f64, width: usize) -> String {
     format!("{text:>width$}")
 }
 
-/// The time since a member was heard. 0 is this node itself.
+/// The time since a member was last heard from. 0 is this node itself.
 fn age_text(ms: u64) -> String {
     match ms {
         0 => "itself".to_owned(),

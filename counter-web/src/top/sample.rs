@@ -35,8 +35,8 @@ pub(super) struct MemberLine {
     pub(super) live: bool,
     pub(super) viewers: u64,
     pub(super) heard_ms: u64,
-    /// Versions that only one of the two nodes held when this member was last heard. `None` if it
-    /// was never heard.
+    /// Versions that only one of the two nodes held when this member was last heard from. `None` if
+    /// it was never heard from.
     pub(super) lag: Option<u64>,
     /// The time for which it had lacked the oldest of them.
     pub(super) behind_ms: Option<u64>,
@@ -68,7 +68,7 @@ pub(super) enum StateComparison {
     Equal,
     /// The hashes differ: changes are under way, or a node is cut off.
     Differs,
-    /// A node has met an equal version vector with an unequal hash.
+    /// A node has seen a peer with an equal version vector and an unequal hash.
     Diverged,
 }
 
@@ -83,7 +83,7 @@ pub(super) struct Picture {
     pub(super) troubles: Vec<String>,
     /// The step that retirement waits for, from the first node that reports one.
     pub(super) retirement: Option<String>,
-    /// The reason why the picture is old, if it is.
+    /// Why the picture is out of date, if it is.
     pub(super) stale: Option<String>,
 }
 
@@ -216,7 +216,7 @@ impl Picture {
         }
     }
 
-    /// Marks the picture as old, with the reason.
+    /// Marks the picture as out of date, with the reason.
     pub(super) fn stale(&mut self, failure: &CommandError) {
         self.stale = Some(failure.to_string());
     }
@@ -256,16 +256,23 @@ mod tests {
 
     fn sample(region: &str, hash: &str, metrics: &str) -> NodeSample {
         let replica = format!("{region}-1");
-        let members = json!([{ "region": "ord", "replica": "ord-1", "live": true, "last_heard_ms": 7, "lag_versions": region.len(), "lag_ms": 10 * region.len() }]);
-        NodeSample::read(
-            &json!({ "region": region, "replica": replica, "synced": true, "state_hash": hash, "metrics": metrics, "members": members }),
-        )
+        let members = json!([{
+            "region": "ord", "replica": "ord-1", "live": true, "last_heard_ms": 7,
+            "lag_versions": region.len(), "lag_ms": 10 * region.len(),
+        }]);
+        NodeSample::read(&json!({
+            "region": region, "replica": replica, "synced": true, "state_hash": hash,
+            "metrics": metrics, "members": members,
+        }))
     }
 
     #[test]
     fn metrics_are_summed_by_direction() {
-        let text = "# HELP x\ncounter_payload_bytes_total{direction=\"in\",kind=\"pull\"} 5\ncounter_payload_bytes_total{kind=\"ask\",direction=\"in\"} 2\n\
-                    counter_payload_bytes_total{direction=\"out\",kind=\"ask\"} 1\ncounter_adds_total 9\n";
+        let text = "# HELP x\n\
+                    counter_payload_bytes_total{direction=\"in\",kind=\"pull\"} 5\n\
+                    counter_payload_bytes_total{kind=\"ask\",direction=\"in\"} 2\n\
+                    counter_payload_bytes_total{direction=\"out\",kind=\"ask\"} 1\n\
+                    counter_adds_total 9\n";
         let sums = sums(text);
         assert_eq!(sums.get("counter_payload_bytes_total in"), Some(&7.0));
         assert_eq!(sums.get("counter_payload_bytes_total out"), Some(&1.0));

@@ -18,8 +18,8 @@ use crate::ws::snapshot_frame::{Naming, SnapshotFrame};
 /// Only whole frames are written, in order, whichever side writes them. A client that reads slowly
 /// costs at most the replies to one read and one frame. It skips to the latest version later.
 ///
-/// A round touches thousands of sinks, and none is in the cache any more. So the fields that it
-/// touches in one sink share a cache line.
+/// A round of a topic touches thousands of sinks, and none is in the cache any more. So the fields
+/// that it touches in one sink share a cache line.
 #[repr(C, align(64))]
 pub(crate) struct ClientSink {
     stream: TcpStream,
@@ -145,8 +145,8 @@ impl Feed {
         self.sink.send_with(&mut output, state)
     }
 
-    /// Ends the feed of a watched counter, also for a round that still has a copy of it. Nothing of
-    /// the counter is sent any more. Does nothing to the feed of the socket's own counter.
+    /// Ends the feed of a watched counter, also for a round that still has a copy of it: no more of
+    /// the counter is sent. Does nothing to the feed of the socket's own counter.
     pub(crate) fn end(&self) {
         if !self.is_own() {
             self.set_sent(&mut self.sink.output(), SentVersion::NO_MORE);
@@ -177,8 +177,8 @@ impl Feed {
         Ok(true)
     }
 
-    /// Skips this version and older ones that are not sent yet. They do not contain an add that
-    /// this client is about to get a reply for.
+    /// Skips this version and older ones that are not sent yet. They lack an add that this client
+    /// is about to get a reply for.
     pub(crate) fn skip(&self, version: u64) {
         let mut output = self.sink.output();
         let sent = self.sent(&output);
@@ -283,7 +283,7 @@ impl ClientSink {
         self.stuck.notified().await;
     }
 
-    /// While bytes wait: when the socket last accepted some, or filled up.
+    /// The time when the socket last accepted bytes, or filled up. `None` if no bytes wait.
     pub(crate) fn stuck_since(&self) -> Option<Instant> {
         self.output().unsent.as_ref().map(|unsent| unsent.since)
     }
@@ -306,7 +306,7 @@ impl ClientSink {
         self.stream.try_read(buffer)
     }
 
-    /// Ends the socket: finishes the frame that was begun and sends `goodbye`. Then reads until the
+    /// Ends the socket: sends the rest of the current frame, then `goodbye`. Then reads until the
     /// client closes, because closing with unread input would reset the connection.
     ///
     /// # Errors
@@ -381,7 +381,7 @@ mod tests {
         let kept = waiting(&feed);
         for _ in 0..1_000 {
             frame = frame.next(&view, codes(&view));
-            assert!(!feed.offer(&frame).unwrap(), "a full socket is passed by");
+            assert!(!feed.offer(&frame).unwrap(), "a full socket is skipped");
         }
         assert_eq!(waiting(&feed), kept, "missed versions are not kept");
         assert!(

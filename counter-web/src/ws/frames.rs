@@ -18,8 +18,8 @@ pub(crate) use tungstenite::protocol::frame::coding::CloseCode;
 /// full batch of the client library's clicks fits.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
-/// The size of tungstenite's buffer for a client, in bytes. It grows to the longest frame that the
-/// client sends. A larger one parses no faster, because it is filled from memory.
+/// The initial size of tungstenite's buffer for a client, in bytes. It grows to the longest frame
+/// that the client sends. A larger one parses no faster, because it is filled from memory.
 const READ_BUFFER_BYTES: usize = 256;
 
 /// The protocol state of one client.
@@ -76,8 +76,8 @@ impl SocketProtocol {
     ///
     /// # Errors
     ///
-    /// If the client closes, or breaks a rule or a bound: the Close frame that ends the socket. Do
-    /// not call this again.
+    /// If the client closes, or breaks a rule or a bound. The error is the Close frame that ends
+    /// the socket. Do not call this again.
     pub(crate) fn next_text(
         &mut self,
         exchange: &mut Exchange<'_>,
@@ -97,13 +97,13 @@ impl SocketProtocol {
         }
     }
 
-    /// The reply to the client's Close frame. It goes out after the other output, when the client
-    /// no longer counts.
+    /// The reply to the client's Close frame. It is kept apart from the other output, because it is
+    /// sent only when the client is no longer counted.
     fn close_echo(&mut self, exchange: &mut Exchange<'_>) -> Bytes {
-        let replied = exchange.output.len();
+        let before = exchange.output.len();
         // The error means that the reply was written and the socket is closed.
         let _closed = self.0.flush(exchange);
-        exchange.output.split_off(replied).freeze()
+        exchange.output.split_off(before).freeze()
     }
 }
 
@@ -178,7 +178,7 @@ mod tests {
         [&[first, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat()
     }
 
-    // What each frame is answered with over a real socket is in tests/live/frames.rs.
+    // tests/live/frames.rs checks the reply to each kind of frame over a real socket.
 
     #[test]
     fn pong_precedes_the_close_echo() {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::batch::{Object, SentAdd, first_unreadable};
 use crate::api::code::Code;
 use crate::api::error::{ApiError, shortened};
-use crate::api::fields::add_id;
+use crate::api::fields::check_id;
 use crate::api::json::{Integer, RegionsJson, is_object};
 
 /// A message to the client. `state` and `change` go out as server-sent events too.
@@ -34,15 +34,15 @@ pub(crate) enum ServerMessage<'a> {
         state_hash: String,
         synced: bool,
     },
-    /// The add with this id is applied, and not on the disk yet. Comes before every state and
+    /// The add with this id is applied, but not on the disk yet. Comes before every state and
     /// change that contains it.
     Applied { id: &'a str, repeated: bool },
     /// The add with this id is applied, and on the disk if there is a data directory. `repeated` is
     /// true if an earlier message applied it, so that this one added nothing. Without a data
     /// directory, this comes before every state and change that contains the add.
     Ack { id: &'a str, repeated: bool },
-    /// A message was refused. The add with this id was not applied. With an `index`, it is the first
-    /// bad add of a batch, and none of the batch was applied.
+    /// A message was refused. The add with this id was not applied. With an `index`, it is the
+    /// first bad add of a batch, and none of the batch was applied.
     Error {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<&'a str>,
@@ -67,13 +67,13 @@ impl<'a> ServerMessage<'a> {
 }
 
 /// A message from the client. `amount` and `id` are checked later, by
-/// [`Amount::read`](crate::api::fields::Amount::read) and [`add_id`], for clear errors.
+/// [`Amount::read`](crate::api::fields::Amount::read) and [`check_id`], for clear errors.
 pub(crate) enum ClientMessage<'a> {
     /// Add this amount, once for this id.
     Add { amount: Option<serde_json::Value>, id: Option<String> },
     /// Add all of these, each once for its id, or none.
     Adds { adds: Vec<Object<SentAdd<'a>>> },
-    /// Follow these counters too, in the place of those of an earlier watch. The names are checked
+    /// Follow these counters too, instead of those of an earlier watch. The names are checked
     /// later, by [`WatchedNames::read`](crate::ws::subscriptions::WatchedNames::read).
     Watch { counters: Vec<String> },
     /// Ask for a pong.
@@ -143,7 +143,7 @@ impl BadMessage {
     fn of(text: &str, error: &serde_json::Error) -> Self {
         // The text may still be valid JSON with an id.
         let sent = serde_json::from_str::<serde_json::Value>(text).unwrap_or_default();
-        let id = sent.get("id").and_then(|id| id.as_str()).filter(|id| add_id(id).is_ok());
+        let id = sent.get("id").and_then(|id| id.as_str()).filter(|id| check_id(id).is_ok());
         let (index, id) = match first_unreadable(&sent) {
             Some((index, id)) => (Some(index), id),
             None => (None, id.map(str::to_owned)),

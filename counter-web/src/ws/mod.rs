@@ -6,13 +6,14 @@
 //! later gets the latest state, not a queue of old ones.
 
 mod client_sink;
-pub(crate) mod events;
+mod events;
 mod frames;
-pub(crate) mod handshake;
+mod handshake;
 mod message;
+pub(crate) mod open;
 mod snapshot_frame;
-pub(crate) mod socket;
-pub(crate) mod subscriptions;
+mod socket;
+mod subscriptions;
 mod topic;
 pub(crate) mod topics;
 pub(crate) mod viewers;

@@ -18,13 +18,13 @@ pub(crate) enum Naming {
     Named,
 }
 
-/// A version of the counter as frames. Clients that have the version before get only the regions
+/// A version of the counter as frames. Clients that have the previous version get only the regions
 /// that changed; the others get all of them. A frame is made when the first client needs it.
 pub(crate) struct SnapshotFrame {
     version: u64,
     view: CounterView,
     made_at: Instant,
-    /// The codes of the regions that differ from the version before.
+    /// The codes of the regions that differ from the previous version.
     changed: Vec<String>,
     plain: ChangeFrames,
     named: ChangeFrames,
@@ -33,7 +33,7 @@ pub(crate) struct SnapshotFrame {
 /// The changes to one version, in one [`Naming`].
 #[derive(Default)]
 struct ChangeFrames {
-    /// The regions that differ from the version before.
+    /// The regions that differ from the previous version.
     last: OnceLock<TextFrame>,
     /// All regions.
     whole: OnceLock<TextFrame>,
@@ -84,7 +84,7 @@ impl SnapshotFrame {
         self.changes(naming).last.get_or_init(last)
     }
 
-    /// The codes of the regions of `view` that differ from this version, and of those that are gone.
+    /// The codes of the regions that differ between this version and `view`, gone ones included.
     pub(crate) fn changed_regions(&self, view: &CounterView) -> Vec<String> {
         let old = &self.view.regions;
         let gone = old.keys().filter(|code| !view.regions.contains_key(*code));
@@ -99,7 +99,7 @@ impl SnapshotFrame {
         }
     }
 
-    /// The regions that differ from the version before. Regions that are gone count 0.
+    /// The regions that differ from the previous version. Regions that are gone count 0.
     fn last_regions(&self) -> RegionsJson<'_> {
         const GONE: RegionJson = RegionJson { value: Integer(0), connected: 0, nodes: 0 };
         let region = |code: &String| self.view.regions.get(code).map_or(GONE, RegionJson::from);

@@ -16,7 +16,7 @@ use crate::api::adds::apply_add;
 use crate::api::batch::{Added, Object, SentAdd, apply_batch};
 use crate::api::code::Code;
 use crate::api::error::ApiError;
-use crate::api::fields::{Amount, add_id};
+use crate::api::fields::{Amount, check_id};
 use crate::app::App;
 use crate::ws::client_sink::ClientSink;
 use crate::ws::frames::{self, CloseCode, Exchange, SocketProtocol, close_frame};
@@ -34,7 +34,7 @@ const LINGER: Duration = Duration::from_secs(1);
 const READ_BYTES: usize = 16 * 1024;
 
 /// Once this many adds of one client wait for the disk, nothing more is read from it. The last
-/// message may bring a whole batch above it.
+/// message may exceed this by a whole batch.
 const UNACKED_MAX: usize = 1_024;
 
 /// The most malformed messages of one client before it is cut off.
@@ -72,7 +72,7 @@ pub(crate) async fn serve(
     early: Bytes,
 ) {
     let _counted = app.stop.stream();
-    app.counts.sockets_opened.one();
+    app.counts.sockets_opened.increment();
     let mut subscriptions = Subscriptions::new(app.topics.subscribe(&counter, stream));
     let sink = Arc::clone(subscriptions.sink());
     let mut client = Client::new(&app, &caller, counter, &sink);
@@ -86,7 +86,7 @@ pub(crate) async fn serve(
     // count any more.
     drop((viewer, caller, subscriptions));
     if let End::Close(goodbye) = end {
-        app.counts.sockets_closed.one();
+        app.counts.sockets_closed.increment();
         // The socket ends here even if the client does not read the frame.
         let _sent = tokio::time::timeout(LINGER, sink.close(goodbye)).await;
     }
@@ -120,7 +120,7 @@ struct Client<'a> {
     /// The number of adds in `unacked`.
     unacked_adds: usize,
     last_read: Instant,
-    /// The last good watch of the present batch.
+    /// The last valid watch in the current read.
     watch: Option<WatchedNames>,
     malformed: u32,
 }
@@ -179,7 +179,7 @@ impl<'a> Client<'a> {
         unacked: &Unacked,
     ) -> Result<(), End> {
         self.unacked_adds -= unacked.adds.len();
-        let refusal = stored.as_ref().err().map(|error| ApiError::not_durable(error.to_string()));
+        let refusal = stored.as_ref().err().map(ApiError::not_durable);
         let mut replies = BytesMut::new();
         for AnsweredAdd { id, repeated } in &unacked.adds {
             let message = match &refusal {
@@ -220,8 +220,8 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Replies to every message in `bytes`, with one write for all of them. Then watches what the
-    /// last watch asks for, so a read opens no more topics than one watch does.
+    /// Replies to every message in `bytes`, with one write for all of them. Then applies the last
+    /// watch alone, so that one read opens no more topics than one watch does.
     fn receive(&mut self, subscriptions: &mut Subscriptions, bytes: &[u8]) -> Result<(), End> {
         let mut exchange = Exchange::of(bytes);
         let mut batch = subscriptions.batch();
@@ -297,7 +297,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Answers applied adds: at once, or, if they wait for the disk, once more when they are there.
+    /// Replies to applied adds. Those that wait for the disk get another reply once they are there.
     fn answer(
         &mut self,
         adds: Vec<AnsweredAdd>,
@@ -347,10 +347,10 @@ impl<'a> Client<'a> {
     ) -> Result<(bool, Option<Durable>), ApiError> {
         let amount = Amount::read(amount)?;
         let id = id.ok_or_else(ApiError::bad_id)?;
-        add_id(id)?;
+        check_id(id)?;
         self.caller
             .take_add(&self.app.limits)
-            .inspect_err(|_| self.app.counts.adds_refused.one())?;
+            .inspect_err(|_| self.app.counts.adds_refused.increment())?;
         let counter = match &mut self.counter {
             Some(counter) => counter,
             none => none.insert(self.app.open(&self.name, self.caller)?),

@@ -13,8 +13,8 @@ use crate::ws::client_sink::ClientSink;
 use crate::ws::topic::{Subscription, TopicBatch};
 use crate::ws::topics::Topics;
 
-/// The most counters that one socket watches, beside its own. A node holds a topic for each counter
-/// with a listener, so this bounds the topics that one socket can open.
+/// The most counters that one socket watches, besides its own. A node holds a topic for each
+/// counter that somebody follows, so this bounds the topics that one socket can open.
 const WATCHED_MAX: usize = 64;
 
 /// The names of a `watch` message, checked.
@@ -36,7 +36,7 @@ impl WatchedNames {
             if !checked.insert(name) {
                 return Err(ApiError::bad_request(
                     Code::BadMessage,
-                    "a watch names each counter once: this one repeats a name, and nothing changed",
+                    "a watch names each counter once: this one repeats a name. Nothing changed",
                 ));
             }
         }
@@ -49,7 +49,8 @@ impl WatchedNames {
 pub(crate) struct Subscriptions {
     /// In the order of their names. The socket's own counter is always among them.
     all: Vec<Subscription>,
-    /// Where [`catch_up`](Self::catch_up) goes on, so that a slow client gets every counter in turn.
+    /// The index at which [`catch_up`](Self::catch_up) resumes, so that a slow client gets every
+    /// counter in turn.
     next: usize,
 }
 
@@ -62,7 +63,7 @@ impl Subscriptions {
         self.all[0].feed().sink()
     }
 
-    /// Watches these counters in the place of those before. The next [`catch_up`](Self::catch_up)
+    /// Watches these counters instead of the earlier ones. The next [`catch_up`](Self::catch_up)
     /// sends the states of the new ones.
     pub(crate) fn watch(&mut self, topics: &Topics, WatchedNames(names): WatchedNames) {
         self.all.retain(|one| one.feed().is_own() || names.contains(one.name()));
@@ -136,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_a_watch_are_few_good_and_different() {
+    fn watched_names_are_bounded_valid_and_distinct() {
         let names = |count: usize| (0..count).map(|at| format!("c{at}")).collect::<Vec<_>>();
         let code = |names| WatchedNames::read(names).err().map(|error| error.code);
         assert_eq!(code(names(WATCHED_MAX)), None);

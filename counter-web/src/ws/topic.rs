@@ -22,8 +22,8 @@ use crate::ws::snapshot_frame::{Naming, SnapshotFrame};
 /// frames. A lone click never waits. With many clients a round takes longer than this anyway.
 const ROUND_MIN: Duration = Duration::from_millis(2);
 
-/// Client sinks that a round writes to before it yields the thread, about 1 ms of work. With fewer, it
-/// would wake other threads more often, which find little to do.
+/// Client sinks that a round writes to before it yields the thread, about 1 ms of work. A smaller
+/// number would wake other threads more often, and they would find little to do.
 const FEEDS_PER_TURN: usize = 256;
 
 /// The least time from a round to one that carries only a new state hash, if other counters moved
@@ -80,8 +80,8 @@ impl OpenTopics {
         topic
     }
 
-    /// The open ones among the topics of these counters.
-    pub(crate) fn of<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<Arc<Topic>> {
+    /// Returns the open topics among those of these counters.
+    pub(crate) fn among<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<Arc<Topic>> {
         let topics = self.topics();
         if topics.is_empty() {
             return Vec::new();
@@ -136,7 +136,7 @@ impl Feeds {
 /// The result of reading the node.
 enum Refresh {
     Unchanged,
-    /// Only the state hash moved, and too soon. Read again after this time.
+    /// Only the state hash moved, too soon after the last version. Read again after this time.
     Later(Duration),
     /// There is a new version.
     Changed,
@@ -246,7 +246,7 @@ impl Topic {
         for turn in feeds.chunks(FEEDS_PER_TURN) {
             // The client's own task notices a broken socket.
             let sent = turn.iter().filter(|feed| feed.offer(&frame).unwrap_or(false)).count();
-            self.counts.frames_sent.many(sent);
+            self.counts.frames_sent.increment_by(sent);
             tokio::task::yield_now().await;
         }
     }
@@ -271,7 +271,8 @@ async fn publish_changes(topic: Weak<Topic>, added: Arc<Notify>, mut changes: Ch
                 let Some(change) = change else { return };
                 let is_own = change.overflowed || !change.counters.is_empty();
                 own_change |= is_own;
-                // The node moves its hash for every counter, and may have thousands of topics.
+                // Every counter moves the node's hash, and a node may have thousands of topics. So
+                // changes of other counters are ignored while a read is scheduled.
                 if read_at.is_some() && !is_own && !change.presence_changed {
                     continue;
                 }
@@ -333,8 +334,8 @@ impl Subscription {
         }
     }
 
-    /// Sends what this client misses: the `state` if it has none yet, or the changes since its
-    /// socket was full.
+    /// Brings this client up to date: sends the `state` if it has none yet, or the changes since
+    /// its socket was full.
     ///
     /// # Errors
     ///
@@ -350,7 +351,7 @@ impl Subscription {
             return self.feed.begin(sent, &state(&topic.node.view(&topic.name)));
         }
         if self.feed.offer(&topic.latest())? {
-            topic.counts.frames_sent.many(1);
+            topic.counts.frames_sent.increment();
         }
         Ok(())
     }

@@ -50,7 +50,7 @@ impl Topics {
 
     /// Reports local adds to these counters.
     pub(crate) fn added_many<'a>(&self, names: impl Iterator<Item = &'a str>) {
-        for topic in self.open.of(names) {
+        for topic in self.open.among(names) {
             topic.added();
         }
     }

@@ -71,7 +71,7 @@ mod tests {
         let (old, other) = (arrive("a"), arrive("b"));
         assert_eq!(counted(), 2);
         let new = arrive("a");
-        assert_eq!(counted(), 2, "the old socket counts no longer");
+        assert_eq!(counted(), 2, "the old socket is no longer counted");
         drop(old);
         assert_eq!(counted(), 2, "its end changes nothing");
         let newest = arrive("a");

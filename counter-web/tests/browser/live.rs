@@ -18,7 +18,8 @@ async fn page_works_without_javascript() {
     browser.command(&tab, "Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
     browser.open(&tab, &url(&ord)).await;
     browser.until(&tab, TOTAL, "42").await;
-    let rows = "[...document.querySelectorAll('#regions tbody tr')].map(row => row.dataset.region + row.querySelector('[data-f=value]').textContent).join()";
+    let rows = "[...document.querySelectorAll('#regions tbody tr')].map(row => row.dataset.region \
+        + row.querySelector('[data-f=value]').textContent).join()";
     browser.until(&tab, rows, "fra30,ord12").await;
     browser.until(&tab, "document.title.startsWith('42 ')", true).await;
     click(&mut browser, &tab, "plus").await;
@@ -41,7 +42,8 @@ async fn click_on_one_page_is_seen_on_both() {
     let agree = "document.getElementById('agreement').textContent === 'All regions agree'";
     browser.until(&here, agree, true).await;
     let click_and_read = format!(
-        "new Promise(done => {{ document.getElementById('plus').click(); requestAnimationFrame(() => requestAnimationFrame(() => done({agree}))); }})"
+        "new Promise(done => {{ document.getElementById('plus').click(); requestAnimationFrame(() \
+            => requestAnimationFrame(() => done({agree}))); }})"
     );
     assert_eq!(
         browser.eval(&here, &click_and_read).await,

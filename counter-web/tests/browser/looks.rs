@@ -11,7 +11,7 @@ use crate::support::demo::Demo;
 use crate::support::http::post_json;
 use crate::support::process::{Node, cluster};
 
-/// The latest time of the largest contentful paint, on loopback.
+/// The time limit for the largest contentful paint, on loopback.
 const PAINT_MAX: Duration = Duration::from_millis(200);
 
 const REGIONS: [&str; 5] = ["ord", "fra", "sin", "syd", "gru"];
@@ -105,7 +105,8 @@ async fn nothing_moves_on_load() {
         &["--http", "127.0.0.1:0", "--allow-partition"],
     );
     let tab = browser.tab().await;
-    let watch = "window.shifts = []; new PerformanceObserver(list => list.getEntries().forEach(entry => { \
+    let watch = "window.shifts = []; new PerformanceObserver(list => \
+        list.getEntries().forEach(entry => { \
                  if (!entry.hadRecentInput) shifts.push([entry.value, ...entry.sources.map(source => source.node?.id || source.node?.className || source.node?.nodeName)]); })) \
                  .observe({ type: 'layout-shift', buffered: true })";
     browser
@@ -152,7 +153,8 @@ async fn axe_finds_no_violation() {
             ("dark", (360, 780)),
         ] {
             set_look(&mut browser, &tab, size, scheme).await;
-            let run = "axe.run().then(found => found.passes.length < 15 ? ['axe did not run'] : found.violations.map(v => \
+            let run = "axe.run().then(found => found.passes.length < 15 ? ['axe did not run'] : \
+                found.violations.map(v => \
                        v.id + ': ' + v.nodes.map(node => node.html + ' ' + node.failureSummary).join(' | ')))";
             assert_eq!(
                 browser.eval(&tab, run).await,
@@ -198,7 +200,8 @@ async fn largest_paint(browser: &mut Browser, tab: &Tab, url: &str) -> Duration 
     browser.command(tab, "Network.clearBrowserCache", json!({})).await;
     browser.open(tab, url).await;
     browser.until(tab, "document.readyState", "complete").await;
-    let largest = "new Promise(done => { new PerformanceObserver(list => done(Math.max(...list.getEntries().map(e => e.startTime)))) \
+    let largest = "new Promise(done => { new PerformanceObserver(list => \
+        done(Math.max(...list.getEntries().map(e => e.startTime)))) \
                    .observe({ type: 'largest-contentful-paint', buffered: true }); setTimeout(() => done(null), 5000); })";
     let time = browser.eval(tab, largest).await;
     Duration::from_secs_f64(time.as_f64().expect("every load has one") / 1000.0)

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 
 use crate::page::*;
 use crate::support::browser::Browser;
-use crate::support::eventually;
 use crate::support::http::counter;
 use crate::support::process::{Node, cluster};
 use crate::support::relay::{Relay, RelayRules};
+use crate::support::{PATIENCE, eventually};
 
 /// Each with its form in a path.
 const NAMES: [(&str, &str); 6] = [
@@ -21,7 +21,7 @@ const NAMES: [(&str, &str); 6] = [
 ];
 
 fn total_becomes(node: &Node, path: &str, total: u64) {
-    eventually("the counter of this name grows", std::time::Duration::from_secs(10), || {
+    eventually("the counter of this name grows", PATIENCE, || {
         match counter(&node.http, path)["total"].clone() {
             seen if seen == total => Ok(()),
             seen => Err(seen.to_string()),
@@ -45,12 +45,14 @@ async fn pages_of_odd_names_work() {
         click(&mut browser, &tab, "plus").await;
         browser.until(&tab, TOTAL, "1").await;
         total_becomes(&node, path, 1);
-        let added = "document.querySelectorAll('[onload], [onerror], script:not([src]):not(#state)').length";
+        let added = "document.querySelectorAll('[onload], [onerror], \
+            script:not([src]):not(#state)').length";
         assert_eq!(browser.eval(&tab, &format!("[hits, {added}]")).await, json!([0, 0]), "{name}");
         let stays = "document.getElementById('clicks').action === location.href";
         assert_eq!(browser.eval(&tab, stays).await, true, "{name}");
         // Text after a name stands to the right of it, whatever direction the name sets.
-        let order = "(() => { document.getElementById('details').open = true; const name = document.querySelector('.facts bdi'); \
+        let order = "(() => { document.getElementById('details').open = true; const name = \
+            document.querySelector('.facts bdi'); \
                      const next = name.closest('span').nextElementSibling; \
                      return next.getBoundingClientRect().left >= name.getBoundingClientRect().right - 1; })()";
         assert_eq!(browser.eval(&tab, order).await, true, "{name}");

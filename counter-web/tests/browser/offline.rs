@@ -1,15 +1,13 @@
 //! Pages that lose their server or their network: the status they show, the clicks they keep, and
 //! how they reconnect.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use crate::page::*;
 use crate::support::browser::Browser;
-use crate::support::eventually;
 use crate::support::http::{add, counter};
 use crate::support::process::{Node, cluster};
+use crate::support::{PATIENCE, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn offline_clicks_survive_a_reload() {
@@ -70,13 +68,14 @@ async fn page_shows_a_lost_server_and_reconnects() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn page_never_says_off_line_while_its_server_restarts() {
+async fn page_never_says_offline_while_its_server_restarts() {
     let Some(mut browser) = Browser::start("short-restart").await else { return };
     let cluster = cluster();
     let node = Node::start(&cluster, "ord", &[]);
     let tab = live_page(&mut browser, &node).await;
     browser.until(&tab, "document.getElementById('rtt').textContent !== ''", true).await;
-    let watch = "window.states = []; new MutationObserver(() => states.push(document.getElementById('status').dataset.state)) \
+    let watch = "window.states = []; new MutationObserver(() => \
+        states.push(document.getElementById('status').dataset.state)) \
                  .observe(document.getElementById('status'), { attributes: true })";
     browser.eval(&tab, watch).await;
     let http = node.http.clone();
@@ -120,10 +119,16 @@ async fn page_from_the_back_forward_cache_reconnects() {
     // A browser may reload a page instead. This test is about a page that it kept.
     let mut kept = false;
     for _ in 0..6 {
-        browser.eval(&tab, "addEventListener('pageshow', event => { window.restored = event.persisted; }); window.sameLoad = true").await;
+        browser
+            .eval(
+                &tab,
+                "addEventListener('pageshow', event => { window.restored = \
+            event.persisted; }); window.sameLoad = true",
+            )
+            .await;
         browser.open(&tab, &url(&fra)).await;
         browser.until(&tab, LIVE, "live").await;
-        eventually("the page that was left is no viewer", Duration::from_secs(10), || {
+        eventually("the page that was left is no viewer", PATIENCE, || {
             let regions = counter(&ord.http, "clicks")["regions"].clone();
             if regions["ord"]["connected"] == 0 { Ok(()) } else { Err(regions.to_string()) }
         });

@@ -1,13 +1,11 @@
 //! Helpers for the tests of the page: nodes, pages, input, and the numbers shown.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use crate::support::browser::{Browser, Tab};
-use crate::support::eventually;
 use crate::support::http::counter;
 use crate::support::process::{Node, cluster};
+use crate::support::{PATIENCE, eventually};
 
 pub(crate) const TOTAL: &str = "document.getElementById('total').textContent";
 pub(crate) const LIVE: &str = "document.getElementById('status').textContent.trim()";
@@ -28,7 +26,7 @@ pub(crate) fn total_is(node: &Node, total: i64) {
 }
 
 pub(crate) fn http_total_is(http: &str, total: i64) {
-    eventually("the node shows the total", Duration::from_secs(10), || {
+    eventually("the node shows the total", PATIENCE, || {
         match counter(http, "clicks")["total"].clone() {
             seen if seen == total => Ok(()),
             seen => Err(seen.to_string()),

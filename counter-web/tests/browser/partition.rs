@@ -43,7 +43,8 @@ async fn switch_cuts_and_heals() {
     browser
         .until(
             &other,
-            "document.querySelector('#switch p').textContent.startsWith('Chicago may still be counting')",
+            "document.querySelector('#switch p').textContent.startsWith('Chicago may still be \
+                counting')",
             true,
         )
         .await;
@@ -53,7 +54,14 @@ async fn switch_cuts_and_heals() {
     for tab in [&cut, &other] {
         browser.until(tab, TOTAL, "8").await;
         browser.until(tab, AGREEMENT, "All regions agree").await;
-        browser.until(tab, "[...document.querySelectorAll('#links path')].map(link => link.getAttribute('class')).join()", ",").await;
+        browser
+            .until(
+                tab,
+                "[...document.querySelectorAll('#links path')].map(link => \
+            link.getAttribute('class')).join()",
+                ",",
+            )
+            .await;
     }
     browser
         .until(

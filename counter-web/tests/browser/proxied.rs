@@ -139,7 +139,7 @@ async fn stopping_and_a_bad_gateway_are_no_refusals() {
         });
         relay.cut();
         let before = relay.asked("OPTIONS /ws");
-        crate::support::eventually("the page asks why", Duration::from_secs(10), || {
+        crate::support::eventually("the page asks why", crate::support::PATIENCE, || {
             if relay.asked("OPTIONS /ws") > before { Ok(()) } else { Err("it did not".to_owned()) }
         });
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -207,7 +207,7 @@ async fn post_errors_are_retried_dropped_or_shown() {
     let tab = open(&mut browser, &relay, "/").await;
     browser.until(&tab, "document.getElementById('status').dataset.state", "live").await;
     let events = "GET /api/counters/clicks/events";
-    crate::support::eventually("the page listens", Duration::from_secs(10), || {
+    crate::support::eventually("the page listens", crate::support::PATIENCE, || {
         if relay.asked(events) > 0 { Ok(()) } else { Err("no events".to_owned()) }
     });
     let answering = |status, body| {
@@ -272,7 +272,8 @@ async fn click_reconnects_at_once_without_hammering() {
     relay.cut();
     browser.until(&tab, RTT, false).await;
     let before = relay.asked("GET /ws");
-    let clicks = "new Promise(done => { let left = 100; const timer = setInterval(() => { document.getElementById('plus').click(); \
+    let clicks = "new Promise(done => { let left = 100; const timer = setInterval(() => { \
+        document.getElementById('plus').click(); \
                   if (--left === 0) { clearInterval(timer); done(); } }, 50); })";
     browser.eval(&tab, clicks).await;
     let tries = relay.asked("GET /ws") - before;

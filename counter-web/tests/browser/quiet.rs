@@ -1,24 +1,25 @@
 //! A quiet page: screen readers hear little, reduced motion stops animations, and a hidden tab is
 //! no viewer.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::page::*;
 use crate::support::browser::Browser;
-use crate::support::eventually;
 use crate::support::http::{add, counter};
+use crate::support::{PATIENCE, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn screen_readers_hear_the_total_every_three_seconds() {
     let Some(mut browser) = Browser::start("aloud").await else { return };
     let (ord, _fra) = two();
     let tab = live_page(&mut browser, &ord).await;
-    let regions = "[...document.querySelectorAll('output, [role=status], [role=alert], [aria-live]')].map(live => live.id).join()";
+    let regions = "[...document.querySelectorAll('output, [role=status], [role=alert], \
+        [aria-live]')].map(live => live.id).join()";
     browser.until(&tab, regions, "trouble,said").await;
-    browser.eval(&tab, "window.said = []; new MutationObserver(() => said.push(document.getElementById('said').textContent)).observe(document.getElementById('said'), { childList: true, characterData: true, subtree: true })").await;
-    let clicks = "new Promise(done => { let left = 20; const timer = setInterval(() => { document.getElementById('plus').click(); \
+    browser.eval(&tab, "window.said = []; new MutationObserver(() => \
+        said.push(document.getElementById('said').textContent)).observe(document.getElementById('said'), { childList: true, characterData: true, subtree: true })").await;
+    let clicks = "new Promise(done => { let left = 20; const timer = setInterval(() => { \
+        document.getElementById('plus').click(); \
                   if (--left === 0) { clearInterval(timer); done(); } }, 50); })";
     browser.eval(&tab, clicks).await;
     browser.until(&tab, "said[said.length - 1]", "the total is 20").await;
@@ -39,7 +40,8 @@ async fn reduced_motion_stops_animations() {
         let features =
             json!({ "features": [{ "name": "prefers-reduced-motion", "value": motion }] });
         browser.command(&tab, "Emulation.setEmulatedMedia", features).await;
-        browser.eval(&tab, "window.moved = 0; window.watch?.disconnect(); window.watch = new MutationObserver(changes => changes.forEach(change => \
+        browser.eval(&tab, "window.moved = 0; window.watch?.disconnect(); window.watch = new \
+            MutationObserver(changes => changes.forEach(change => \
                             moved += [...change.addedNodes].filter(node => node.matches?.('.pulse, .parcel')).length)); watch.observe(document.body, { childList: true, subtree: true })").await;
         let before = browser.eval(&tab, TOTAL).await.as_str().unwrap().parse::<i64>().unwrap();
         add(&fra.http, 1);
@@ -62,7 +64,8 @@ async fn hidden_tab_is_no_viewer_until_shown() {
     let (ord, fra) = two();
     let tab = browser.tab().await;
     // The five minutes until a hidden tab closes its link pass at once. All other times stay.
-    let hurry = "const wait = window.setTimeout; window.setTimeout = (f, ms, ...rest) => wait(f, ms === 300000 ? 0 : ms, ...rest); \
+    let hurry = "const wait = window.setTimeout; window.setTimeout = (f, ms, ...rest) => wait(f, \
+        ms === 300000 ? 0 : ms, ...rest); \
                  window.hide = hidden => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true }); document.dispatchEvent(new Event('visibilitychange')); }";
     browser
         .command(&tab, "Page.addScriptToEvaluateOnNewDocument", json!({ "source": hurry }))
@@ -71,7 +74,7 @@ async fn hidden_tab_is_no_viewer_until_shown() {
     browser.until(&tab, LIVE, "live").await;
     for (hidden, viewers) in [(true, 0), (false, 1)] {
         browser.eval(&tab, &format!("hide({hidden})")).await;
-        eventually("the viewers of ord are right", Duration::from_secs(10), || {
+        eventually("the viewers of ord are right", PATIENCE, || {
             match counter(&fra.http, "clicks")["regions"]["ord"]["connected"].clone() {
                 seen if seen == viewers => Ok(()),
                 seen => Err(format!("hidden: {hidden}, viewers: {seen}")),

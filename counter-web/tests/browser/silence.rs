@@ -93,7 +93,8 @@ async fn silently_dead_link_is_replaced_by_one_viewer() {
     browser.until(&tab, LIVE, "live").await;
     let viewers = "document.querySelector('tr[data-region=ord] [data-f=connected]').textContent";
     browser.until(&tab, viewers, "1").await;
-    browser.eval(&tab, "window.states = []; new MutationObserver(() => states.push(document.getElementById('status').dataset.state)).observe(document.getElementById('status'), { attributes: true })").await;
+    browser.eval(&tab, "window.states = []; new MutationObserver(() => \
+        states.push(document.getElementById('status').dataset.state)).observe(document.getElementById('status'), { attributes: true })").await;
     link.fall_silent();
     let silent = Instant::now();
     click(&mut browser, &tab, "plus").await;

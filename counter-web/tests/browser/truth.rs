@@ -62,7 +62,8 @@ impl Watched {
     async fn click(&mut self, times: u64, pause: u64) {
         self.made += times;
         let script = format!(
-            "for (let i = 0; i < {times}; i++) document.getElementById('plus').click(); new Promise(done => setTimeout(done, {pause}))"
+            "for (let i = 0; i < {times}; i++) document.getElementById('plus').click(); new \
+                Promise(done => setTimeout(done, {pause}))"
         );
         self.browser.eval(&self.tab, &script).await;
     }

@@ -19,7 +19,8 @@ async fn click_is_drawn_to_all_of_26_nodes() {
     let _others = ["nrt", "moon-base"].map(|region| Node::start(&cluster, region, &[&yyz]));
     let tab = browser.tab().await;
     let more = format!(
-        "const ask = window.fetch; window.fetch = async (...what) => {{ const answer = await ask(...what); \
+        "const ask = window.fetch; window.fetch = async (...what) => {{ const answer = await \
+            ask(...what); \
          if (!String(what[0]).endsWith('/api/status')) return answer; const status = await answer.json(); \
          for (const region of '{MORE}'.split(' ')) status.members.push({{ replica: region, region, live: true, last_heard_ms: 0, lag_versions: 0 }}); \
          return {{ json: async () => status }}; }}"
@@ -29,7 +30,12 @@ async fn click_is_drawn_to_all_of_26_nodes() {
     // A region without a place is only in the table.
     browser.until(&tab, "document.querySelectorAll('#links path').length", 24).await;
     browser
-        .until(&tab, "[...document.querySelectorAll('#dots circle[data-region]')].map(dot => dot.dataset.region).sort().join()", "nrt,yyz")
+        .until(
+            &tab,
+            "[...document.querySelectorAll('#dots circle[data-region]')].map(dot => \
+            dot.dataset.region).sort().join()",
+            "nrt,yyz",
+        )
         .await;
     // Animations last less than a second, so they are counted when they start.
     let watch = "window.flown = 0; new MutationObserver(changes => changes.forEach(change => \
@@ -47,6 +53,11 @@ async fn click_is_drawn_to_all_of_26_nodes() {
     browser.until(&tab, "document.querySelectorAll('.parcel').length", 0).await;
     browser.eval(&tab, "document.querySelector('[data-sort=city]').click()").await;
     browser
-        .until(&tab, "[...document.querySelectorAll('#regions tbody tr')].map(row => row.dataset.region).join()", "moon-base,nrt,yyz")
+        .until(
+            &tab,
+            "[...document.querySelectorAll('#regions tbody tr')].map(row => \
+            row.dataset.region).join()",
+            "moon-base,nrt,yyz",
+        )
         .await;
 }

@@ -129,7 +129,7 @@ test("ids are numbered from 1 without gaps", async () => {
   assert.equal(assertWithoutGaps(assert, server.adds().map(({ id }) => id)), 1);
 });
 
-test("clicks made off line become one add", async () => {
+test("clicks made offline become one add", async () => {
   const { clock, server, open, settle } = world();
   server.isUp = false;
   const { client } = open();
@@ -183,7 +183,7 @@ test("at most 32 adds are in flight", async () => {
   assert.equal(client.waiting, 0);
 });
 
-test("a full queue refuses and says so", async () => {
+test("a full queue refuses an add and reports it", async () => {
   const { clock, server, open, settle } = world();
   server.isUp = false;
   const { client, errors } = open({ counters: ["a", "b"] });
@@ -224,7 +224,7 @@ test("an add that came too fast is sent again", async () => {
   assert.equal(shown(), 4);
 });
 
-test("an add that is refused for good is given up, and said", async () => {
+test("an add that is refused for good is given up and reported", async () => {
   const { server, open, settle } = world();
   server.refusal = "name_not_allowed";
   const { client, errors, shown } = open();

@@ -118,7 +118,7 @@ test("each watch names all counters, and adds to several go in one message", asy
   assert.equal(server.tries.length, 1);
 });
 
-test("a server that knows one counter a socket is followed by events", async () => {
+test("a server that cannot watch several counters is followed by events", async () => {
   const { clock, server, open } = world();
   server.knowsWatch = false;
   const { client, shown, states } = open({ counters: ["a", "b"] });
@@ -131,7 +131,7 @@ test("a server that knows one counter a socket is followed by events", async () 
   assert.equal(states.at(-1).transport, "events");
 });
 
-test("where no socket opens, events and POST do", async () => {
+test("events and POST replace a socket that does not open", async () => {
   const { clock, server, open } = world();
   server.opensSockets = false;
   const { client, shown, states, changes } = open();
@@ -233,7 +233,7 @@ test("the token of each answer goes with the next request", async () => {
   assert.notEqual(client.token, first);
 });
 
-test("a refusal is said in the server's words", async () => {
+test("a refusal is reported in the server's words", async () => {
   const { clock, server, open } = world();
   server.opensSockets = false;
   const refuse = async () =>

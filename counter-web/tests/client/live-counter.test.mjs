@@ -82,7 +82,7 @@ test("elements of one server share a socket", async () => {
   assert.equal(server.sockets.size, 0);
 });
 
-test("nothing moves where less motion is asked for", async () => {
+test("nothing moves if the user prefers reduced motion", async () => {
   isCalm = true;
   const { element, total } = place({ src: "http://server.test/", counter: "calm" });
   await settle();

@@ -1,4 +1,4 @@
-// What a page needs beside the total: what it shows already, what waits, and when it is not seen.
+// A page's needs besides the total: its first number, its waiting clicks, and its hidden times.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { world } from "./setup.mjs";
@@ -19,7 +19,7 @@ test("a total from the HTML counts until the server answers", async () => {
   assert.equal(changes.at(-1).ahead, 0);
 });
 
-test("a view tells what its total leaves out", async () => {
+test("a view has the part that its total leaves out", async () => {
   const { clock, server, open, settle } = world();
   const { client, changes } = open();
   await settle();
@@ -55,7 +55,7 @@ test("a paused client is no viewer, and keeps its adds", async () => {
   assert.equal(server.tries.length, 2, "a link that is heard stays");
 });
 
-test("pings tell the round trip, from the first message on", async () => {
+test("pings measure the round trip, from the first message on", async () => {
   const { clock, open } = world();
   const pings = [];
   const { client } = open({ onping: (ms) => pings.push(ms) });

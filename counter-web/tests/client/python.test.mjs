@@ -1,4 +1,4 @@
-// examples/client.py against a server that applies an add and cuts the connection.
+// examples/client.py against a server that cuts connections and refuses adds.
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -61,4 +61,26 @@ test("the Python example counts each add once", { skip, timeout: 60_000 }, async
   assert.equal(new Set(keys).size, 3);
   assert.deepEqual(keys.map((key) => key.split(":")[1]), ["1", "1", "1", "2", "3"]);
   assert.deepEqual(tokens, ["", "", "", "seen-3", "seen-4"]);
+});
+
+test("the Python example reports a refused add", { skip, timeout: 60_000 }, async () => {
+  const server = createServer((request, response) => {
+    if (request.url.endsWith("/events")) return response.write(": open\n\n");
+    response.writeHead(409).end('{"error":"counter_expired","message":"the counter expired"}');
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const url = `http://127.0.0.1:${server.address().port}`;
+  const child = spawn("python3", [script, url, "a", "1"]);
+  try {
+    let said = "";
+    for await (const piece of child.stderr) {
+      said += piece;
+      if (said.includes("ValueError: the counter expired\n")) break;
+    }
+    assert.match(said, /ValueError: the counter expired/);
+  } finally {
+    child.kill();
+    server.closeAllConnections();
+    server.close();
+  }
 });

@@ -5,7 +5,7 @@ import { assertWithoutGaps, stored, world } from "./setup.mjs";
 
 const clientOf = (add) => add.id.split(":")[0];
 
-test("clicks made off line survive a reload", async () => {
+test("clicks made offline survive a reload", async () => {
   const { clock, server, open, settle } = world();
   const storage = stored();
   server.isUp = false;
@@ -21,7 +21,7 @@ test("clicks made off line survive a reload", async () => {
   assert.equal(after.client.waiting, 0);
 });
 
-test("clicks from before a reload are shown once the server tells they are new", async () => {
+test("clicks from before a reload are shown once the server says they are new", async () => {
   for (const wasApplied of [true, false]) {
     const { clock, server, open, settle } = world();
     const storage = stored();
@@ -70,7 +70,7 @@ test("two tabs have two client ids", async () => {
   assertWithoutGaps(assert, server.adds().map(({ id }) => id));
 });
 
-test("a tab takes over what a closed one left", async () => {
+test("a tab takes over the adds of a closed one", async () => {
   const { clock, server, open, settle } = world();
   const storage = stored();
   const first = open({ storage });
@@ -177,7 +177,7 @@ test("a full storage keeps adds in memory, and no id is used twice", async () =>
   assert.equal(new Set(server.adds().map(({ id }) => id)).size, 3);
 });
 
-test("what others wrote to the storage is left alone", async () => {
+test("foreign entries in the storage are left alone", async () => {
   const { open, settle } = world();
   const storage = stored();
   storage.setItem("theme", "dark");

@@ -316,7 +316,8 @@ fn every_add_counts_once_under_churn() {
         load.exact(&story.addresses(), || story.report())
     });
     println!(
-        "{} kills in {busy:?}, over {:?} later; {} adds and {} repeats, totals {sums:?} at all five; {:?}",
+        "{} kills in {busy:?}, over {:?} later; {} adds and {} repeats, totals {sums:?} at all \
+            five; {:?}",
         story.killed,
         story.began.elapsed() - busy,
         load.adds(),

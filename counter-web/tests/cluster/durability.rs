@@ -78,7 +78,8 @@ fn kills_lose_and_double_no_acknowledged_click() {
     only_the_living_are_left(&running);
     let total = agreed(&running);
     println!(
-        "{kills} kills, {together} times of all three; {acknowledged} acknowledged, {total} counted, {tried} tried; 3 replicas left"
+        "{kills} kills, {together} times of all three; {acknowledged} acknowledged, {total} \
+            counted, {tried} tried; 3 replicas left"
     );
     assert!(
         (acknowledged..=tried).contains(&total),

@@ -1,5 +1,5 @@
-//! Counters that end by themselves at real processes: nothing is left of them over HTTP and on the
-//! disks, and adds are refused while a node that is away holds them.
+//! Counters that expire at real processes. Nothing of them is left over HTTP or on the disks. Adds
+//! are refused while a node that is away still holds one.
 
 use std::time::{Duration, Instant};
 

@@ -114,7 +114,8 @@ fn killed_start_keeps_its_identity() {
     replicas_left(&[&node], 1);
     assert!(!log(&directory).contains("is a copy"), "{}", log(&directory));
     println!(
-        "{kills} kills within twice {took:?}, which a start takes, {clicks} clicks, one identity, one replica left"
+        "{kills} kills within twice {took:?}, which a start takes, {clicks} clicks, one identity, \
+            one replica left"
     );
 }
 

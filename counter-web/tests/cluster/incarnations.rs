@@ -113,7 +113,8 @@ fn endless_restarts_leave_a_fresh_state() {
         (metric(&nodes[0].http, "counter_cells").unwrap(), bytes_to_join(&cluster, &nodes[0]));
     let fresh = fresh_cluster_bytes(clicks);
     println!(
-        "{restarts} restarts in {:?}: 3 replicas, {cells} cells, {clicks} clicks; a newcomer takes in {old} bytes, {fresh} from a fresh cluster; a \
+        "{restarts} restarts in {:?}: 3 replicas, {cells} cells, {clicks} clicks; a newcomer takes \
+            in {old} bytes, {fresh} from a fresh cluster; a \
          file of {file} bytes",
         began.elapsed()
     );
@@ -286,7 +287,8 @@ fn lost_node_holds_up_folding_until_retired() {
     assert_eq!(metric(&node.http, "counter_folding_held_up"), Some(1.0));
     assert!(
         waits(&node).ends_with(&format!(
-            "{replica} of fra is absent and has not shown that it knows: restart it from its directory, \
+            "{replica} of fra is absent and has not shown that it knows: restart it from its \
+                directory, \
              or `retire` it if it is lost"
         )),
         "{}",

@@ -252,7 +252,8 @@ fn change_key(site: &RotatedCluster) {
     assert_eq!(site.lines_about_keys(), Vec::<String>::new());
     let looks: usize = places.iter().map(|place| place.seen().looks).sum();
     println!(
-        "two rolls in {took:?}, the slowest restart {slowest:?}; {acknowledged} adds, {looks} looks at the status"
+        "two rolls in {took:?}, the slowest restart {slowest:?}; {acknowledged} adds, {looks} \
+            looks at the status"
     );
     let late = site.start(REGIONS.len(), OLD);
     let end = Instant::now() + REFUSED_FOR;

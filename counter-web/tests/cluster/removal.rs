@@ -98,7 +98,7 @@ fn removed_counter_is_gone_everywhere() {
     // It is created again, at any node.
     add(nodes[1], "likes:1", 5);
     all_show(&nodes, "likes:1", 5);
-    // One that does not exist is not made by its removal.
+    // The removal of a counter that does not exist creates nothing.
     assert_eq!(remove(nodes[2], "nobody").status, 200);
     assert_eq!(names(nodes[2]), ["likes:1", "likes:2"]);
 

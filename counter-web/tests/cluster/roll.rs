@@ -54,7 +54,8 @@ fn rolling_restart_is_cheap_and_soon_over() {
     bytes += nodes.iter().map(sent).sum::<f64>();
     let each = bytes / (count * count) as f64;
     println!(
-        "a roll of {count} nodes in {:?}, settled {:?} after the last start: a node sends {each:.0} bytes for each restart",
+        "a roll of {count} nodes in {:?}, settled {:?} after the last start: a node sends \
+            {each:.0} bytes for each restart",
         began.elapsed(),
         last.elapsed()
     );

@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::far::{
-    KEY, Moment, Probe, Recipe, alone, among, none_failed, round_trips, sources, status,
+    KEY, Moment, Probe, Recipe, none_failed, round_trips, run_alone, run_among_others, sources,
+    status,
 };
 use crate::fresh::{arrive, gossip};
 use crate::support::distance::{DelayProxy, Door, ReservedPort, multiaddr};
@@ -26,7 +27,7 @@ fn bad(door: Door) -> DelayProxy {
 
 #[test]
 fn one_good_peer_of_three_is_enough() {
-    let _alone = alone();
+    let _alone = run_alone();
     let (runtime, cluster) = (Runtime::new(), cluster());
     let nodes = sources(&runtime, &cluster, 1, |_| None);
     let proxy = DelayProxy::to(gossip(&nodes[0]), Duration::ZERO).unwrap();
@@ -61,7 +62,7 @@ fn watch(nodes: &[Node], enough: Duration) -> Vec<Vec<Moment>> {
 
 #[test]
 fn silent_peer_delays_readiness_by_ready_within() {
-    let _among = among();
+    let _among = run_among_others();
     let (runtime, mut failures) = (Runtime::new(), Vec::new());
     let round_trips = round_trips(&USUAL);
     let silent: Vec<DelayProxy> = round_trips.iter().map(|_| bad(Door::Silent)).collect();
@@ -80,7 +81,10 @@ fn silent_peer_delays_readiness_by_ready_within() {
         let reason = &seen[0].reason;
         println!("a silent peer {round_trip:?} away: ready after {ready:?}; before: {reason}");
         if ready.is_none_or(|at| at < READY_WITHIN) {
-            failures.push(format!("{round_trip:?}: ready after {ready:?}, and not between 3 s and 3.5 s; before: {reason}"));
+            failures.push(format!(
+                "{round_trip:?}: ready after {ready:?}, and not between 3 s and \
+                3.5 s; before: {reason}"
+            ));
         }
         let (status, page) = (status(node), get(&node.http, "/").body);
         if status["synced"] != false || status["in_touch"] != false {
@@ -112,7 +116,7 @@ fn shown(page: &str) -> (&str, &str) {
 
 #[test]
 fn foreign_key_never_makes_a_node_ready() {
-    let _among = among();
+    let _among = run_among_others();
     let (runtime, mut failures, mut peers, mut nodes) =
         (Runtime::new(), Vec::new(), Vec::new(), Vec::new());
     for round_trip in round_trips(&USUAL) {
@@ -156,7 +160,7 @@ fn foreign_key_never_makes_a_node_ready() {
 /// Like a cluster whose first node starts before the others.
 #[test]
 fn dead_peer_delays_readiness_by_ready_within() {
-    let _among = among();
+    let _among = run_among_others();
     let (runtime, place) = (Runtime::new(), ReservedPort::reserve(Ipv4Addr::LOCALHOST).unwrap());
     let recipe = Recipe::new(&cluster(), "ord")
         .key(KEY)

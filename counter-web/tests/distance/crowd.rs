@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::far::{KEY, PATIENCE, Recipe, alone, apart, none_failed, round_trips, status};
+use crate::far::{KEY, PATIENCE, Recipe, apart, none_failed, round_trips, run_alone, status};
 use crate::support::apart::{Apart, bytes_carried, place};
 use crate::support::distance::multiaddr;
 use crate::support::eventually;
@@ -99,7 +99,7 @@ fn total(node: &Node) -> i64 {
     counter["total"].as_i64().unwrap_or_else(|| panic!("{counter}"))
 }
 
-/// The time from a click until its node knows that all hold it, which must be true.
+/// Returns the time from a click until its node knows that all hold it. Checks that they do.
 fn one_click(nodes: &[Node], wanted: i64) -> Result<Duration, String> {
     let (clicked, start) = (&nodes[nodes.len() / 2], Instant::now());
     add(&clicked.http, 1);
@@ -203,7 +203,8 @@ fn agreement(round_trip: Duration) -> Vec<String> {
     for click in 1..=2 {
         let outcome = one_click(&nodes, click);
         println!(
-            "{count} nodes at {round_trip:?}, click {click}: known to be everywhere after {outcome:?}"
+            "{count} nodes at {round_trip:?}, click {click}: known to be everywhere after \
+                {outcome:?}"
         );
         failures.extend(outcome.err());
     }
@@ -213,7 +214,7 @@ fn agreement(round_trip: Duration) -> Vec<String> {
 
 #[test]
 fn node_soon_knows_that_all_hold_a_click() {
-    let _alone = alone();
+    let _alone = run_alone();
     apart("crowd::node_soon_knows_that_all_hold_a_click", || {
         let failures: Vec<String> =
             round_trips(&[0, 200]).into_iter().flat_map(agreement).collect();
@@ -223,7 +224,7 @@ fn node_soon_knows_that_all_hold_a_click() {
 
 #[test]
 fn idle_nodes_send_little() {
-    let _alone = alone();
+    let _alone = run_alone();
     apart("crowd::idle_nodes_send_little", || {
         let (_apart, runtime) = (Apart::new(Duration::ZERO).unwrap(), Runtime::new());
         let nodes = crowd(&runtime, IDLE_NODES);

@@ -1,10 +1,10 @@
-//! A counter ends by itself at nodes far from each other, and leaves nothing.
+//! A counter expires at nodes far from each other, and leaves nothing.
 
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::far::{KEY, PATIENCE, Recipe, alone, apart, none_failed, round_trips};
+use crate::far::{KEY, PATIENCE, Recipe, apart, none_failed, round_trips, run_alone};
 use crate::support::apart::{Apart, place};
 use crate::support::eventually;
 use crate::support::http::{counter, metric, post_json};
@@ -74,7 +74,7 @@ fn end_far_away(apart: &Apart, round_trip: Duration) -> Option<String> {
 
 #[test]
 fn expired_counter_leaves_nothing_far_away() {
-    let _alone = alone();
+    let _alone = run_alone();
     apart("expiry::expired_counter_leaves_nothing_far_away", || {
         let far = Apart::new(Duration::ZERO).unwrap();
         far.remove_all().unwrap();

@@ -18,7 +18,7 @@ use crate::support::process::{Node, Runtime, command};
 pub(crate) const KEY: &str = "a key of these tests alone";
 /// The amount of each source. Not all are positive.
 pub(crate) const AMOUNTS: [(&str, i64); 3] = [("ord", 11), ("fra", 222), ("sin", -3)];
-/// A timeout longer than any step on a busy machine.
+/// A timeout that is longer than any step takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The round trips to test: `usual`, or those of DISTANCE_MS, such as `200` or `0,320`.
@@ -38,13 +38,13 @@ pub(crate) fn ready_max(round_trip: Duration) -> Duration {
 static TURN: RwLock<()> = RwLock::new(());
 
 /// Held by a test that measures milliseconds, so that it runs alone.
-pub(crate) fn alone() -> RwLockWriteGuard<'static, ()> {
+pub(crate) fn run_alone() -> RwLockWriteGuard<'static, ()> {
     // A failed test must not fail the next one.
     TURN.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Held by the other tests, which may run side by side.
-pub(crate) fn among() -> RwLockReadGuard<'static, ()> {
+pub(crate) fn run_among_others() -> RwLockReadGuard<'static, ()> {
     TURN.read().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::far::{
-    AMOUNTS, KEY, Probe, Recipe, alone, apart, none_failed, ready_max, round_trips, sources,
+    AMOUNTS, KEY, Probe, Recipe, apart, none_failed, ready_max, round_trips, run_alone, sources,
 };
 use crate::name_server::NameServer;
 use crate::support::apart::{Apart, GOSSIP_PORT, place, replace};
@@ -57,7 +57,10 @@ pub(crate) fn arrive(
         .map(|(region, _)| *region)
         .collect();
     if !missing.is_empty() || !html.contains(&format!("id=\"total\">{total}<")) {
-        failures.push(format!("{case}: its first page came after {page_at:?} and lacks {missing:?} or the total {total}"));
+        failures.push(format!(
+            "{case}: its first page came after {page_at:?} and lacks {missing:?} \
+            or the total {total}"
+        ));
     }
     failures
 }
@@ -73,7 +76,7 @@ fn first_page(node: &Node) -> std::thread::JoinHandle<(Duration, String)> {
 
 #[test]
 fn fresh_node_has_all_numbers_before_it_is_ready() {
-    let _alone = alone();
+    let _alone = run_alone();
     let (runtime, cluster) = (Runtime::new(), cluster());
     let mut failures = Vec::new();
     for count in [1, 3] {
@@ -116,7 +119,7 @@ fn fresh_node_has_all_numbers_before_it_is_ready() {
 /// having no peers, and called itself synced with a total of 0.
 #[test]
 fn connection_lost_early_is_not_absence() {
-    let _alone = alone();
+    let _alone = run_alone();
     let (runtime, cluster) = (Runtime::new(), cluster());
     let nodes = sources(&runtime, &cluster, 1, |_| None);
     let mut failures = Vec::new();
@@ -156,7 +159,7 @@ fn connection_lost_early_is_not_absence() {
 
 #[test]
 fn fresh_node_finds_all_peers_of_a_name() {
-    let _alone = alone();
+    let _alone = run_alone();
     apart("fresh::fresh_node_finds_all_peers_of_a_name", || {
         let apart = Apart::new(Duration::ZERO).unwrap();
         let server = tokio::runtime::Builder::new_multi_thread()

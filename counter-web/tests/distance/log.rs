@@ -5,7 +5,7 @@ use std::fs::File;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use crate::far::{KEY, Recipe, among, apart, none_failed, round_trips};
+use crate::far::{KEY, Recipe, apart, none_failed, round_trips, run_among_others};
 use crate::support::apart::{Apart, GOSSIP_PORT, place, replace};
 use crate::support::distance::multiaddr;
 use crate::support::process::{Node, Runtime, cluster};
@@ -19,7 +19,7 @@ const DEAD_NETWORK: &str = "127.2.0.";
 
 #[test]
 fn bad_peers_cost_few_log_lines() {
-    let _among = among();
+    let _among = run_among_others();
     apart("log::bad_peers_cost_few_log_lines", || {
         let seconds = std::env::var("COUNTER_LOG_SECONDS")
             .ok()

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::far::among;
+use crate::far::run_among_others;
 use crate::support::distance::{DelayProxy, Door, ReservedPort};
 
 const WAY: Duration = Duration::from_millis(50);
@@ -49,7 +49,7 @@ fn near(took: Duration, wanted: Duration) {
 
 #[test]
 fn first_answer_takes_two_round_trips() {
-    let _among = among();
+    let _among = run_among_others();
     let proxy = DelayProxy::to(echo(), WAY).unwrap();
     let mut stream = connect(&proxy);
     let (first, second) = (trip(&mut stream), trip(&mut stream));
@@ -62,7 +62,7 @@ fn first_answer_takes_two_round_trips() {
 
 #[test]
 fn delay_does_not_limit_throughput_nor_change_a_byte() {
-    let _among = among();
+    let _among = run_among_others();
     const BYTES: usize = 8 << 20;
     let proxy = DelayProxy::to(echo(), WAY).unwrap();
     let mut stream = connect(&proxy);
@@ -83,7 +83,7 @@ fn delay_does_not_limit_throughput_nor_change_a_byte() {
 
 #[test]
 fn refusing_door_refuses_and_opens_again() {
-    let _among = among();
+    let _among = run_among_others();
     let proxy = DelayProxy::to(echo(), Duration::ZERO).unwrap();
     let mut old = connect(&proxy);
     // Only bytes that the proxy has accepted stay.
@@ -98,7 +98,7 @@ fn refusing_door_refuses_and_opens_again() {
 
 #[test]
 fn swallowing_door_lets_no_connect_end() {
-    let _among = among();
+    let _among = run_among_others();
     let proxy = DelayProxy::to(echo(), Duration::ZERO).unwrap();
     proxy.set(|now| now.door = Door::Swallows).unwrap();
     let outcome = TcpStream::connect_timeout(&proxy.address(), Duration::from_millis(500));
@@ -109,7 +109,7 @@ fn swallowing_door_lets_no_connect_end() {
 
 #[test]
 fn silent_door_accepts_and_says_nothing() {
-    let _among = among();
+    let _among = run_among_others();
     let proxy = DelayProxy::to(echo(), Duration::ZERO).unwrap();
     proxy.set(|now| now.door = Door::Silent).unwrap();
     let mut stream = connect(&proxy);
@@ -124,7 +124,7 @@ fn silent_door_accepts_and_says_nothing() {
 
 #[test]
 fn dark_connection_stays_and_goes_on_later() {
-    let _among = among();
+    let _among = run_among_others();
     let proxy = DelayProxy::to(echo(), Duration::ZERO).unwrap();
     let mut stream = connect(&proxy);
     trip(&mut stream);
@@ -139,7 +139,7 @@ fn dark_connection_stays_and_goes_on_later() {
 
 #[test]
 fn cut_ends_every_connection_at_once() {
-    let _among = among();
+    let _among = run_among_others();
     let proxy = DelayProxy::to(echo(), WAY).unwrap();
     let mut stream = connect(&proxy);
     trip(&mut stream);
@@ -152,7 +152,7 @@ fn cut_ends_every_connection_at_once() {
 
 #[test]
 fn end_of_a_server_travels_too() {
-    let _among = among();
+    let _among = run_among_others();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let proxy = DelayProxy::to(listener.local_addr().unwrap(), WAY).unwrap();
     let mut stream = connect(&proxy);
@@ -164,7 +164,7 @@ fn end_of_a_server_travels_too() {
 
 #[test]
 fn trickle_has_its_rate() {
-    let _among = among();
+    let _among = run_among_others();
     let proxy = DelayProxy::to(echo(), Duration::ZERO).unwrap();
     let mut stream = connect(&proxy);
     trip(&mut stream);
@@ -178,7 +178,7 @@ fn trickle_has_its_rate() {
 
 #[test]
 fn reserved_port_refuses_until_used() {
-    let _among = among();
+    let _among = run_among_others();
     let place = ReservedPort::reserve(Ipv4Addr::LOCALHOST).unwrap();
     assert_eq!(TcpStream::connect(place.address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     // The standard library's listeners reuse addresses, like those of a node.

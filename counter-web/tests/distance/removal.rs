@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::far::{alone, apart, none_failed, round_trips, sources};
+use crate::far::{apart, none_failed, round_trips, run_alone, sources};
 use crate::support::apart::{Apart, place};
 use crate::support::http::{counter, metric};
 use crate::support::process::{Node, Runtime, cluster, run_in};
@@ -46,7 +46,7 @@ fn remove_far_away(apart: &Apart, round_trip: Duration) -> Option<String> {
 
 #[test]
 fn removed_counter_leaves_nothing_far_away() {
-    let _alone = alone();
+    let _alone = run_alone();
     apart("removal::removed_counter_leaves_nothing_far_away", || {
         let far = Apart::new(Duration::ZERO).unwrap();
         far.remove_all().unwrap();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::far::{PATIENCE, Recipe, among, apart, none_failed, round_trips};
+use crate::far::{PATIENCE, Recipe, apart, none_failed, round_trips, run_among_others};
 use crate::support::apart::{Apart, place};
 use crate::support::distance::multiaddr;
 use crate::support::http::{connect, counter};
@@ -28,7 +28,8 @@ struct StoryViewer(#[allow(dead_code)] TcpStream);
 impl StoryViewer {
     fn open(node: &Node) -> Self {
         let mut stream = connect(&node.http);
-        let upgrade = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        let upgrade = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: \
+            websocket\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
         stream.write_all(upgrade.as_bytes()).unwrap();
         let mut head = [0; 12];
@@ -124,7 +125,8 @@ impl StoryWorld {
             }
             if start.elapsed() > within {
                 return Err(format!(
-                    "(viewers, nodes) should be {truth:?} after {within:?}, and nodes show {wrong:?}"
+                    "(viewers, nodes) should be {truth:?} after {within:?}, and nodes show \
+                        {wrong:?}"
                 ));
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -214,13 +216,13 @@ fn stories(round_trip: Duration) {
 
 #[test]
 fn presence_is_right_after_any_story_nearby() {
-    let _among = among();
+    let _among = run_among_others();
     apart("stories::presence_is_right_after_any_story_nearby", || stories(Duration::ZERO));
 }
 
 #[test]
 fn presence_is_right_after_any_story_far_apart() {
-    let _among = among();
+    let _among = run_among_others();
     apart("stories::presence_is_right_after_any_story_far_apart", || {
         round_trips(&[200]).into_iter().for_each(stories)
     });
@@ -229,7 +231,7 @@ fn presence_is_right_after_any_story_far_apart() {
 /// The new nodes have other addresses and other identities.
 #[test]
 fn killed_nodes_leave_no_viewers() {
-    let _among = among();
+    let _among = run_among_others();
     apart("stories::killed_nodes_leave_no_viewers", || {
         let mut failures = Vec::new();
         // Without a wait, timing decides whether a ghost stays, so this case runs three times.
@@ -253,7 +255,8 @@ fn killed_nodes_leave_no_viewers() {
             }
             let outcome = world.until_right(WITHIN);
             println!(
-                "three replaced at {round_trip:?}, each when the last was ready: {waits}; met after {met:?}, right again after {outcome:?}"
+                "three replaced at {round_trip:?}, each when the last was ready: {waits}; met \
+                    after {met:?}, right again after {outcome:?}"
             );
             failures.extend(outcome.err().map(|why| format!("{round_trip:?}, {waits}: {why}")));
         }

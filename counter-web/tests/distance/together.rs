@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::far::{KEY, Moment, Probe, Recipe, alone, apart, none_failed, round_trips};
+use crate::far::{KEY, Moment, Probe, Recipe, apart, none_failed, round_trips, run_alone};
 use crate::support::apart::{Apart, place};
 use crate::support::distance::multiaddr;
 use crate::support::http::add;
@@ -67,7 +67,7 @@ fn start_together(round_trip: Duration) -> Option<String> {
 
 #[test]
 fn nodes_started_at_once_are_soon_equal() {
-    let _alone = alone();
+    let _alone = run_alone();
     apart("together::nodes_started_at_once_are_soon_equal", || {
         let failures: Vec<String> =
             round_trips(&[0, 200]).into_iter().flat_map(start_together).collect();

@@ -34,7 +34,7 @@ fn refusal(answer: &HttpAnswer) -> (u16, String, Option<u64>) {
 }
 
 #[test]
-fn results_come_in_order_and_repeats_are_told() {
+fn results_come_in_order_and_name_repeats() {
     let node = node_with(&[]);
     let adds = [
         json!({"counter": "clicks", "amount": 5}),
@@ -54,7 +54,7 @@ fn results_come_in_order_and_repeats_are_told() {
         result("clicks", 7, "order:1", "repeated"),
     ];
     assert_eq!(results, json!(expected));
-    // A generated id adds nothing when it is sent, here or elsewhere, and shifts no index.
+    // A generated id adds nothing at any node, and shifts no index.
     let again = [
         json!({"counter": "clicks", "amount": 1, "id": generated}),
         json!({"counter": "clicks", "amount": 1}),
@@ -295,7 +295,8 @@ fn rate_of_batches() {
                         let member = |n| {
                             let (number, counter) = (adds + n + 1, n % counters);
                             format!(
-                                "{{\"counter\":\"counter {counter}\",\"amount\":1,\"id\":\"client-{client}:{number}\"}}"
+                                "{{\"counter\":\"counter \
+                                    {counter}\",\"amount\":1,\"id\":\"client-{client}:{number}\"}}"
                             )
                         };
                         let members: Vec<String> = (0..1_000).map(member).collect();

@@ -25,7 +25,7 @@ fn burst(node: &Node, name: &str, address: &str, most: usize) -> usize {
     (0..most).take_while(|_| add().status == 200).count()
 }
 
-/// The adds in a full bucket, at any rate.
+/// The adds in a full bucket, whatever the rate is.
 const BURST: usize = 1_000;
 
 /// At this rate the next add is allowed after 100 s.

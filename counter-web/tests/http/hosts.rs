@@ -57,10 +57,18 @@ impl HostLab {
         let mut how = "20 ms delay";
         for host in 0..HOSTS {
             let name = &self.name;
-            if run(&format!("tc -n {name}h{host} qdisc replace dev eth0 root netem delay 20ms 5ms loss {loss_percent}%")).is_err() {
+            if run(&format!(
+                "tc -n {name}h{host} qdisc replace dev eth0 root netem delay 20ms 5ms \
+                loss {loss_percent}%"
+            ))
+            .is_err()
+            {
                 how = "no delay: this kernel has no netem";
                 run(&format!("ip netns exec {name}h{host} iptables -F INPUT"))?;
-                let lose = format!("-i eth0 -m statistic --mode random --probability 0.{loss_percent:02} -j DROP");
+                let lose = format!(
+                    "-i eth0 -m statistic --mode random --probability \
+                    0.{loss_percent:02} -j DROP"
+                );
                 run(&format!("ip netns exec {name}h{host} iptables -A INPUT {lose}"))?;
             }
         }

@@ -27,7 +27,7 @@ fn limit_allows_as_many_as_it_says() {
     assert_eq!((&refused["allowed"], &refused["remaining"]), (&json!(false), &json!(1)));
     let wait = refused["retry_after_ms"].as_u64().unwrap();
     assert!((54_000..=60_000).contains(&wait), "{wait}");
-    // What was refused was not added, another name and another window have limits of their own.
+    // The refused amount was not added. Another name and another window have limits of their own.
     let one = json!({ "amount": 1, "limit": 5, "window_s": 60 });
     assert_eq!(check(&node, "anna", &one)["remaining"], 0);
     assert_eq!(check(&node, "bob", &body)["remaining"], 3);
@@ -76,7 +76,7 @@ fn nodes_share_a_limit() {
     for _ in 0..6 {
         assert_eq!(check(&ord, "anna", &body)["allowed"], true);
     }
-    // More than the limit alone adds nothing, and tells what is left.
+    // A check of more than the limit adds nothing, and returns the rest.
     let ask = json!({ "amount": 11, "limit": 10, "window_s": 600 });
     eventually("fra has heard of it", Duration::from_secs(20), || {
         match check(&fra, "anna", &ask)["remaining"].as_u64() {

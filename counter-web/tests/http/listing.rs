@@ -243,7 +243,8 @@ impl KeptAlive {
 
     fn ask(&mut self, method: &str, path: &str, body: &str) -> String {
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: \
+                application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         self.0.get_mut().write_all(request.as_bytes()).unwrap();
@@ -292,12 +293,13 @@ fn compute(time: Duration) {
     }
 }
 
-/// Lists of a million names while adds continue. A busy machine itself delays some requests by
-/// milliseconds, so the longest add during each kind of list is compared with that beside a thread
-/// that only computes, both in their best round: a lock that is held too long delays an add in all
-/// rounds.
+/// Adds go on while a million names are listed. A busy machine delays some requests by milliseconds
+/// anyway. So the longest add beside each kind of list is compared with the longest add beside a
+/// thread that only computes, each in its best round. A lock that is held too long delays an add in
+/// every round.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement: cargo test --release -p counter-web --test http -- --ignored --nocapture listing"]
+#[ignore = "a measurement: cargo test --release -p counter-web --test http -- --ignored \
+    --nocapture listing"]
 async fn lists_of_a_million_names_delay_no_add() {
     const NAMES: usize = 1_000_000;
     let runtime = Runtime::new();

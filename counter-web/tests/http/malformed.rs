@@ -173,7 +173,8 @@ fn ask(http: &str, request: &[u8], has_end: bool) -> bool {
 /// Sends a frame and then a ping, which is answered if the socket stays open.
 fn send_frame(http: &str, bytes: &[u8]) {
     let mut stream = connect(http);
-    let opening = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+    let opening = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: \
+        websocket\r\nSec-WebSocket-Version: 13\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     stream.write_all(opening.as_bytes()).unwrap();
     until(&mut stream, b"the opening", |heard| holds(heard, b"\"type\":\"state\""));
@@ -265,7 +266,8 @@ fn malformed_input_never_changes_the_total() {
         resident.push(resident_kib(&node));
     }
     println!(
-        "{count} malformed, {refused} of {whole} whole requests refused with a status; resident after each fifth, KiB: {resident:?}"
+        "{count} malformed, {refused} of {whole} whole requests refused with a status; resident \
+            after each fifth, KiB: {resident:?}"
     );
     assert!(refused * 100 >= whole * 99, "{refused} of {whole}");
     assert!(resident[4] < resident[1] + GROWTH_KIB_MAX, "{resident:?}");

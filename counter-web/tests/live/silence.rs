@@ -140,7 +140,8 @@ fn close_is_answered_with_its_own_code() {
     }
 }
 
-/// An address with a limit of one connection may open the next after it saw the last one's end.
+/// An address that may have one connection opens the next one as soon as it has seen the end of
+/// the last.
 #[test]
 fn closed_socket_frees_its_slot_at_once() {
     let node = Node::start_with(

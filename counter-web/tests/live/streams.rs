@@ -2,12 +2,11 @@
 //! messages, and a client that never reads slows nobody.
 
 use std::io::{BufRead, BufReader, Write};
-use std::time::Duration;
 
 use crate::support::http::{add, connect, counter, get, request};
 use crate::support::process::{Node, cluster};
 use crate::support::ws::TestSocket;
-use crate::support::{eventually, http};
+use crate::support::{PATIENCE, eventually, http};
 use serde_json::Value;
 
 const ADD: &str = "/api/counters/clicks/add";
@@ -88,7 +87,7 @@ fn events_are_a_state_and_changes() {
         "{state}"
     );
     add(&node.http, 4);
-    let change = eventually("the change arrives", Duration::from_secs(10), || match next() {
+    let change = eventually("the change arrives", PATIENCE, || match next() {
         change if change["total"] == 7 => Ok(change),
         other => Err(other.to_string()),
     });

@@ -80,8 +80,8 @@ fn figure(node: &Node, name: &str) -> i64 {
     value.unwrap_or_else(|| panic!("no {name} in {metrics}"))
 }
 
-/// The node holds nothing for clients.
-fn is_let_go(node: &Node) {
+/// Waits until the node holds nothing for clients.
+fn holds_nothing(node: &Node) {
     let figures = ["counter_web_topics", "counter_web_streams", "counter_viewers"];
     eventually("nothing is held", SOON, || {
         let held = figures.map(|name| figure(node, name));
@@ -202,9 +202,9 @@ async fn last_watch_of_a_packet_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn closed_sockets_let_all_topics_go() {
+async fn closed_sockets_release_all_topics() {
     let node = node();
-    is_let_go(&node);
+    holds_nothing(&node);
     for round in 0..3 {
         let mut sockets = Vec::new();
         for _ in 0..5 {
@@ -213,13 +213,13 @@ async fn closed_sockets_let_all_topics_go() {
         assert_eq!(figure(&node, "counter_web_topics"), 65);
         assert_eq!(figure(&node, "counter_viewers"), 5);
         for (at, mut socket) in sockets.into_iter().enumerate() {
-            // Half of them go without a word.
+            // Half of them break off without a Close frame.
             if (at + round) % 2 == 0 {
                 socket.0.close(None).await.unwrap();
                 while socket.hear_raw().await {}
             }
         }
-        is_let_go(&node);
+        holds_nothing(&node);
     }
 }
 
@@ -305,7 +305,7 @@ async fn sockets_that_add_to_each_others_counters_stay_exact() {
     for client in clients {
         client.await.unwrap();
     }
-    is_let_go(&node);
+    holds_nothing(&node);
 }
 
 /// 50 sockets, each with 64 of 128 counters, while batches come by HTTP and sockets add themselves.
@@ -351,7 +351,7 @@ async fn fifty_sockets_with_64_counters_stay_exact() {
     for (name, total) in &expected {
         assert_eq!(counter(&node.http, name)["total"], *total, "{name}");
     }
-    is_let_go(&node);
+    holds_nothing(&node);
 }
 
 /// Reads until the ack. Counters that show their final total meanwhile need not show it again.

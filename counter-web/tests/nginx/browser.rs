@@ -15,10 +15,12 @@ const STATUS: &str = "document.getElementById('status').textContent.trim()";
 const TOTAL: &str = "document.getElementById('total').textContent";
 const SENTENCE: &str = "document.getElementById('trouble').textContent";
 /// The addresses whose requests by the page failed.
-const FAILED: &str = "performance.getEntriesByType('resource').filter(e => e.responseStatus >= 400).map(e => e.name).join()";
+const FAILED: &str = "performance.getEntriesByType('resource').filter(e => e.responseStatus >= \
+    400).map(e => e.name).join()";
 
 /// Submits the form with `+`, like a browser without scripts.
-const SUBMIT: &str = "(form => { form.append(Object.assign(document.createElement('input'), { name: 'amount', value: 1 })); form.submit(); }) \
+const SUBMIT: &str = "(form => { form.append(Object.assign(document.createElement('input'), { \
+    name: 'amount', value: 1 })); form.submit(); }) \
     (document.getElementById('clicks'))";
 
 fn node(flags: &[&str]) -> Node {
@@ -98,7 +100,8 @@ async fn default_nginx_page_says_what_to_set() {
 async fn forwarded_host_and_trust_mend_it_too() {
     let Some(mut browser) = Browser::start("nginx-forwarded").await else { return };
     let node = node(&["--trust-proxy"]);
-    let config = "server { listen LISTEN; location / { proxy_pass http://UPSTREAM; proxy_set_header X-Forwarded-Host $http_host; \
+    let config = "server { listen LISTEN; location / { proxy_pass http://UPSTREAM; \
+        proxy_set_header X-Forwarded-Host $http_host; \
                   proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; } }";
     let Some(nginx) = Nginx::start("forwarded", config, &node.http) else { return };
     let tab = open(&mut browser, &format!("http://{}/", nginx.address)).await;

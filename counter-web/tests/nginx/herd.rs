@@ -129,7 +129,8 @@ async fn five_thousand_pages_come_back_spread_out() {
     let after = |share: f64| again[((again.len() - 1) as f64 * share) as usize] - killed;
     let spread = after(0.99) - after(0.01);
     println!(
-        "{PAGES} pages, killed and started: all {PAGES} viewers {back:?} after the start; reconnects 1 % after {:?}, half after {:?}, 99 % after {:?}",
+        "{PAGES} pages, killed and started: all {PAGES} viewers {back:?} after the start; \
+            reconnects 1 % after {:?}, half after {:?}, 99 % after {:?}",
         after(0.01),
         after(0.5),
         after(0.99)

@@ -16,7 +16,8 @@ fn node(flags: &[&str]) -> Node {
 
 fn add_to(address: &str, path: &str, headers: &str) -> HttpAnswer {
     let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\nContent-Type: application/json\r\n{headers}"
+        "POST {path} HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\nContent-Type: \
+            application/json\r\n{headers}"
     );
     raw(address, format!("{head}Content-Length: {}\r\n\r\n{ONE}", ONE.len()).as_bytes()).unwrap()
 }
@@ -49,7 +50,8 @@ fn events_come_at_once_with_buffering_on() {
         println!("default nginx, buffering on: the event came after {took:?}");
         assert!(took < Duration::from_secs(1), "{took:?}");
     }
-    let slow = "server { listen LISTEN; location / { proxy_pass http://UPSTREAM; proxy_ignore_headers X-Accel-Buffering; } }";
+    let slow = "server { listen LISTEN; location / { proxy_pass http://UPSTREAM; \
+        proxy_ignore_headers X-Accel-Buffering; } }";
     let Some(nginx) = Nginx::start("the header is what does it", slow, &node.http) else { return };
     let mut stream = connect(&nginx.address);
     stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
@@ -83,11 +85,13 @@ fn default_nginx_gets_the_reason_and_the_flag() {
 #[test]
 fn local_nginx_gives_strangers_no_rights() {
     let node = node(&[]);
-    let keeps_host = "server { listen LISTEN; location / { proxy_pass http://UPSTREAM; proxy_http_version 1.1; proxy_set_header Connection ''; \
+    let keeps_host = "server { listen LISTEN; location / { proxy_pass http://UPSTREAM; \
+        proxy_http_version 1.1; proxy_set_header Connection ''; \
          proxy_set_header Host $http_host; } }";
     // nginx from 1.29.7 on does that by default. Its Host is then a loopback address, and only its
     // user tells it from a local program.
-    let newest = "server { listen LISTEN; location / { proxy_pass http://UPSTREAM; proxy_http_version 1.1; proxy_set_header Connection ''; } }";
+    let newest = "server { listen LISTEN; location / { proxy_pass http://UPSTREAM; \
+        proxy_http_version 1.1; proxy_set_header Connection ''; } }";
     let configs = [
         ("default", DEFAULT),
         ("careful", &careful()),
@@ -119,7 +123,8 @@ fn forged_addresses_give_no_allowance() {
     let mut answered = 0;
     for n in 0..1_100 {
         let forged = format!(
-            "Fly-Client-IP: 192.0.2.{}\r\nX-Forwarded-For: 198.51.100.{}\r\nX-Real-IP: 203.0.113.1\r\n",
+            "Fly-Client-IP: 192.0.2.{}\r\nX-Forwarded-For: 198.51.100.{}\r\nX-Real-IP: \
+                203.0.113.1\r\n",
             n % 250,
             n % 250
         );

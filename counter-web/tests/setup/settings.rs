@@ -2,7 +2,6 @@
 //! hold.
 
 use std::process::Command;
-use std::time::Duration;
 
 use crate::support::http::{connect, counter, get, post_json, raw};
 use crate::support::process::{Node, Runtime, cluster, command, refused};
@@ -133,7 +132,7 @@ fn full_node_refuses_with_complete_json() {
     let health = raw(&node.http, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     assert_eq!((health.status, &*health.body), (200, "ok\n"), "a probe is answered all the same");
     drop(held);
-    crate::support::eventually("there is room again", Duration::from_secs(20), || {
+    crate::support::eventually("there is room again", crate::support::PATIENCE, || {
         match raw(&node.http, b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") {
             Ok(answer) if answer.status == 200 => Ok(()),
             other => Err(other.map_or_else(|error| error.to_string(), |answer| answer.head)),
@@ -158,7 +157,8 @@ fn other_sites_read_nothing_and_huge_bodies_are_refused() {
         }
     }
     let head = format!(
-        "POST {ADD} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: 10000000000\r\n\r\n{{",
+        "POST {ADD} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: \
+            10000000000\r\n\r\n{{",
         node.http
     );
     assert_eq!(raw(&node.http, head.as_bytes()).unwrap().error(), (413, "too_large".into()));

@@ -101,7 +101,8 @@ impl Apart {
         run(
             "iptables",
             &format!(
-                "-t nat -A OUTPUT -p tcp ! -s {PROXY_SOURCE} --dport {GOSSIP_PORT} -j REDIRECT --to-ports {proxy}"
+                "-t nat -A OUTPUT -p tcp ! -s {PROXY_SOURCE} --dport {GOSSIP_PORT} -j REDIRECT \
+                    --to-ports {proxy}"
             ),
         )
     }

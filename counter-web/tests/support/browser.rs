@@ -51,7 +51,7 @@ impl Browser {
     pub async fn start_with(test: &str, flags: &[&str]) -> Option<Self> {
         let Some(program) = ["chromium", "chromium-browser", "google-chrome"]
             .into_iter()
-            .find(|program| is_there(program))
+            .find(|program| is_installed(program))
         else {
             assert!(
                 std::env::var("COUNTER_REQUIRE_BROWSER").is_err(),
@@ -147,7 +147,7 @@ impl Browser {
 
     /// Evaluates an expression until its value is `wanted`.
     pub async fn until(&mut self, tab: &Tab, expression: &str, wanted: impl Into<Value>) {
-        let (wanted, end) = (wanted.into(), Instant::now() + Duration::from_secs(15));
+        let (wanted, end) = (wanted.into(), Instant::now() + super::PATIENCE);
         loop {
             let seen = self.eval(tab, expression).await;
             if seen == wanted {
@@ -161,7 +161,8 @@ impl Browser {
     /// The middle of the element that a selector finds, scrolled into view.
     pub async fn middle(&mut self, tab: &Tab, selector: &str) -> (f64, f64) {
         let find = format!(
-            "(() => {{ const e = document.querySelector('{selector}'); e.scrollIntoView({{ block: 'center', behavior: 'instant' }}); \
+            "(() => {{ const e = document.querySelector('{selector}'); e.scrollIntoView({{ block: \
+                'center', behavior: 'instant' }}); \
              const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})()"
         );
         let at = self.eval(tab, &find).await;
@@ -252,7 +253,7 @@ impl Drop for Browser {
     }
 }
 
-pub fn is_there(program: &str) -> bool {
+pub fn is_installed(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| {
         std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
     })

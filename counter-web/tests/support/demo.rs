@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::http::get;
 use super::process::{ChildGuard, Runtime, command, read_line, signal, wait};
+use super::{PATIENCE, eventually};
 
 pub struct Demo {
     demo: ChildGuard,
@@ -23,7 +25,8 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// A demo of these regions on free ports, every node ready.
+    /// A demo of these regions on free ports, every node ready and with the addresses of the other
+    /// pages. The demo sends these only after it printed the last node's line.
     pub fn start(regions: &[&str]) -> Self {
         let runtime = Runtime::new();
         let mut command = command(&runtime);
@@ -43,7 +46,20 @@ impl Demo {
         });
         let mut lines = BufReader::new(demo.0.stdout.take().unwrap());
         let nodes = regions.iter().map(|_| read_line(&mut lines)).collect();
-        Self { demo, lines, all_ended, said, runtime, nodes }
+        let demo = Self { demo, lines, all_ended, said, runtime, nodes };
+        if regions.len() > 1 {
+            (0..regions.len()).for_each(|at| demo.knows_the_other_pages(at));
+        }
+        demo
+    }
+
+    /// Waits until the page of this node links to another one. By then the node also accepts the
+    /// Origins of the demo's other pages.
+    fn knows_the_other_pages(&self, at: usize) {
+        eventually("the page links to the others", PATIENCE, || {
+            let page = get(self.http(at), "/").body;
+            if page.contains("Open another city") { Ok(()) } else { Err(page) }
+        });
     }
 
     /// The stderr of the demo and its nodes so far.

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use super::browser::is_there;
+use super::browser::is_installed;
 use super::process::ChildGuard;
 
 /// One window of a Firefox.
@@ -29,7 +29,7 @@ impl Firefox {
     /// Starts a browser with a fresh profile. If Firefox is missing and not required, prints why
     /// and returns `None`.
     pub async fn start(test: &str) -> Option<Self> {
-        let Some(program) = ["firefox-esr", "firefox"].into_iter().find(|name| is_there(name))
+        let Some(program) = ["firefox-esr", "firefox"].into_iter().find(|name| is_installed(name))
         else {
             assert!(
                 std::env::var("COUNTER_REQUIRE_BROWSER").is_err(),
@@ -112,7 +112,8 @@ impl Firefox {
     /// A real click of the mouse on the middle of the element that a selector finds.
     pub async fn click(&mut self, selector: &str) {
         let find = format!(
-            "(() => {{ const e = document.querySelector('{selector}'); e.scrollIntoView({{ block: 'center', behavior: 'instant' }}); \
+            "(() => {{ const e = document.querySelector('{selector}'); e.scrollIntoView({{ block: \
+                'center', behavior: 'instant' }}); \
              const r = e.getBoundingClientRect(); return [Math.round(r.x + r.width / 2), Math.round(r.y + r.height / 2)]; }})()"
         );
         let at = self.eval(&find).await;

@@ -93,7 +93,8 @@ pub fn try_request(
     let headers: String =
         headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n{headers}Content-Length: \
+            {}\r\n\r\n",
         body.len()
     );
     raw(http, [head.as_bytes(), body.as_bytes()].concat().as_slice())
@@ -124,7 +125,8 @@ pub fn try_add(http: &str) -> std::io::Result<bool> {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let body = "{\"amount\":1}";
     let head = format!(
-        "POST /api/counters/clicks/add HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        "POST /api/counters/clicks/add HTTP/1.1\r\nHost: {http}\r\nConnection: \
+            close\r\nContent-Type: application/json\r\n"
     );
     stream.write_all(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes())?;
     let mut answer = String::new();

@@ -18,6 +18,19 @@ pub mod ws;
 
 use std::time::{Duration, Instant};
 
+/// How long a test waits for an event that comes at once on a free machine. Long, because other
+/// tests may take the processors meanwhile. A test that passes does not wait for it.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Starts nodes until the first page of one came within a second of its start. `start` checks the
+/// page, and returns the time that it took. The limit is for a free machine, so a busy one has ten
+/// tries.
+pub fn first_page_within_a_second(start: impl FnMut() -> Duration) {
+    let is_slow = |took: &Duration| *took >= Duration::from_secs(1);
+    let slow: Vec<_> = std::iter::repeat_with(start).take(10).take_while(is_slow).collect();
+    assert!(slow.len() < 10, "the first pages took {slow:?} from the start of their nodes");
+}
+
 /// Calls `found` until it returns a value. Fails with its last error after `within`.
 pub fn eventually<T>(
     what: &str,

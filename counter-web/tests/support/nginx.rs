@@ -61,7 +61,8 @@ impl Nginx {
             .map(|kind| format!("{kind}_temp_path {};\n", at(kind)))
             .concat();
         let config = format!(
-            "pid {};\nerror_log {} warn;\nworker_processes 1;\nworker_rlimit_nofile 16000;\nevents {{ worker_connections 15000; }}\n\
+            "pid {};\nerror_log {} warn;\nworker_processes 1;\nworker_rlimit_nofile 16000;\nevents \
+                {{ worker_connections 15000; }}\n\
              http {{\naccess_log {};\n{temporary}{http}\n}}\n",
             at("pid"),
             at("error.log"),

@@ -56,9 +56,9 @@ impl TestSocket {
     /// The next JSON message. `None` once the socket is closed or broken.
     pub async fn hear(&mut self) -> Option<Value> {
         loop {
-            match tokio::time::timeout(std::time::Duration::from_secs(10), self.0.next())
+            match tokio::time::timeout(super::PATIENCE, self.0.next())
                 .await
-                .expect("a message within 10 s")?
+                .expect("a message in time")?
             {
                 Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).unwrap()),
                 Ok(Message::Close(_)) | Err(_) => return None,
@@ -103,7 +103,8 @@ pub struct RawSocket {
 impl RawSocket {
     pub fn open(http: &str) -> Self {
         let mut stream = connect(http);
-        let opening = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        let opening = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: \
+            websocket\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
         stream.write_all(opening.as_bytes()).unwrap();
         let mut socket = Self { stream, read: Vec::new() };
