@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use counter_core::{Replica, ReplicaId, Version, VersionVector};
-use counter_net::protocol::{Input, NodeId, Notice, Output, ProtocolConfig, Replicator};
+use counter_net::protocol::{Input, NodeId, Notice, Output, ProtocolConfig, Replicator, Search};
 
 const WRITER: ReplicaId = ReplicaId { node: 1, incarnation: 1 };
 const COUNTERS: usize = 200;
@@ -71,6 +71,7 @@ impl Writer {
     fn snapshots_seen_by_a_receiver(&self, payloads: Vec<Vec<u8>>) -> usize {
         let mut other = Replica::new(ReplicaId::new(2, 1), "fra").unwrap();
         let mut machine = Replicator::new(ProtocolConfig::default(), &other, 2, Duration::ZERO);
+        machine.handle(&mut other, Input::Search(Search::NOBODY), Duration::ZERO);
         let mut steps = 0;
         for payload in payloads {
             let before = other.map().seen_of(WRITER);
@@ -157,6 +158,7 @@ fn dedup_entries_alone_are_announced() {
     successor.absorb(&mut work, 1).unwrap();
     let mut other = Replica::new(ReplicaId::new(2, 1), "fra").unwrap();
     let mut machine = Replicator::new(ProtocolConfig::default(), &other, 2, Duration::ZERO);
+    machine.handle(&mut other, Input::Search(Search::NOBODY), Duration::ZERO);
     let mut take = |delta: counter_core::Delta| {
         machine.handle(
             &mut other,

@@ -75,12 +75,11 @@ impl Replicator {
         Ok(())
     }
 
-    /// True until this node has caught up and has its number. Until then it may not know which
-    /// incarnations ended. Cells that come from their writers wait, because a record among them
-    /// might end this incarnation.
+    /// True until this node has caught up and has its number. Until then it shows its directory's
+    /// state and may not know which incarnations ended. Cells that come from their writers wait,
+    /// because a record among them might end this incarnation.
     fn is_early(&self) -> bool {
-        let is_settled = self.is_synced() && !self.membership.numbering().is_open();
-        !is_settled && !self.peers.is_empty()
+        !self.is_synced() || self.membership.numbering().is_open()
     }
 
     /// Joins a part of a full pull, cell by cell.
