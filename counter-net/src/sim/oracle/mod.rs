@@ -17,6 +17,8 @@
 //! - An add that is held is shown, unless a reset saw it.
 //! - An add that was shown stays, unless a reset saw it. An add that was reset stays away. Both
 //!   hold in one process, from its disk to the next process, and beyond a leave that succeeded.
+//! - A process that starts from a stored state shows that state and its own adds, and nothing else,
+//!   until it has caught up.
 //!
 //! At the end comes peace: the network heals, directories come back, and clients send their ids
 //! again. Then all nodes hold equal states and show the same, each id counts once, all nodes are
@@ -29,7 +31,6 @@
 //!
 //! - A node that has not caught up owes only what its directory had shown. It may take in a reset
 //!   before the adds that the reset saw.
-//! - A node that was started from a restored copy owes nothing until it has caught up.
 //! - Restored nodes that meet while nobody else is up, and whose copies do not name some node, may
 //!   lose what only that node holds.
 //! - An operator who retires a running node may lose what only that node held.

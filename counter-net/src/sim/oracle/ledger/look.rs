@@ -78,7 +78,10 @@ impl Ledger {
         self.note_written(view, replica);
         (view.fingerprint, view.version) = (fingerprint, replica.version());
         for at in 0..self.keys.len() {
-            self.look_at_key(view, map, &held, at)?;
+            let shown = self.look_at_key(view, map, &held, at)?;
+            if let Some(before) = view.only(at).filter(|_| !is_synced) {
+                self.check_unchanged(view.writer, at, shown ^ before)?;
+            }
         }
         view.note_synced(is_synced);
         self.ids.look(map)
@@ -115,7 +118,7 @@ impl Ledger {
         map: &CounterMap,
         held: &HeldVersions,
         at: usize,
-    ) -> Result<(), String> {
+    ) -> Result<u32, String> {
         let key = &self.keys[at];
         let value = view.value(map, at, (&key.counter, &key.region));
         let shown = read(value, key.adds.len(), |place| key.adds[place].is_negative)
@@ -124,10 +127,22 @@ impl Ledger {
         self.check_earlier(at, shown, &mut seen)?;
         self.check_adds(at, shown, &mut seen, held, map)?;
         self.check_resets(at, shown, &mut seen, held, view.is_synced())?;
-        seen.shown = shown;
+        (seen.shown, seen.last) = (shown, shown);
         seen.known |= shown | seen.cleared;
         view.note(at, seen);
-        Ok(())
+        Ok(shown)
+    }
+
+    /// Checks that a process that has not caught up shows its directory's state. Of the adds at a
+    /// key, only its own may have `changed` since it started.
+    fn check_unchanged(&self, writer: ReplicaId, at: usize, changed: u32) -> Result<(), String> {
+        let (key, changed) = (&self.keys[at], changed & !self.keys[at].excused);
+        let is_own = |place: usize| key.adds.get(place).is_some_and(|add| add.writer == writer);
+        let foreign =
+            (0..u32::BITS as usize).find(|place| changed >> place & 1 == 1 && !is_own(*place));
+        foreign.map_or(Ok(()), |place| {
+            Err(format!("{} changed before the node caught up", self.name(at, place)))
+        })
     }
 
     /// Compares a key with what was shown and cleared before.

@@ -82,9 +82,10 @@ impl Ledger {
         &mut self.ids
     }
 
-    /// A process started. `from_disk` is what its directory had shown.
+    /// A process started. `from_disk` is what its directory had shown, if that holds a state.
     pub(super) fn started(&mut self, host: usize, writer: ReplicaId, from_disk: Option<Seen>) {
-        self.views.insert(host, View::new(writer, from_disk.unwrap_or_default()));
+        let has_state = from_disk.is_some();
+        self.views.insert(host, View::new(writer, from_disk.unwrap_or_default(), has_state));
     }
 
     /// A process ended, and lost its unflushed adds. Returns the account that it must show again if

@@ -11,6 +11,8 @@ pub(super) struct Mask {
     pub cleared: u32,
     /// All adds that were ever shown or cleared.
     pub known: u32,
+    /// Adds that the value counted last, even if a process that had not caught up owes less.
+    pub last: u32,
 }
 
 /// The account of a process: all that it has shown, by key.
@@ -34,7 +36,8 @@ impl Seen {
 ///
 /// A process that has not caught up yet may take in a reset before the adds that the reset saw. So
 /// until then it must show only what its directory had shown. Adds that it learns on the way may
-/// vanish again.
+/// vanish again. If its directory holds a state, it shows that state and its own adds, and nothing
+/// else.
 #[derive(Debug)]
 pub(super) struct View {
     pub writer: ReplicaId,
@@ -47,6 +50,8 @@ pub(super) struct View {
     pub fingerprint: u64,
     seen: Seen,
     from_disk: Seen,
+    /// Whether it started from a state. Then it takes in nothing until it has caught up.
+    has_state: bool,
     is_synced: bool,
     /// Where each key of the ledger lies in the node's map.
     places: Vec<Option<KeyId>>,
@@ -55,8 +60,8 @@ pub(super) struct View {
 }
 
 impl View {
-    /// A process that has just started, from a directory that had shown this.
-    pub(super) fn new(writer: ReplicaId, from_disk: Seen) -> Self {
+    /// A process that has just started, from a directory that had shown this if it `has_state`.
+    pub(super) fn new(writer: ReplicaId, from_disk: Seen, has_state: bool) -> Self {
         Self {
             writer,
             has_left: false,
@@ -64,6 +69,7 @@ impl View {
             fingerprint: 0,
             seen: from_disk.clone(),
             from_disk,
+            has_state,
             is_synced: false,
             places: Vec::new(),
             generation: 0,
@@ -74,7 +80,7 @@ impl View {
     /// not have.
     pub(super) fn renew(&mut self, writer: ReplicaId) {
         (self.writer, self.seen, self.version) = (writer, Seen::default(), 0);
-        (self.from_disk, self.is_synced) = (Seen::default(), false);
+        (self.from_disk, self.has_state, self.is_synced) = (Seen::default(), false, false);
     }
 
     /// All that it has shown until now.
@@ -92,10 +98,18 @@ impl View {
         self.is_synced
     }
 
+    /// What its directory had shown of a key, if it must show just that and its own adds.
+    pub(super) fn only(&self, key: usize) -> Option<u32> {
+        (self.has_state && !self.is_synced).then(|| self.from_disk.get(key).last)
+    }
+
     /// The account of one key that it must still show.
     pub(super) fn owes(&self, key: usize) -> Mask {
         let seen = self.seen.get(key);
-        if self.is_synced { seen } else { Mask { known: seen.known, ..self.from_disk.get(key) } }
+        match self.is_synced {
+            true => seen,
+            false => Mask { known: seen.known, last: seen.last, ..self.from_disk.get(key) },
+        }
     }
 
     /// The account that it must show again after a crash. Once it has caught up, that is all that

@@ -135,8 +135,8 @@ impl Stage<'_> {
         if back.is_some() {
             self.restored.insert(host);
         }
-        // A restored copy owes nothing: until it has caught up, it may show what was reset since.
-        self.tell_started(host, Some(seen).filter(|_| back.is_none()));
+        let has_state = self.sim.map(host).is_some_and(|map| map.replicas().count() > 1);
+        self.tell_started(host, Some(seen).filter(|_| has_state));
     }
 
     fn tell_started(&mut self, host: usize, seen: Option<Seen>) {
