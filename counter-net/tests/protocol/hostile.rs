@@ -455,6 +455,41 @@ fn unwritten_own_cell_raises_an_alarm() {
     assert_eq!(victim.replica.total("clicks"), 5);
 }
 
+/// A member that knows of a claim takes the claimed incarnation's cells from other members only.
+#[test]
+fn answer_of_an_ended_incarnation_is_refused() {
+    let ended = ReplicaId::new(PEER.0, 1);
+    let mut late = Replica::new(ended, "fra").unwrap();
+    let mut claimant = Replica::new(ReplicaId::new(3, 1), "sin").unwrap();
+    claimant.join_delta(late.map().delta_since(&VersionVector::new())).unwrap();
+    claimant.claim(ended).unwrap();
+    late.add("clicks", 1000).unwrap();
+    late.flush();
+    for (incarnation, clicks) in [(ended, 5), (ReplicaId::new(PEER.0, 2 << 32), 1005)] {
+        let mut victim = Victim::with_map(claimant.map().clone());
+        victim.hand(Input::PeerDown { peer: PEER });
+        let request = victim.hand(Input::PeerUp { peer: PEER });
+        let id = request
+            .iter()
+            .find_map(
+                |output| if let Output::Request { id, .. } = output { Some(*id) } else { None },
+            )
+            .unwrap();
+        let state = map(&[
+            ("d", Value::Bytes(Vec::new())),
+            ("h", Value::Bytes(vec![0; 16])),
+            ("y", Value::Bool(true)),
+            ("x", Value::Bytes(late.map().delta_since(&VersionVector::new()).encode())),
+        ]);
+        let number = Value::Integer(incarnation.incarnation.into());
+        let payload = bytes(&map(&[("v", Value::Integer(1)), ("s", state), ("g", number)]));
+        victim.hand(Input::Response { peer: PEER, id, payload });
+        victim.now += Duration::from_secs(11);
+        victim.hand(Input::Timer);
+        assert_eq!(victim.replica.total("clicks"), clicks);
+    }
+}
+
 #[test]
 fn unasked_answer_is_counted_and_dropped() {
     let mut victim = Victim::new();
