@@ -192,6 +192,26 @@ fn restored_directories_are_exact() {
     play_all(&Mix::RESTORES, 100);
 }
 
+#[test]
+fn nodes_that_crash_before_their_first_commits_lose_nothing() {
+    play_all(&Mix::FIRST_COMMITS, 40);
+}
+
+#[test]
+fn young_directories_are_restored_exactly() {
+    play_all(&Mix::EARLY_RESTORES, 40);
+}
+
+#[test]
+fn removals_are_exact_while_directories_are_restored() {
+    play_all(&Mix::REMOVALS_AND_RESTORES, 40);
+}
+
+#[test]
+fn named_nodes_can_be_retired() {
+    play_all(&Mix::NAMED_AND_RETIRED, 40);
+}
+
 /// Seeds that once failed. The tests above play only a few hundred stories of each mix.
 #[test]
 fn once_wrong_stories_are_right() {

@@ -324,6 +324,60 @@ impl Mix {
         pauses: &[20, 800, 4000],
         ..CALM
     };
+    /// Nodes with directories that crash before their first commits and start again behind a cut.
+    pub const FIRST_COMMITS: Mix = Mix {
+        name: "first commits",
+        nodes: (2, 3),
+        add: 20,
+        crash: 12,
+        restart: 8,
+        newcomer: 8,
+        lag: 14,
+        cut: 8,
+        heal: 3,
+        pauses: &[1, 20, 400, 4000],
+        ..CALM
+    };
+    /// Directories of young nodes that are set back to a time when they knew nobody.
+    pub const EARLY_RESTORES: Mix = Mix {
+        name: "early restores",
+        nodes: (2, 3),
+        links: &[Link::wide],
+        add: 40,
+        reset: 6,
+        crash: 12,
+        restart: 3,
+        restore: 12,
+        newcomer: 6,
+        pauses: &[100, 300],
+        ..CALM
+    };
+    /// Removals while directories are set back to an earlier time.
+    pub const REMOVALS_AND_RESTORES: Mix = Mix {
+        name: "removals and restores",
+        remove: 8,
+        reset: 4,
+        crash: 10,
+        restart: 6,
+        restore: 10,
+        cut: 4,
+        heal: 6,
+        cramped: 100,
+        ..CALM
+    };
+    /// Nodes without directories that come back under their names or are retired.
+    pub const NAMED_AND_RETIRED: Mix = Mix {
+        name: "named and retired",
+        directories: 0,
+        reset: 4,
+        kill: 10,
+        restart: 10,
+        retire: 8,
+        newcomer: 3,
+        named: true,
+        pauses: &[1, 20, 200, 1000],
+        ..CALM
+    };
     /// Everything except bounds and retirements of running nodes.
     pub const EVERYTHING: Mix = Mix {
         name: "everything",
@@ -350,7 +404,7 @@ impl Mix {
 
     /// Removals among cuts, newcomers and resets.
     pub const REMOVALS: Mix = Mix { name: "removals", remove: 8, reset: 4, ..Self::PARTITIONS };
-    /// Removals while nodes with directories crash, lag and are set back to an earlier time.
+    /// Removals while nodes with directories crash and lag.
     pub const REMOVALS_AND_CRASHES: Mix = Mix {
         name: "removals and crashes",
         remove: 8,
@@ -437,7 +491,7 @@ impl Mix {
         pauses: &[1, 20, 200, 800, 2000],
         ..Self::PARTITIONS
     };
-    /// Windows while nodes with directories crash, lag and are set back to an earlier time.
+    /// Windows while nodes with directories crash and lag.
     pub const WINDOWS_AND_CRASHES: Mix = Mix {
         name: "windows and crashes",
         visit: 16,
@@ -479,6 +533,10 @@ impl Mix {
         Self::NO_OPERATOR,
         Self::NAMED,
         Self::RETIRED_ALIVE,
+        Self::FIRST_COMMITS,
+        Self::EARLY_RESTORES,
+        Self::REMOVALS_AND_RESTORES,
+        Self::NAMED_AND_RETIRED,
         Self::EVERYTHING,
         Self::REMOVALS,
         Self::REMOVALS_AND_CRASHES,

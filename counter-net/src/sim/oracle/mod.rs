@@ -31,8 +31,8 @@
 //!
 //! - A node that has not caught up owes only what its directory had shown. It may take in a reset
 //!   before the adds that the reset saw.
-//! - Restored nodes that meet while nobody else is up, and whose copies do not name some node, may
-//!   lose what only that node holds.
+//! - Restored nodes whose copies do not name some node may lose what only that node holds, if they
+//!   meet while nobody is up who knows it.
 //! - An operator who retires a running node may lose what only that node held.
 //! - A node without a disk that is killed while the rest is split may take adds with it.
 //! - An id may count twice once the dedup table had to forget it, and not at all if a reset saw it

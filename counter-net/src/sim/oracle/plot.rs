@@ -352,7 +352,8 @@ impl Author<'_> {
                 self.push(Act::Hang { node });
             }
             StepKind::Retire => {
-                let (at, node) = (self.up()?, self.any(|node| node.is_gone)?);
+                let is_lost = |node: &PlannedNode| !node.is_up && !node.has_directory;
+                let (at, node) = (self.up()?, self.any(is_lost)?);
                 self.push(Act::Retire { at, node });
             }
             StepKind::RetireLiving => {

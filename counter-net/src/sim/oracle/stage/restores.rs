@@ -2,8 +2,8 @@
 //!
 //! A copy names the replicas that its node knew then. Whatever these hold is waited for, even if
 //! they are down. But nodes whose copies name only each other cannot know that a further node holds
-//! more of them. If nobody else is up, they may absorb what the copies have and fold the rest. That
-//! is a documented limit.
+//! more of them. If nobody else is up, or only new nodes are, they may absorb what the copies have
+//! and fold the rest. That is a documented limit.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +12,8 @@ use counter_core::{CounterMap, ReplicaId};
 use super::{Actor, Stage};
 
 impl Stage<'_> {
-    /// Tells the ledger if all nodes that run are restored ones that do not know of some node that
-    /// stays, not even through nodes that they know.
+    /// Tells the ledger if no node that runs knows of some node that stays, not even through nodes
+    /// that it knows, and one of those that run is a restored one.
     pub(super) fn note_restored(&mut self) {
         if self.restored.is_empty() {
             return;
@@ -29,9 +29,10 @@ impl Stage<'_> {
         let knows_all = |host: &usize| hosts.iter().all(|other| names(*host, *other));
         let restored: BTreeSet<usize> =
             self.restored.iter().copied().filter(|host| !knows_all(host)).collect();
-        let up = self.hosts_up();
-        let mut known: Vec<usize> =
-            if up.iter().all(|host| restored.contains(host)) { up } else { hosts.clone() };
+        let mut known = self.hosts_up();
+        if !known.iter().any(|host| restored.contains(host)) {
+            known = hosts.clone();
+        }
         let mut at = 0;
         while at < known.len() {
             let further = hosts.iter().filter(|other| names(known[at], **other));
