@@ -213,6 +213,49 @@ mod tests {
         assert_eq!(both.absorbable_by(successor), [DEAD, later]);
     }
 
+    /// The claimant may have absorbed what it claimed.
+    #[test]
+    fn claimant_waits_for_the_incarnations_that_it_claims() {
+        let (successor, claimant) = (incarnation(1, 1), incarnation(2, 1));
+        let later = incarnation(9, 2);
+        let claims: &[ReplicaId] = &[claimant, later];
+        let records = [(claimant, &[later][..], &[][..]), (later, &[], &[]), (DEAD, &[], &[])];
+        let waits = map(&[&[(successor, claims, &[][..])][..], &records].concat());
+        assert_eq!(waits.absorbable_by(successor), []);
+        let claims: &[ReplicaId] = &[claimant, DEAD, later];
+        let goes_on = map(&[&[(successor, claims, &[][..])][..], &records].concat());
+        assert_eq!(goes_on.absorbable_by(successor), [claimant, DEAD, later]);
+    }
+
+    /// Another replica may fold the claimant first, and its claim goes with it.
+    #[test]
+    fn absorbed_incarnation_has_ended_without_a_claim() {
+        let successor = incarnation(1, 1);
+        let map = map(&[(successor, &[], &[DEAD]), (DEAD, &[], &[])]);
+        assert!(map.is_ended(DEAD) && map.enrolled().all(|replica| replica == successor));
+        assert_eq!(map.absorbable_by(successor), [DEAD]);
+    }
+
+    #[test]
+    fn fold_outlives_the_successor_that_wrote_it() {
+        let mut dead = CounterMap::new();
+        dead.add(DEAD, "clicks", "ord", 5).unwrap();
+        let mut map = dead.clone();
+        let mut ended = DEAD;
+        for successor in [incarnation(1, 1), incarnation(2, 1)] {
+            let mut replica = Replica::with_map(successor, "ord", map).unwrap();
+            replica.claim(ended);
+            let mut work = replica.absorb_round(None).unwrap();
+            replica.absorb(&mut work, usize::MAX).unwrap();
+            replica.fold(&mut work).unwrap();
+            (ended, map) = (successor, replica.map().clone());
+        }
+        let mut newcomer = CounterMap::new();
+        newcomer.join_delta(&map.delta_since(&VersionVector::new())).unwrap();
+        newcomer.join(&dead);
+        assert_eq!((newcomer.total("clicks"), newcomer.seen_of(DEAD)), (5, 0));
+    }
+
     #[test]
     fn fold_covers_earlier_incarnations_not_the_next() {
         let mut successor = Replica::new(incarnation(1, 1), "ord").unwrap();
