@@ -455,18 +455,32 @@ fn unwritten_own_cell_raises_an_alarm() {
     assert_eq!(victim.replica.total("clicks"), 5);
 }
 
-/// A member that knows of a claim takes the claimed incarnation's cells from other members only.
-#[test]
-fn answer_of_an_ended_incarnation_is_refused() {
-    let ended = ReplicaId::new(PEER.0, 1);
-    let mut late = Replica::new(ended, "fra").unwrap();
+/// The map of a replica that claims [`PEER`]'s first incarnation, and what that one wrote later.
+fn claimed_and_late() -> (CounterMap, Vec<u8>) {
+    let mut late = Replica::new(ReplicaId::new(PEER.0, 1), "fra").unwrap();
     let mut claimant = Replica::new(ReplicaId::new(3, 1), "sin").unwrap();
     claimant.join_delta(late.map().delta_since(&VersionVector::new())).unwrap();
-    claimant.claim(ended).unwrap();
+    claimant.claim(late.id()).unwrap();
     late.add("clicks", 1000).unwrap();
     late.flush();
-    for (incarnation, clicks) in [(ended, 5), (ReplicaId::new(PEER.0, 2 << 32), 1005)] {
-        let mut victim = Victim::with_map(claimant.map().clone());
+    (claimant.map().clone(), late.map().delta_since(&VersionVector::new()).encode())
+}
+
+#[test]
+fn gossip_of_an_ended_incarnation_is_ignored() {
+    let (claimed, late) = claimed_and_late();
+    let mut victim = Victim::with_map(claimed);
+    assert_eq!(victim.gossip(late).0, Acceptance::Accept);
+    assert_eq!(victim.replica.total("clicks"), 5);
+}
+
+/// A member that knows of a claim takes the claimed incarnation's cells from other members only,
+/// such as a later incarnation of the same node.
+#[test]
+fn answer_of_an_ended_incarnation_is_refused() {
+    let (claimed, late) = claimed_and_late();
+    for (incarnation, clicks) in [(1, 5), (2 << 32, 1005)] {
+        let mut victim = Victim::with_map(claimed.clone());
         victim.hand(Input::PeerDown { peer: PEER });
         let request = victim.hand(Input::PeerUp { peer: PEER });
         let id = request
@@ -479,9 +493,9 @@ fn answer_of_an_ended_incarnation_is_refused() {
             ("d", Value::Bytes(Vec::new())),
             ("h", Value::Bytes(vec![0; 16])),
             ("y", Value::Bool(true)),
-            ("x", Value::Bytes(late.map().delta_since(&VersionVector::new()).encode())),
+            ("x", Value::Bytes(late.clone())),
         ]);
-        let number = Value::Integer(incarnation.incarnation.into());
+        let number = Value::Integer(incarnation);
         let payload = bytes(&map(&[("v", Value::Integer(1)), ("s", state), ("g", number)]));
         victim.hand(Input::Response { peer: PEER, id, payload });
         victim.now += Duration::from_secs(11);

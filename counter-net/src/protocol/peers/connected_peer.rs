@@ -281,3 +281,19 @@ impl ConnectedPeer {
         &mut self.incoming
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The buckets that an answer leaves out equal those of the digest that was compared.
+    #[test]
+    fn answer_to_an_earlier_compare_finds_no_digest() {
+        let digest = |upto| [(ReplicaId::new(1, 1), upto)].into_iter().collect::<VersionVector>();
+        let mut peer = ConnectedPeer::default();
+        peer.set_compared(digest(1));
+        peer.set_compared(digest(2));
+        assert_eq!(peer.take_compared(digest(1).digest_hash()), None);
+        assert_eq!(peer.take_compared(digest(2).digest_hash()), Some(digest(2)));
+    }
+}
