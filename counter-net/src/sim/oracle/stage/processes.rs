@@ -135,7 +135,9 @@ impl Stage<'_> {
         if back.is_some() {
             self.restored.insert(host);
         }
-        let has_state = self.sim.map(host).is_some_and(|map| map.replicas().count() > 1);
+        // The record that introduces a node with a name may bring adds, and takes effect at once.
+        let has_state =
+            !self.mix.named && self.sim.map(host).is_some_and(|map| map.replicas().count() > 1);
         self.tell_started(host, Some(seen).filter(|_| has_state));
     }
 
