@@ -30,9 +30,9 @@ pub(crate) struct Retraction {
 }
 
 /// The retractions that a cell carries, by holder and version. Those of other holders come from
-/// cells that it absorbed. In a box, because few cells have any.
+/// cells that it absorbed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Retractions(Option<Box<Vec<Retraction>>>);
+pub(crate) struct Retractions(Box<[Retraction]>);
 
 /// The fewest bytes of one retraction: a flag, four numbers, a count.
 const RETRACTION_BYTES_MIN: usize = 6;
@@ -41,37 +41,29 @@ const RETRACTION_BYTES_MIN: usize = 6;
 const OTHER_HOLDER: u8 = 1;
 
 impl Retractions {
-    fn new(retractions: Vec<Retraction>) -> Self {
-        Self((!retractions.is_empty()).then(|| Box::new(retractions)))
-    }
-
-    fn as_slice(&self) -> &[Retraction] {
-        self.0.as_ref().map_or(&[], |retractions| retractions.as_slice())
-    }
-
     /// Applies a change to the list.
     fn change(&mut self, change: impl FnOnce(&mut Vec<Retraction>)) {
-        let mut retractions = self.0.take().map_or(Vec::new(), |retractions| *retractions);
+        let mut retractions = std::mem::take(&mut self.0).into_vec();
         change(&mut retractions);
-        *self = Self::new(retractions);
+        self.0 = retractions.into();
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_none()
+        self.0.is_empty()
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.as_slice().len() >= RETRACTIONS_MAX
+        self.0.len() >= RETRACTIONS_MAX
     }
 
     pub(crate) fn iter(&self) -> std::slice::Iter<'_, Retraction> {
-        self.as_slice().iter()
+        self.0.iter()
     }
 
     /// Adds a retraction, unless it is there.
     pub(crate) fn insert(&mut self, retraction: Retraction) {
         let place = |held: &Retraction| (held.holder, held.at);
-        if let Err(at) = self.as_slice().binary_search_by_key(&place(&retraction), place) {
+        if let Err(at) = self.0.binary_search_by_key(&place(&retraction), place) {
             self.change(|retractions| retractions.insert(at, retraction));
         }
     }
@@ -107,7 +99,7 @@ impl Retractions {
     /// `count (flag [holder] at at-from increments decrements count (replica version)*)*`.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        write_varint(&mut bytes, self.as_slice().len() as u64);
+        write_varint(&mut bytes, self.0.len() as u64);
         let mut before = None;
         for Retraction { holder, at, from, by, others } in self.iter() {
             match before.replace(holder) == Some(holder) {
@@ -162,7 +154,7 @@ impl Retractions {
         reader.finish()?;
         match retractions.is_empty() {
             true => Err(DecodeError::Invalid("the field of retractions must not be empty")),
-            false => Ok(Self::new(retractions)),
+            false => Ok(Self(retractions.into())),
         }
     }
 }
