@@ -31,7 +31,7 @@ pub(super) fn read(bytes: Option<&[u8]>, parts: &mut [DeltaPart]) -> Result<(), 
     let mut reader = Reader::new(bytes.unwrap_or_default());
     let entries = parts.iter_mut().flat_map(|part| part.dedup.iter_mut());
     for entry in entries {
-        let (first, EntryBody::Client(chunk)) = (first(entry), &mut entry.body) else { continue };
+        let (first, EntryBody::Client(chunk)) = (entry.fresh, &mut entry.body) else { continue };
         let count = chunk.len() as usize;
         if count == 1 && entry.source.is_none() {
             chunk.set_versions(SmallVec::from_slice(&[first]));
@@ -59,16 +59,11 @@ fn is_implied(entry: &DedupEntry, chunk: &ClientChunk) -> bool {
     chunk.len() == 1 && entry.source.is_none()
 }
 
-/// The version that the first number's add is compared with.
-fn first(entry: &DedupEntry) -> Version {
-    if entry.source.is_none() { entry.fresh } else { 0 }
-}
-
 fn write_chunk(out: &mut Vec<u8>, entry: &DedupEntry, chunk: &ClientChunk) {
     if is_implied(entry, chunk) {
         return;
     }
-    let mut before = first(entry);
+    let mut before = entry.fresh;
     let steps: SmallVec<[u64; 8]> = chunk
         .versions()
         .iter()

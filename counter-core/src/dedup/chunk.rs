@@ -88,6 +88,27 @@ impl ClientChunk {
         self.versions = versions;
     }
 
+    /// The same chunk for a holder that is about to absorb it: its cell contains the adds from now
+    /// on.
+    pub(crate) fn absorbed_now(mut self) -> Self {
+        self.versions = smallvec![NEXT; self.len() as usize];
+        self
+    }
+
+    /// The same chunk without the adds of some numbers, which stay applied; None if that is no
+    /// change.
+    pub(crate) fn without_adds(&self, is_gone: impl Fn(u64) -> bool) -> Option<Self> {
+        if !self.known().any(|(sequence, _)| is_gone(sequence)) {
+            return None;
+        }
+        let adds: SmallVec<[Add; ID_CHUNK as usize]> = self
+            .sequences()
+            .map(|sequence| self.copy(sequence).filter(|_| !is_gone(sequence)))
+            .map(|copy| copy.map_or(Add::default(), |copy| copy.add))
+            .collect();
+        Some(Self { runs: compressed(&adds), ..self.clone() })
+    }
+
     /// The version of the add of a number; None if it was not applied, or the version is unknown.
     pub(crate) fn version_of(&self, sequence: u64) -> Option<Version> {
         let at = self.sequences().position(|applied| applied == sequence)?;

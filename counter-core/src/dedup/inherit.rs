@@ -55,7 +55,7 @@ impl Replica {
                     }
                 }
                 self.admit(client.as_bytes(), self.map().dedup().bounds().forgotten());
-                EntryBody::Client(absorbed)
+                EntryBody::Client(absorbed.absorbed_now())
             }
             EntryBody::Single(single) => {
                 let Ok(text) = std::str::from_utf8(&name) else { return 0 };
@@ -171,6 +171,7 @@ impl Replica {
     /// numbers that the fold drops. O(entries).
     pub(crate) fn fold_entries(&mut self, incarnations: &[ReplicaId]) {
         let own = self.id();
+        self.forget_cleared_amounts();
         for incarnation in incarnations {
             let (map, dedup) = (self.map(), self.map().dedup());
             let stays = |writer| !incarnations.contains(&writer) && !map.is_folded(writer);

@@ -4,7 +4,11 @@
 
 use std::collections::HashSet;
 
-use crate::dedup::id::AddId;
+use smallvec::SmallVec;
+
+use crate::dedup::chunk::Add;
+use crate::dedup::entry::{EntryBody, Single};
+use crate::dedup::id::{AddId, client_of};
 use crate::dedup::tables::NewEntry;
 use crate::error::WriteError;
 use crate::lattice::cell::amounts::Amounts;
@@ -40,6 +44,65 @@ impl Replica {
         }
     }
 
+    /// The writers whose cells contain an add of `writer`, each with the first version that did.
+    fn seen_in(
+        &self,
+        writer: ReplicaId,
+        id: AddId<'_>,
+        key: KeyId,
+    ) -> SmallVec<[(ReplicaId, Version); 2]> {
+        let map = self.map();
+        let mut seen_in = map.dedup().contained_in(writer, id, |replica| map.is_folded(replica));
+        for at in 0..seen_in.len() {
+            seen_in.extend(map.cells().absorbed_in(seen_in[at].0, key));
+        }
+        seen_in
+    }
+
+    /// Forgets the amounts of absorbed adds that a reset has cleared, just before a fold. The fold
+    /// drops the cells whose versions tell that. Without its amount an add is never taken back.
+    pub(super) fn forget_cleared_amounts(&mut self) {
+        let own = self.id();
+        let is_cleared = |writer, id: AddId<'_>, add: Add| {
+            let (key, dedup) = (KeyId(add.key), self.map().dedup());
+            let name = key_bytes(self.map().cells().keys().names(add.key));
+            add.amount != 0
+                && self.seen_in(writer, id, key).iter().any(|&(holder, from)| {
+                    dedup.settled_upto(holder, &name) >= from
+                        || self.map().cells().seen_by_others(holder, key) >= from
+                })
+        };
+        let mut cleared = Vec::new();
+        for entry in self.map().dedup().absorbed_by(own) {
+            let Some(writer) = entry.source.map(|source| source.replica) else { continue };
+            let body = match &entry.body {
+                EntryBody::Client(chunk) => {
+                    let Ok(client) = std::str::from_utf8(client_of(&entry.name)) else { continue };
+                    let is_gone = |sequence| {
+                        let id = AddId::Numbered { client, sequence };
+                        chunk.stands(sequence)
+                            && entry
+                                .body
+                                .copy(id)
+                                .is_some_and(|copy| is_cleared(writer, id, copy.add))
+                    };
+                    chunk.without_adds(is_gone).map(EntryBody::Client)
+                }
+                EntryBody::Single(single) => {
+                    let Ok(text) = std::str::from_utf8(&entry.name) else { continue };
+                    let is_gone =
+                        !single.taken_back && is_cleared(writer, AddId::Single(text), single.add);
+                    is_gone.then(|| {
+                        EntryBody::Single(Single { add: Add::default(), taken_back: false })
+                    })
+                }
+                _ => None,
+            };
+            cleared.extend(body.map(|body| NewEntry::of_absorbed(&entry, body)));
+        }
+        cleared.into_iter().for_each(|entry| drop(self.map_mut().write_entry(own, entry)));
+    }
+
     /// Subtracts an add of `writer` that does not stand, or restores it if `excess` is negative.
     /// Does neither if the add is settled.
     ///
@@ -53,12 +116,8 @@ impl Replica {
         excess: i64,
     ) -> Result<(), WriteError> {
         let (map, own) = (self.map(), self.id());
-        let cells = map.cells();
-        let mut seen_in = map.dedup().contained_in(writer, id, |replica| map.is_folded(replica));
-        for at in 0..seen_in.len() {
-            seen_in.extend(cells.absorbed_in(seen_in[at].0, key));
-        }
-        let name = key_bytes(cells.keys().names(key.0));
+        let seen_in = self.seen_in(writer, id, key);
+        let name = key_bytes(map.cells().keys().names(key.0));
         if seen_in.iter().any(|&(holder, from)| map.dedup().settled_upto(holder, &name) >= from) {
             return Ok(());
         }

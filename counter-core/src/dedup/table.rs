@@ -173,9 +173,9 @@ impl DedupTable {
         }
     }
 
-    /// The keys of the holder's own adds.
-    pub(crate) fn own_keys(&self) -> impl Iterator<Item = u32> + '_ {
-        let entries = self.own.iter().flat_map(|of_kind| of_kind.by_version.values());
+    /// The keys of all adds.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = u32> + '_ {
+        let entries = self.by_version().flat_map(|by_version| by_version.values());
         entries.flat_map(|(entry, _)| entry.keys())
     }
 

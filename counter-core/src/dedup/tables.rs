@@ -82,9 +82,9 @@ impl DedupTables {
         self.tables.values().fold(0, |sum, table| sum.wrapping_add(table.hash()))
     }
 
-    /// The keys of the adds in a writer's own entries. O(entries).
+    /// The keys of the adds in a writer's entries, those that it absorbed included. O(entries).
     pub(crate) fn keys_of(&self, writer: ReplicaId) -> HashSet<u32> {
-        self.of(writer).into_iter().flat_map(DedupTable::own_keys).collect()
+        self.of(writer).into_iter().flat_map(DedupTable::keys).collect()
     }
 
     /// The keys that entries name.
@@ -114,7 +114,7 @@ impl DedupTables {
     ) -> PutOutcome {
         let fresh = fresh.unwrap_or(version);
         let mut body = body;
-        if let (EntryBody::Client(chunk), None) = (&mut body, source) {
+        if let EntryBody::Client(chunk) = &mut body {
             chunk.set_version(version);
         }
         self.put(holder, DedupEntry { version, fresh, name, source, body }, keys)
@@ -219,7 +219,9 @@ impl DedupTables {
         if is_folded(writer) {
             for (&holder, table) in &self.tables {
                 let absorbed = table.absorbed(kind, &name).find(|(source, _)| *source == writer);
-                seen_in.extend(absorbed.map(|(_, entry)| (holder, entry.version)));
+                seen_in.extend(
+                    absorbed.map(|(_, entry)| (holder, entry.body.version_of(id, entry.version))),
+                );
             }
         }
         seen_in
@@ -379,6 +381,12 @@ impl DedupTables {
         self.of(replica)?.next_after(after).cloned()
     }
 
+    /// The entries that `replica` absorbed.
+    pub(crate) fn absorbed_by(&self, replica: ReplicaId) -> Vec<DedupEntry> {
+        let entries = self.of(replica).into_iter().flat_map(|table| table.since(0));
+        entries.filter(|entry| entry.source.is_some()).cloned().collect()
+    }
+
     /// The adds that an ended writer took back on behalf of writers that stay.
     pub(crate) fn took_back_for_others(
         &self,
@@ -507,6 +515,11 @@ impl NewEntry {
     /// The version up to which adds at a key are settled.
     pub(crate) fn settled(key: &[u8], upto: Version) -> Self {
         Self { name: key.into(), source: None, fresh: None, body: EntryBody::Settled(upto) }
+    }
+
+    /// An absorbed entry with another body.
+    pub(crate) fn of_absorbed(entry: &DedupEntry, body: EntryBody) -> Self {
+        Self { name: entry.name.clone(), source: entry.source, fresh: None, body }
     }
 
     /// About how many bytes an absorbed entry costs each peer.

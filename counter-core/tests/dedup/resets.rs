@@ -231,3 +231,119 @@ fn successor_knows_which_numbers_of_a_client_a_reset_saw() {
     meet(&mut [&mut low, &mut successor, &mut resetter]);
     assert_eq!(totals(&[&low, &successor, &resetter]), [75; 3]);
 }
+
+fn take_over(successor: &mut Replica, ended: ReplicaId) {
+    successor.claim(ended).unwrap();
+    let mut work = successor.absorb_round(None).unwrap();
+    while work.absorbed().is_none() {
+        successor.absorb(&mut work, usize::MAX).unwrap();
+    }
+    successor.fold(&mut work).unwrap();
+    while successor.rebase(usize::MAX) > 0 {}
+}
+
+/// A writer's add was cleared, and its successor folds it. Another successor absorbs the copy that
+/// stands. Then the first successor ends, and its own successor hears of both.
+#[test]
+fn second_successor_does_not_subtract_a_cleared_add() {
+    for settles in [false, true] {
+        let [mut low, mut high, mut resetter, mut first, mut second] = [1, 2, 3, 4, 5].map(replica);
+        for id in IDS {
+            low.add_once(id, "clicks", 5).unwrap();
+            high.add_once(id, "clicks", 5).unwrap();
+        }
+        send(&high, &mut resetter);
+        resetter.reset("clicks", "ord").unwrap();
+        if settles {
+            clean_up(&mut [&mut high, &mut resetter, &mut first]);
+        }
+        meet(&mut [&mut high, &mut resetter, &mut first]);
+        take_over(&mut first, high.id());
+        meet(&mut [&mut first, &mut resetter, &mut second]);
+        let mut of_low = replica(6);
+        send(&low, &mut of_low);
+        take_over(&mut of_low, low.id());
+        send(&of_low, &mut second);
+        take_over(&mut second, first.id());
+        meet(&mut [&mut second, &mut resetter, &mut of_low]);
+        assert_eq!(totals(&[&second, &resetter, &of_low]), [10; 3], "settles: {settles}");
+    }
+}
+
+/// Two copies of two numbers of a client, absorbed apart.
+fn apart() -> [Replica; 3] {
+    let [mut low, mut high, mut one, mut other, resetter] = [1, 2, 3, 4, 5].map(replica);
+    for writer in [&mut low, &mut high] {
+        writer.add_once("tab:1", "clicks", 5).unwrap();
+        writer.add_once("tab:2", "clicks", 70).unwrap();
+    }
+    send(&low, &mut one);
+    send(&high, &mut other);
+    take_over(&mut one, low.id());
+    take_over(&mut other, high.id());
+    [one, other, resetter]
+}
+
+#[test]
+fn reset_saw_the_greater_of_two_folded_copies() {
+    let [mut one, mut other, mut resetter] = apart();
+    send(&other, &mut resetter);
+    resetter.reset("clicks", "ord").unwrap();
+    meet(&mut [&mut one, &mut other, &mut resetter]);
+    assert_eq!(totals(&[&one, &other, &resetter]), [75; 3]);
+}
+
+#[test]
+fn reset_saw_both_of_two_folded_copies() {
+    let [mut one, mut other, mut resetter] = apart();
+    send(&other, &mut resetter);
+    send(&one, &mut resetter);
+    resetter.reset("clicks", "ord").unwrap();
+    send(&one, &mut other);
+    meet(&mut [&mut one, &mut other, &mut resetter]);
+    assert_eq!(totals(&[&one, &other, &resetter]), [0; 3]);
+}
+
+#[test]
+fn successor_subtracted_a_folded_copy_before() {
+    let [mut one, mut other, mut resetter] = apart();
+    send(&other, &mut resetter);
+    resetter.reset("clicks", "ord").unwrap();
+    clean_up(&mut [&mut other, &mut resetter]);
+    assert_eq!(other.total("clicks"), 0);
+    meet(&mut [&mut one, &mut other, &mut resetter]);
+    assert_eq!(totals(&[&one, &other, &resetter]), [75; 3]);
+}
+
+/// The ended writer had subtracted what a reset cleared before it was absorbed.
+#[test]
+fn settled_add_is_known_after_the_fold() {
+    let [mut low, mut high, mut one, mut other] = [1, 2, 3, 4].map(replica);
+    for writer in [&mut low, &mut high] {
+        writer.add_once("tab:1", "clicks", 5).unwrap();
+    }
+    send(&high, &mut other);
+    other.reset("clicks", "ord").unwrap();
+    clean_up(&mut [&mut high, &mut other]);
+    send(&low, &mut one);
+    take_over(&mut one, low.id());
+    take_over(&mut other, high.id());
+    meet(&mut [&mut one, &mut other]);
+    assert_eq!(totals(&[&one, &other]), [5; 2]);
+}
+
+/// The same, but the writer had not subtracted what the reset cleared.
+#[test]
+fn add_cleared_before_the_fold_is_not_subtracted() {
+    let [mut low, mut high, mut one, mut other] = [1, 2, 3, 4].map(replica);
+    for writer in [&mut low, &mut high] {
+        writer.add_once("tab:1", "clicks", 5).unwrap();
+    }
+    send(&high, &mut other);
+    other.reset("clicks", "ord").unwrap();
+    send(&low, &mut one);
+    take_over(&mut one, low.id());
+    take_over(&mut other, high.id());
+    meet(&mut [&mut one, &mut other]);
+    assert_eq!(totals(&[&one, &other]), [5; 2]);
+}

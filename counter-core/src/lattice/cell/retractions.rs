@@ -10,7 +10,7 @@ use crate::lattice::cell::amounts::Amounts;
 use crate::lattice::versions::Version;
 use crate::replica_id::ReplicaId;
 
-/// The most retractions in one cell. A cell is sent whole with each change, so this bounds its
+/// The most retractions of one holder in a cell. A cell is sent whole with each change, so this bounds its
 /// bytes to about 2 kB. Further adds are taken back without one.
 pub(crate) const RETRACTIONS_MAX: usize = 256;
 
@@ -125,6 +125,7 @@ impl Retractions {
         let mut reader = Reader::new(bytes);
         let count = reader.count(RETRACTION_BYTES_MIN)?;
         let mut retractions: Vec<Retraction> = Vec::with_capacity(count);
+        let mut of_holder = 0;
         for _ in 0..count {
             let holder = match (reader.byte()?, retractions.last()) {
                 (0, Some(last)) => last.holder,
@@ -137,6 +138,11 @@ impl Retractions {
                 }
                 _ => return Err(DecodeError::Invalid("a retraction must have a holder")),
             };
+            let is_first = retractions.last().is_none_or(|last| last.holder != holder);
+            of_holder = if is_first { 1 } else { of_holder + 1 };
+            if of_holder > RETRACTIONS_MAX {
+                return Err(DecodeError::Invalid("a cell must have at most 256 retractions"));
+            }
             let at = reader.varint()?;
             let from = at.checked_sub(reader.varint()?);
             let from =
@@ -182,5 +188,10 @@ mod tests {
         assert_eq!(Retractions::read(&bytes), Ok(some));
         assert!((0..bytes.len()).all(|upto| Retractions::read(&bytes[..upto]).is_err()));
         assert!(Retractions::read(&[0]).is_err());
+        let mut many = Retractions::default();
+        (1..=RETRACTIONS_MAX as u64).for_each(|at| many.insert(own(at, at)));
+        assert!(many.is_full() && Retractions::read(&many.to_bytes()).is_ok());
+        many.insert(own(1_000, 1_000));
+        assert!(Retractions::read(&many.to_bytes()).is_err());
     }
 }
