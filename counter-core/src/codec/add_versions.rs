@@ -13,7 +13,7 @@ use crate::lattice::versions::Version;
 /// Bit in the head of a chunk's versions: the first step is not 0, and comes first.
 const FLAG_FIRST: u64 = 1;
 
-/// `(head step*)*`, for each chunk in the order of the body that is not [implied]. The head is
+/// `(head step*)*`, for each chunk in the order of the body that is not implied. The head is
 /// twice the number of steps after the first, with a flag. A step is a zigzag varint: by how much
 /// the version is below that of the number before, and for the first number below the entry's
 /// latest add. The last step written stands for all further ones. A head of 0 alone means that the

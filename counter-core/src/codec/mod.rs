@@ -30,7 +30,7 @@ use crate::lattice::delta::{Delta, DeltaCell, DeltaPart};
 /// It reads every older version too, and writes the oldest one that can express the delta. Version
 /// 2 adds dedup entries with a bit for adds that were taken back, entries that a successor
 /// absorbed, and the forgotten numbers of clients. Version 3 adds removals: tombstones, the version
-/// up to which a writer has forgotten them, and cells that began anew.
+/// up to which a writer has forgotten them, cells that began anew, and entries for settled adds.
 pub const FORMAT: u64 = 3;
 
 /// The format of deltas that have the dedup entries of version 2, but no removals.

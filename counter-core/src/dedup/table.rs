@@ -22,8 +22,9 @@ use crate::replica_id::ReplicaId;
 /// The most chunks of clients, and the most single ids, that are kept of one writer. The oldest
 /// goes first. With names of 16 bytes an entry takes about 200 bytes. So both kinds take at most 4
 /// MB, and those absorbed from folded writers as much again. Other entries have bounds of their
-/// own. Clients with forgotten numbers: twice [`CLIENTS_MAX`]. While a writer absorbs others: nine
-/// times this many adds taken back for them, and ten times this many absorbed entries of a kind.
+/// own. Keys with settled adds: this many. Clients with forgotten numbers: twice [`CLIENTS_MAX`].
+/// While a writer absorbs others: nine times this many adds taken back for them, and ten times this
+/// many absorbed entries of a kind.
 pub const DEDUP_ENTRIES_MAX: usize = 10_000;
 
 /// The most clients, over all writers, whose forgotten numbers are remembered for good. Entries of

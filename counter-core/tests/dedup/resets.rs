@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use counter_core::{
-    AddOutcome, Cleanup, CounterMap, Delta, ProvenVersions, Replica, ReplicaId, VersionVector,
+    AbsorbRound, AddOutcome, Cleanup, CounterMap, Delta, ProvenVersions, Replica, ReplicaId,
+    VersionVector,
 };
 
 fn replica(node: u64) -> Replica {
@@ -54,6 +55,25 @@ fn clean_up(replicas: &mut [&mut Replica]) {
         }
     }
     meet(replicas);
+}
+
+fn absorb(successor: &mut Replica, ended: ReplicaId) -> AbsorbRound {
+    successor.claim(ended).unwrap();
+    let mut work = successor.absorb_round(None).unwrap();
+    while work.absorbed().is_none() {
+        successor.absorb(&mut work, usize::MAX).unwrap();
+    }
+    work
+}
+
+fn fold(successor: &mut Replica, mut work: AbsorbRound) {
+    successor.fold(&mut work).unwrap();
+    while successor.rebase(usize::MAX) > 0 {}
+}
+
+fn take_over(successor: &mut Replica, ended: ReplicaId) {
+    let work = absorb(successor, ended);
+    fold(successor, work);
 }
 
 /// The ids of the tests: one of a client, after other adds of it, and a single one.
@@ -184,22 +204,16 @@ fn successor_takes_back_what_a_reset_saw() {
             send(&resetter, &mut successor);
         }
         send(&low, &mut successor);
-        successor.claim(high.id()).unwrap();
-        let mut work = successor.absorb_round(None).unwrap();
-        while work.absorbed().is_none() {
-            successor.absorb(&mut work, usize::MAX).unwrap();
-        }
+        let work = absorb(&mut successor, high.id());
         meet(&mut [&mut low, &mut successor, &mut resetter]);
         assert_eq!(totals(&[&low, &successor, &resetter]), [0; 3], "{meets_reset_first}");
-        successor.fold(&mut work).unwrap();
-        while successor.rebase(usize::MAX) > 0 {}
+        fold(&mut successor, work);
         meet(&mut [&mut low, &mut successor, &mut resetter]);
         assert_eq!(totals(&[&low, &successor, &resetter]), [0; 3], "{meets_reset_first}");
     }
 }
 
-/// The traces of taking back end once all replicas hold them, and the bytes are those of a state
-/// that never had any.
+/// The retractions end once all replicas hold them.
 #[test]
 fn taking_back_leaves_no_traces_in_cells() {
     let [mut low, mut high, mut other] = doubled();
@@ -223,23 +237,9 @@ fn successor_knows_which_numbers_of_a_client_a_reset_saw() {
     }
     send(&high, &mut successor);
     send(&low, &mut successor);
-    successor.claim(high.id()).unwrap();
-    let mut work = successor.absorb_round(None).unwrap();
-    while work.absorbed().is_none() {
-        successor.absorb(&mut work, usize::MAX).unwrap();
-    }
+    absorb(&mut successor, high.id());
     meet(&mut [&mut low, &mut successor, &mut resetter]);
     assert_eq!(totals(&[&low, &successor, &resetter]), [75; 3]);
-}
-
-fn take_over(successor: &mut Replica, ended: ReplicaId) {
-    successor.claim(ended).unwrap();
-    let mut work = successor.absorb_round(None).unwrap();
-    while work.absorbed().is_none() {
-        successor.absorb(&mut work, usize::MAX).unwrap();
-    }
-    successor.fold(&mut work).unwrap();
-    while successor.rebase(usize::MAX) > 0 {}
 }
 
 /// A writer's add was cleared, and its successor folds it. Another successor absorbs the copy that
