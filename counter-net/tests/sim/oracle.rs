@@ -243,7 +243,9 @@ fn once_wrong_stories_are_right() {
         (Mix::RESETS_OF_IDS_AND_CRASHES, &[11_661]),
         (Mix::EVERYTHING_OF_IDS, &[128, 450, 10_866, 13_432, 14_214]),
         (Mix::CRASHES, &[52_843]),
-        (Mix::RESTORES, &[53_297, 53_558]),
+        (Mix::RESTORES, &[13_206, 13_607, 53_297, 53_558]),
+        (Mix::EARLY_RESTORES, &[31_601]),
+        (Mix::REMOVALS_AND_RESTORES, &[301_248, 301_260]),
     ];
     for (mix, seeds) in stories {
         for &seed in seeds {

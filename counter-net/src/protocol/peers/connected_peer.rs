@@ -270,6 +270,11 @@ impl ConnectedPeer {
         }
     }
 
+    /// What was pulled was dropped.
+    pub(super) fn forget_pulled(&mut self) {
+        self.is_pulled = false;
+    }
+
     /// Forgets what was heard of other writers.
     pub(super) fn retain_writers(&mut self, keep: impl Fn(ReplicaId) -> bool) {
         self.heard.retain(&keep);

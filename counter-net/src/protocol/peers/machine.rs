@@ -255,6 +255,11 @@ impl Peers {
         self.connected.values_mut().for_each(|peer| peer.mark_pulled(seen));
     }
 
+    /// What was pulled was dropped.
+    pub(crate) fn forget_pulled(&mut self) {
+        self.connected.values_mut().for_each(ConnectedPeer::forget_pulled);
+    }
+
     /// A pull from a peer ended. It was to bring these versions. A writer that it did not bring is
     /// not asked of this peer again until the peer holds more.
     pub(crate) fn pull_ended(

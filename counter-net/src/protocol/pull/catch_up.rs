@@ -9,7 +9,7 @@
 //! A node that starts from a stored state takes in nothing before it has caught up. A node that
 //! starts with nothing shows nothing yet, so until then it takes the parts as they come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use counter_core::{CounterMap, Delta, ReplicaId, Version, VersionVector};
@@ -39,6 +39,8 @@ pub(super) struct CatchUp {
     upto: VersionVector,
     cells: usize,
     cells_max: usize,
+    /// The incarnations that brought them.
+    sources: BTreeSet<ReplicaId>,
     /// By peer: the versions that it held when it brought its first part, without those that are
     /// here by now.
     missing: BTreeMap<NodeId, VersionVector>,
@@ -55,12 +57,12 @@ impl CatchUp {
         Self { is_holding, cells_max, ..Self::default() }
     }
 
-    /// Takes a part that `peer` brought. The peer was heard to hold `heard`. Returns the part if it
-    /// need not wait.
+    /// Takes a part that `source` brought, whose node was heard to hold `heard`. Returns the part if
+    /// it need not wait.
     pub(super) fn hold(
         &mut self,
         delta: Delta,
-        (peer, heard): (NodeId, &VersionVector),
+        (source, heard): (ReplicaId, &VersionVector),
         now: Duration,
     ) -> Option<Delta> {
         if !self.is_holding || delta.is_empty() {
@@ -69,9 +71,22 @@ impl CatchUp {
         delta.spans().for_each(|span| self.upto.raise(span.replica, span.upto));
         self.cells += delta.cell_count();
         self.parts.push(delta);
-        self.missing.entry(peer).or_insert_with(|| heard.clone());
+        self.sources.insert(source);
+        self.missing.entry(NodeId(source.node)).or_insert_with(|| heard.clone());
         self.arrivals = Some((self.arrivals.map_or(now, |(first, _)| first), now));
         None
+    }
+
+    /// Drops all parts if one came from an incarnation that has ended by now. This node's digests
+    /// did not name them, so their cells may be missing from what the successor absorbs. The other
+    /// parts may lack what that one held. Returns true if it did. O(sources).
+    pub(super) fn drop_ended(&mut self, map: &CounterMap) -> bool {
+        let has_ended = self.sources.iter().any(|source| map.is_ended(*source));
+        if has_ended {
+            let (is_holding, cells_max) = (self.is_holding, self.cells_max);
+            *self = Self { is_holding, cells_max, ..Self::default() };
+        }
+        has_ended
     }
 
     /// True if the held parts exceed the bound and must be joined.
@@ -142,22 +157,25 @@ mod tests {
     use counter_core::Replica;
 
     const OWN: ReplicaId = ReplicaId::new(1, 1);
-    const ONE: NodeId = NodeId(2);
-    const OTHER: NodeId = NodeId(3);
+    const ONE: ReplicaId = ReplicaId::new(2, 1);
+    const OTHER: ReplicaId = ReplicaId::new(3, 1);
     const S: Duration = Duration::from_secs(1);
 
     /// A node that has caught up, and two peers that hold two versions of each writer.
     fn caught_up() -> (CatchUp, CounterMap, Peers, VersionVector) {
         let mut catch_up = CatchUp::new(&CounterMap::new(), OWN, 1000);
         catch_up.take();
-        let heard: VersionVector =
-            [(ReplicaId::new(2, 1), 2), (ReplicaId::new(3, 1), 2)].into_iter().collect();
+        let heard: VersionVector = [(ONE, 2), (OTHER, 2)].into_iter().collect();
         let mut peers = Peers::default();
-        for peer in [ONE, OTHER] {
+        for peer in [ONE, OTHER].map(node) {
             peers.up(peer);
             peers.hear(peer, heard.clone(), Shortfall::default(), S);
         }
         (catch_up, CounterMap::new(), peers, heard)
+    }
+
+    fn node(replica: ReplicaId) -> NodeId {
+        NodeId(replica.node)
     }
 
     fn context() -> Context {
@@ -189,7 +207,7 @@ mod tests {
     fn half_of_a_lost_peer_waits_for_a_while() {
         let (mut catch_up, map, mut peers, heard) = caught_up();
         catch_up.hold(part(2), (ONE, &heard), S);
-        peers.down(&mut context(), ONE);
+        peers.down(&mut context(), node(ONE));
         assert!(!catch_up.is_whole(&map, OWN, &peers, S));
         assert!(catch_up.is_whole(&map, OWN, &peers, S + NEXT_PART_MAX));
     }
@@ -198,7 +216,7 @@ mod tests {
     fn parts_that_come_one_by_one_wait_no_longer_than_the_bound() {
         let (mut catch_up, map, mut peers, heard) = caught_up();
         catch_up.hold(part(2), (ONE, &heard), S);
-        peers.down(&mut context(), ONE);
+        peers.down(&mut context(), node(ONE));
         for seconds in 2..11 {
             catch_up.hold(part(2), (OTHER, &heard), seconds * S);
             assert!(!catch_up.is_whole(&map, OWN, &peers, seconds * S));
@@ -210,8 +228,22 @@ mod tests {
     fn version_that_nobody_brings_is_not_waited_for() {
         let (mut catch_up, map, mut peers, heard) = caught_up();
         catch_up.hold(part(2), (ONE, &heard), S);
-        peers.pull_ended(ONE, &heard, |writer| catch_up.seen_of(&map, writer));
+        peers.pull_ended(node(ONE), &heard, |writer| catch_up.seen_of(&map, writer));
         assert!(catch_up.is_whole(&map, OWN, &peers, S));
+    }
+
+    #[test]
+    fn part_of_an_ended_incarnation_is_dropped_with_all_others() {
+        let (mut catch_up, _, _, heard) = caught_up();
+        catch_up.hold(part(2), (ONE, &heard), S);
+        catch_up.hold(part(3), (OTHER, &heard), S);
+        let mut successor = Replica::new(OWN, "ord").expect("a region");
+        assert!(!catch_up.drop_ended(successor.map()));
+        successor.join_delta(part(2)).expect("room");
+        successor.claim(ONE);
+        assert!(catch_up.drop_ended(successor.map()));
+        assert_eq!(catch_up.seen_of(&CounterMap::new(), OTHER), 0);
+        assert!(catch_up.take().is_empty());
     }
 
     #[test]

@@ -194,22 +194,32 @@ impl AntiEntropy {
         self.catch_up.seen(map)
     }
 
-    /// Takes the cells of a peer's answer. Returns the deltas to join now, in order.
+    /// Takes the cells of an answer of `source`. Returns the deltas to join now, in order.
     pub(crate) fn take_pulled(
         &mut self,
         ctx: &Context,
         map: &CounterMap,
         peers: &Peers,
-        (peer, delta): (NodeId, Delta),
+        (source, delta): (ReplicaId, Delta),
         is_synced: bool,
     ) -> Vec<Delta> {
         let nothing = VersionVector::new();
-        let heard = peers.get(peer).map_or(&nothing, |peer| peer.heard());
-        match self.catch_up.hold(delta, (peer, heard), ctx.now) {
+        let heard = peers.get(NodeId(source.node)).map_or(&nothing, |peer| peer.heard());
+        match self.catch_up.hold(delta, (source, heard), ctx.now) {
             Some(delta) => vec![delta],
             None if self.catch_up.is_over_bound() => self.catch_up.take(),
             None => self.take_whole(ctx, map, peers, is_synced),
         }
+    }
+
+    /// Drops the parts that wait if an incarnation that brought one has ended. Everything is pulled
+    /// again then. Returns true if it did.
+    pub(crate) fn drop_ended(&mut self, map: &CounterMap, peers: &mut Peers) -> bool {
+        let has_dropped = self.catch_up.drop_ended(map);
+        if has_dropped {
+            peers.forget_pulled();
+        }
+        has_dropped
     }
 
     /// Takes the parts that wait, if this node has caught up and they are whole.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use counter_core::Replica;
+use counter_core::{Delta, Replica, ReplicaId};
 
 use super::Replicator;
 use crate::protocol::context::Timer;
@@ -62,7 +62,9 @@ impl Replicator {
             (Asked::Compare { .. } | Asked::Ask { .. }, Response { state: Some(state), .. }) => {
                 self.take_state(replica, request, incarnation, state, &uncommitted)
             }
-            (Asked::Pull, Response { page: Some(page), .. }) => self.take_page(replica, peer, page),
+            (Asked::Pull, Response { page: Some(page), .. }) => {
+                self.take_page(replica, speaker(peer, incarnation), page)
+            }
             (Asked::Tell, Response { noted: Some(noted), .. }) => {
                 self.take_noted(replica, peer, incarnation, &noted, &uncommitted)
             }
@@ -193,9 +195,8 @@ impl Replicator {
             self.take_status(peer, answer);
         }
         let joined = match state.delta {
-            Some(bytes) => {
-                wire::decode_delta(&bytes).and_then(|delta| self.take_pulled(replica, peer, delta))
-            }
+            Some(bytes) => wire::decode_delta(&bytes)
+                .and_then(|delta| self.take_pulled(replica, speaker(peer, incarnation), delta)),
             None => Ok(()),
         };
         self.begin_pulls(replica);
@@ -220,29 +221,30 @@ impl Replicator {
         }
     }
 
-    /// Joins pulled cells, or holds them back until they can take effect in one step.
+    /// Joins cells that `source` sent, or holds them back until they can take effect in one step.
     fn take_pulled(
         &mut self,
         replica: &mut Replica,
-        peer: NodeId,
-        delta: counter_core::Delta,
+        source: ReplicaId,
+        delta: Delta,
     ) -> Result<(), Refusal> {
         let is_synced = self.is_synced();
         let Self { ctx, anti_entropy, peers, .. } = self;
-        let ready = anti_entropy.take_pulled(ctx, replica.map(), peers, (peer, delta), is_synced);
+        let ready = anti_entropy.take_pulled(ctx, replica.map(), peers, (source, delta), is_synced);
         self.join_all(replica, ready)
     }
 
     fn take_page(
         &mut self,
         replica: &mut Replica,
-        peer: NodeId,
+        source: ReplicaId,
         page: PageMessage,
     ) -> Result<(), Refusal> {
+        let peer = NodeId(source.node);
         let page = self.anti_entropy.take_page(&mut self.ctx, peer, page)?;
         match page.is_repair {
             true => self.repair(replica, page.ready)?,
-            false => self.take_pulled(replica, peer, page.ready)?,
+            false => self.take_pulled(replica, source, page.ready)?,
         }
         if page.is_last {
             self.anti_entropy.finish_pull(replica.map(), &mut self.peers, peer);
@@ -256,7 +258,10 @@ impl Replicator {
 
 /// True if a peer speaks as an ended incarnation. Only members may bring its cells.
 fn is_ended(replica: &Replica, peer: NodeId, incarnation: Option<u64>) -> bool {
-    incarnation.is_some_and(|incarnation| {
-        replica.map().is_ended(counter_core::ReplicaId::new(peer.0, incarnation))
-    })
+    incarnation.is_some() && replica.map().is_ended(speaker(peer, incarnation))
+}
+
+/// The replica that a peer speaks as. An earlier release does not name its incarnation.
+fn speaker(peer: NodeId, incarnation: Option<u64>) -> ReplicaId {
+    ReplicaId::new(peer.0, incarnation.unwrap_or_default())
 }

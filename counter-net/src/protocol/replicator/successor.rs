@@ -243,6 +243,9 @@ impl Replicator {
         self.stability.forget_folded(map);
         self.promises.forget_ended(map);
         self.retirement.incarnations_changed(&mut self.ctx);
+        if self.anti_entropy.drop_ended(map, &mut self.peers) {
+            self.begin_pulls(replica);
+        }
     }
 }
 
