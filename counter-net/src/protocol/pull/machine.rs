@@ -21,7 +21,7 @@ const RESUMES_MAX: u32 = 2;
 
 /// The pulls in flight, and the pulled cells that are not whole yet.
 ///
-/// Invariant: each writer is pulled from one peer at a time, and from a second one if the first is
+/// Invariant: each writer is pulled from one peer at a time, and from one more if all so far are
 /// silent.
 #[derive(Debug)]
 pub(crate) struct AntiEntropy {

@@ -136,14 +136,17 @@ impl Stage<'_> {
             && self.sim.machine(host).is_some_and(Replicator::is_synced)
     }
 
-    /// The nodes that are able to cover a leaver from now on. None if links may be cut in this mix,
-    /// or if the leaver says nothing.
+    /// The nodes that are able to cover a leaver from now on: those that it knows, since it serves
+    /// nobody else after its last statement. None if links may be cut in this mix, or if the leaver
+    /// says nothing.
     fn company_of(&self, host: usize) -> Vec<usize> {
         let may_be_cut = self.mix.cut > 0 || self.mix.cut_one_way > 0 || self.mix.lonely > 0;
         if may_be_cut || self.sim.is_mute(host) {
             return Vec::new();
         }
-        let others = self.actors.iter().map(|actor| actor.host);
-        others.filter(|other| *other != host && self.may_cover(*other)).collect()
+        let Some(map) = self.sim.map(host) else { return Vec::new() };
+        let is_known = |other: &usize| map.seen_of(self.sim.writer_of(*other)) > 0;
+        let others = self.actors.iter().map(|actor| actor.host).filter(|other| *other != host);
+        others.filter(is_known).filter(|other| self.may_cover(*other)).collect()
     }
 }
