@@ -61,6 +61,11 @@ impl Incarnations {
         self.claimants.keys().copied()
     }
 
+    /// The replicas that have begun to absorb an incarnation, ascending.
+    pub(crate) fn absorbers_of(&self, ended: ReplicaId) -> &[ReplicaId] {
+        self.absorbers.get(&ended).map_or(&[], Vec::as_slice)
+    }
+
     /// See [`CounterMap::successor_of`](crate::CounterMap::successor_of).
     pub(crate) fn successor_of(&self, ended: ReplicaId) -> Option<ReplicaId> {
         let (mut incarnation, mut met) = (ended, BTreeSet::new());

@@ -40,6 +40,7 @@ impl Cells {
         successor: ReplicaId,
         mut incarnations: Vec<ReplicaId>,
     ) -> Vec<ReplicaId> {
+        let ended = self.writers().ended();
         loop {
             let mut closed: Vec<ReplicaId> = Vec::with_capacity(incarnations.len());
             for &incarnation in &incarnations {
@@ -56,12 +57,18 @@ impl Cells {
                     .into_iter()
                     .flat_map(Record::claims_and_absorbs)
                     .filter(|&incarnation| self.is_for(successor, incarnation));
+                let mut absorbers = ended
+                    .absorbers_of(incarnation)
+                    .iter()
+                    .filter(|&&other| other != successor && !ended.is_folded(other));
                 let has_earlier = earlier.is_none_or(|earlier| {
                     closed
                         .last()
                         .is_some_and(|last| *last >= earlier && last.node == incarnation.node)
                 });
-                if has_earlier && claimed.all(|other| incarnations.binary_search(&other).is_ok()) {
+                let is_listed = |other: &ReplicaId| incarnations.binary_search(other).is_ok();
+                if has_earlier && claimed.all(|other| is_listed(&other)) && absorbers.all(is_listed)
+                {
                     closed.push(incarnation);
                 }
             }

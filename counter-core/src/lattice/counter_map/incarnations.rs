@@ -77,8 +77,9 @@ impl CounterMap {
     ///
     /// An incarnation is listed only with all earlier incarnations of its node, because a fold
     /// names only a node's last one. It is also listed only with the unfolded incarnations that it
-    /// claims itself, because it may have absorbed them. Incarnations with another successor are
-    /// left out. Some of those listed may have no cells here.
+    /// claims itself, because it may have absorbed them, and with those that have begun to absorb
+    /// it, because their cells hold its amounts. Incarnations with another successor are left out.
+    /// Some of those listed may have no cells here.
     pub fn absorbable_by(&self, successor: ReplicaId) -> Vec<ReplicaId> {
         self.cells().absorbable_by(successor)
     }
@@ -225,6 +226,20 @@ mod tests {
         let claims: &[ReplicaId] = &[claimant, DEAD, later];
         let goes_on = map(&[&[(successor, claims, &[][..])][..], &records].concat());
         assert_eq!(goes_on.absorbable_by(successor), [claimant, DEAD, later]);
+    }
+
+    /// Cells of the one that absorbed it count its amounts until they are absorbed too. A fold that
+    /// leaves them out would let others forget what was cleared of it.
+    #[test]
+    fn absorbed_incarnation_waits_for_the_one_that_absorbed_it() {
+        let (other, earlier, absorber) = (incarnation(1, 1), incarnation(2, 1), incarnation(2, 2));
+        let (last, dead): (_, &[ReplicaId]) = (incarnation(3, 1), &[DEAD]);
+        let records: &[(ReplicaId, &[ReplicaId], &[ReplicaId])] =
+            &[(absorber, dead, dead), (last, &[absorber], &[]), (DEAD, &[], &[])];
+        assert_eq!(map(records).absorbable_by(last), [absorber, DEAD]);
+        let others: &[(ReplicaId, &[ReplicaId], &[ReplicaId])] =
+            &[(other, &[earlier], &[]), (earlier, &[], &[])];
+        assert_eq!(map(&[others, records].concat()).absorbable_by(last), []);
     }
 
     /// Another replica may fold the claimant first, and its claim goes with it.
