@@ -233,7 +233,10 @@ fn once_wrong_stories_are_right() {
         ),
         (
             Mix::ROLLS,
-            &[70_788, 72_142, 72_715, 73_099, 84_393, 1_100_598, 2_000_682, 2_002_199, 2_004_482],
+            &[
+                70_788, 72_142, 72_715, 73_099, 84_393, 204_126, 504_236, 1_100_598, 2_000_682,
+                2_002_199, 2_004_482,
+            ],
         ),
         (Mix::NO_OPERATOR, &[72_286]),
         (Mix::NAMED, &[40_510, 201_291, 201_442, 202_186]),
@@ -245,6 +248,9 @@ fn once_wrong_stories_are_right() {
         (Mix::CRASHES, &[52_843]),
         (Mix::RESTORES, &[13_206, 13_607, 53_297, 53_558]),
         (Mix::EARLY_RESTORES, &[31_601]),
+        (Mix::RETIRED_ALIVE, &[50_335]),
+        (Mix::NAMED_AND_RETIRED, &[501_414]),
+        (Mix::BUCKETS_AND_ROLLS, &[300_077]),
         (Mix::REMOVALS_AND_RESTORES, &[301_248, 301_260]),
     ];
     for (mix, seeds) in stories {

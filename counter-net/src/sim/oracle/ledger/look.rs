@@ -73,6 +73,7 @@ impl Ledger {
         view.has_left = replica.has_left();
         if !is_same_writer {
             self.note_written(view, replica);
+            self.keep_pending(view.writer, replica.id());
             view.renew(replica.id());
         }
         self.note_written(view, replica);
@@ -85,6 +86,15 @@ impl Ledger {
         }
         view.note_synced(is_synced);
         self.ids.look(map)
+    }
+
+    /// A process continues as another incarnation, which will write its pending adds.
+    fn keep_pending(&mut self, from: ReplicaId, to: ReplicaId) {
+        let pending = self.pending.remove(&from).unwrap_or_default();
+        for &(key, place) in &pending {
+            self.keys[key].adds[place].writer = to;
+        }
+        self.pending.entry(to).or_default().extend(pending);
     }
 
     /// Notes the version of each pending add that is in the writer's own cells by now.
