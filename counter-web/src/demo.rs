@@ -77,24 +77,28 @@ async fn start_and_watch(args: &DemoArgs, nodes: &mut Vec<DemoNode>) -> Result<(
         let port = if args.port == 0 { 0 } else { args.port + offset };
         nodes.push(start(args, region, &name(offset), &format!("127.0.0.1:{port}"))?);
     }
-    let mut pages = BTreeMap::new();
+    let mut lines = Vec::new();
     for node in nodes.iter_mut() {
-        if !node.gets_ready().await {
+        let Some(line) = node.gets_ready().await else {
             return Err(CommandError::other(format!(
                 "the node of {} did not start; its message is above. The others are stopped",
                 node.region
             )));
-        }
+        };
+        lines.push(line);
+    }
+    let page = |node: &DemoNode| (node.region.clone(), format!("http://{}/", node.http));
+    let pages: BTreeMap<String, String> = nodes.iter().map(page).collect();
+    for (node, line) in nodes.iter_mut().zip(lines) {
+        // The line comes last, so whoever opens the page at once sees another city beside it.
+        node.send_pages(&pages).await;
+        println!("{line}");
         eprintln!(
             "  {} {:<12} http://{}/",
             regions::flag(&node.region),
             regions::city(&node.region),
             node.http
         );
-        pages.insert(node.region.clone(), format!("http://{}/", node.http));
-    }
-    for node in nodes.iter_mut() {
-        node.send_pages(&pages).await;
     }
     eprintln!("Open any of them, and click. Ctrl-C ends them all.");
     futures::future::join_all(nodes.iter_mut().map(|node| keep_running(args, node, &pages))).await;
@@ -127,29 +131,30 @@ async fn keep_running(args: &DemoArgs, node: &mut DemoNode, pages: &BTreeMap<Str
                 continue;
             }
         }
-        if node.gets_ready().await {
+        if let Some(line) = node.gets_ready().await {
             node.send_pages(pages).await;
+            println!("{line}");
         }
     }
 }
 
 impl DemoNode {
-    /// Waits for the node's line and prints it. Returns false if the node ended instead.
-    async fn gets_ready(&mut self) -> bool {
-        let Ok(Some(line)) = self.lines.next_line().await else { return false };
-        println!("{line}");
+    /// Waits for the node's line. Returns None if the node ended instead.
+    async fn gets_ready(&mut self) -> Option<String> {
+        let line = self.lines.next_line().await.ok()??;
         if let Ok(ready) = serde_json::from_str::<DemoNodeLine>(&line) {
             self.http = ready.http;
         }
-        true
+        Some(line)
     }
 
-    /// Sends the addresses of all pages to the node, so that its page can link to the others.
+    /// Sends the addresses of all pages to the node, and waits until its page links to the others.
     async fn send_pages(&mut self, pages: &BTreeMap<String, String>) {
         let line = serde_json::to_string(pages).unwrap_or_default() + "\n";
         if let Some(stdin) = &mut self.stdin {
             // If this fails, the node has ended. `keep_running` notices that.
             let _sent = stdin.write_all(line.as_bytes()).await;
+            let _answer = self.lines.next_line().await;
         }
     }
 }

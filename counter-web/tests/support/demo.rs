@@ -10,7 +10,6 @@ use serde_json::Value;
 
 use super::http::get;
 use super::process::{ChildGuard, Runtime, command, read_line, signal, wait};
-use super::{PATIENCE, eventually};
 
 pub struct Demo {
     demo: ChildGuard,
@@ -25,8 +24,8 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// A demo of these regions on free ports, every node ready and with the addresses of the other
-    /// pages. The demo sends these only after it printed the last node's line.
+    /// A demo of these regions on free ports, with every node ready. Each page links to another one,
+    /// and so accepts the Origins of the demo's other pages.
     pub fn start(regions: &[&str]) -> Self {
         let runtime = Runtime::new();
         let mut command = command(&runtime);
@@ -47,19 +46,11 @@ impl Demo {
         let mut lines = BufReader::new(demo.0.stdout.take().unwrap());
         let nodes = regions.iter().map(|_| read_line(&mut lines)).collect();
         let demo = Self { demo, lines, all_ended, said, runtime, nodes };
-        if regions.len() > 1 {
-            (0..regions.len()).for_each(|at| demo.knows_the_other_pages(at));
+        for at in (0..regions.len()).filter(|_| regions.len() > 1) {
+            let page = get(demo.http(at), "/").body;
+            assert!(page.contains("Open another city"), "opened at once: {page}");
         }
         demo
-    }
-
-    /// Waits until the page of this node links to another one. By then the node also accepts the
-    /// Origins of the demo's other pages.
-    fn knows_the_other_pages(&self, at: usize) {
-        eventually("the page links to the others", PATIENCE, || {
-            let page = get(self.http(at), "/").body;
-            if page.contains("Open another city") { Ok(()) } else { Err(page) }
-        });
     }
 
     /// The stderr of the demo and its nodes so far.
