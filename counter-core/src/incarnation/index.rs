@@ -56,6 +56,12 @@ impl Incarnations {
         self.claimants.contains_key(&replica) || self.is_folded(replica)
     }
 
+    /// False if this incarnation or a later one of its node has ended. O(log incarnations).
+    pub(crate) fn may_write(&self, replica: ReplicaId) -> bool {
+        let latest = ReplicaId { incarnation: u64::MAX, ..replica };
+        !self.is_folded(replica) && self.claimants.range(replica..=latest).next().is_none()
+    }
+
     /// Every incarnation that some replica claims or absorbs, ascending.
     pub(crate) fn claimed(&self) -> impl Iterator<Item = ReplicaId> + '_ {
         self.claimants.keys().copied()

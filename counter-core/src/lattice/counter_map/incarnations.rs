@@ -25,6 +25,12 @@ impl CounterMap {
         self.writers().ended().is_ended(replica)
     }
 
+    /// False if an incarnation has ended, or a later one of its node has: a fold of the later one
+    /// covers both. What such an incarnation still sends must not be taken. O(log incarnations).
+    pub fn may_write(&self, replica: ReplicaId) -> bool {
+        self.writers().ended().may_write(replica)
+    }
+
     /// Every incarnation that some replica claims, ascending.
     fn claimed(&self) -> impl Iterator<Item = ReplicaId> + '_ {
         self.writers().ended().claimed()
@@ -188,6 +194,14 @@ mod tests {
         assert_eq!((both.successor_of(DEAD), both.absorbable_by(high)), (Some(low), vec![]));
         let begun = map(&[(low, claims, &[]), (high, claims, claims), (DEAD, &[], &[])]);
         assert_eq!((begun.successor_of(DEAD), begun.absorbable_by(low)), (Some(high), vec![]));
+    }
+
+    #[test]
+    fn claim_of_a_later_incarnation_silences_the_earlier_ones() {
+        let (successor, later) = (incarnation(1, 1), incarnation(9, 2));
+        let map = map(&[(successor, &[later], &[])]);
+        assert!(!map.is_ended(DEAD) && !map.may_write(DEAD) && !map.may_write(later));
+        assert!(map.may_write(incarnation(9, 3)) && map.may_write(successor));
     }
 
     #[test]

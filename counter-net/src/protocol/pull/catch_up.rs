@@ -81,7 +81,7 @@ impl CatchUp {
     /// did not name them, so their cells may be missing from what the successor absorbs. The other
     /// parts may lack what that one held. Returns true if it did. O(sources).
     pub(super) fn drop_ended(&mut self, map: &CounterMap) -> bool {
-        let has_ended = self.sources.iter().any(|source| map.is_ended(*source));
+        let has_ended = !self.sources.iter().all(|source| map.may_write(*source));
         if has_ended {
             let (is_holding, cells_max) = (self.is_holding, self.cells_max);
             *self = Self { is_holding, cells_max, ..Self::default() };

@@ -50,7 +50,7 @@ impl Replicator {
         if let Some(refused) = &response.refused {
             return self.take_refused(request, refused);
         }
-        if is_ended(replica, peer, incarnation) {
+        if incarnation.is_some() && !replica.map().may_write(speaker(peer, incarnation)) {
             return Err(Refusal::Ended);
         }
         let Self { ctx, peers, membership, .. } = self;
@@ -254,11 +254,6 @@ impl Replicator {
         }
         Ok(())
     }
-}
-
-/// True if a peer speaks as an ended incarnation. Only members may bring its cells.
-fn is_ended(replica: &Replica, peer: NodeId, incarnation: Option<u64>) -> bool {
-    incarnation.is_some() && replica.map().is_ended(speaker(peer, incarnation))
 }
 
 /// The replica that a peer speaks as. An earlier release does not name its incarnation.

@@ -49,7 +49,7 @@ impl Replicator {
             while let Some(mut delta) =
                 self.gossip.take_ready(*writer, replica.map().seen_of(*writer))
             {
-                delta.retain(|writer| !replica.map().is_ended(writer));
+                delta.retain(|writer| replica.map().may_write(writer));
                 if let Err(reason) = self.join_one(replica, delta, &[*writer]) {
                     self.ctx.out.count_refusal(reason);
                 }

@@ -84,7 +84,7 @@ impl Replicator {
         }
         // The cells of an ended incarnation come from members, and never from a late message of its
         // own.
-        delta.retain(|writer| !replica.map().is_ended(writer));
+        delta.retain(|writer| replica.map().may_write(writer));
         if delta.is_empty() {
             self.ctx.out.count(Counted::EndedIgnored);
             return Ok(());
