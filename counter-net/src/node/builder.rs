@@ -274,9 +274,9 @@ impl NodeBuilder {
         self
     }
 
-    /// Sets the shortest time between two flushes under load. Default 5 ms.
+    /// Sets the average time between two flushes under load. Default 5 ms.
     ///
-    /// An isolated add is sent at once. A longer interval delays adds and saves messages: each
+    /// After a pause up to four flushes go out at once, so an isolated add is never held. A longer interval delays adds and saves messages: each
     /// flush sends about 50 bytes per changed counter to each peer in the mesh. 1 to 100 ms is
     /// sensible; 0 flushes at every turn of the driver.
     pub fn flush_interval(mut self, interval: Duration) -> Self {

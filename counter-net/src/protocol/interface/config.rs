@@ -28,8 +28,8 @@ pub struct ProtocolConfig {
     /// The least time between two states that members are asked to confirm. 500 ms. Less detects
     /// sooner that all have a change. Each further state costs about 1 kB.
     pub confirm_interval: Duration,
-    /// Under load, the least time between two flushes. 5 ms. More saves messages, less saves
-    /// latency. An idle node flushes at once.
+    /// Under load, the average time between two flushes. 5 ms. More saves messages, less saves
+    /// latency. After a pause up to four flushes go out at once.
     pub flush_interval: Duration,
     /// Time between two rounds of anti-entropy with one random peer, varied by 20 %. 1 s. Less
     /// repairs lost gossip sooner and costs about 300 bytes a round where nothing differs.
