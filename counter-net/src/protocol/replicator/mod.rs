@@ -10,8 +10,7 @@
 //! | `route` | every input, every timer, and what follows any input |
 //! | `readers` | read access for the node that hosts the replicator |
 //! | `connections` | peers that come and go, rounds, retries, gaps |
-//! | `publish` | flushes, and publishing this node's cells |
-//! | `receive` | gossip that comes in |
+//! | `gossip` | flushes and what they publish, and gossip that comes in |
 //! | `join` | cells that take effect, and what follows from them |
 //! | `serve` | requests of peers |
 //! | `answers` | answers of peers |
@@ -23,12 +22,11 @@
 mod answers;
 mod connections;
 mod digests;
+mod gossip;
 mod identity;
 mod join;
 mod leave;
-mod publish;
 mod readers;
-mod receive;
 mod route;
 mod serve;
 mod successor;
