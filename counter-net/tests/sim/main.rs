@@ -9,6 +9,7 @@ mod chaos;
 mod cost;
 mod distance;
 mod oracle;
+mod removal;
 mod repeats;
 mod reports;
 mod retirement;

@@ -94,6 +94,13 @@ impl Sim {
         seen
     }
 
+    /// Asks for the removal of a counter at a node. False if the node is down or holds nothing of it.
+    pub fn remove_raw(&mut self, host: usize, counter: &str) -> bool {
+        let removed = self.remove_unwatched(host, counter).is_some();
+        self.hand(host, Input::LocalChange, None);
+        removed
+    }
+
     /// Sets how many viewers a node has.
     pub fn set_viewers(&mut self, host: usize, viewers: u64) {
         self.hosts[host].viewers = viewers;
