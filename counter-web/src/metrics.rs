@@ -1,11 +1,22 @@
-//! The metrics page: the node's metrics and the front's own, in one registry.
+//! `GET /metrics`: the node's metrics and the front's own, in one registry.
 
 use counter_net::MetricsFormat;
 use counter_net::prometheus_client::metrics::counter::ConstCounter;
 use counter_net::prometheus_client::metrics::gauge::ConstGauge;
 use counter_net::prometheus_client::registry::Registry;
+use warp::http::header::{ACCEPT, HeaderMap, HeaderValue, VARY};
 
+use crate::api::response::{ApiResult, typed};
 use crate::app::App;
+
+/// `GET /metrics`.
+pub(crate) fn show_metrics(app: &App, headers: &HeaderMap) -> ApiResult {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = MetricsFormat::negotiate(accept);
+    let mut answer = typed(format.content_type(), text(app, format));
+    answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    Ok(answer)
+}
 
 /// Returns the text of a scrape.
 pub(crate) fn text(app: &App, format: MetricsFormat) -> String {

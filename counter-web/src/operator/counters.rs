@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::api::clearing::{Clearing, clear_counter};
+use crate::api::counters::clearing::{Clearing, clear_counter};
+use crate::api::counters::listing::{CountersJson, LIMIT_MAX};
 use crate::api::json::Integer;
-use crate::api::listing::{CountersJson, LIMIT_MAX};
 use crate::app::App;
 
 /// The argument of `list`, as JSON: names may have spaces.

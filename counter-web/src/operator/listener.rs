@@ -14,7 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use super::counters::{clear, list};
 use super::directory::{COMMAND_TIMEOUT, directory};
 use super::report::report;
-use crate::api::clearing::Clearing;
+use crate::api::counters::clearing::Clearing;
 use crate::app::App;
 use crate::operator::members::members;
 use crate::operator::retirement::retire;

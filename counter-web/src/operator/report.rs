@@ -3,7 +3,7 @@
 use counter_net::MetricsFormat;
 use serde_json::{Value, json};
 
-use crate::api::status;
+use crate::api::node::status;
 use crate::app::App;
 use crate::metrics;
 

@@ -6,11 +6,13 @@
 
 pub(crate) mod assets;
 pub(crate) mod badge;
+pub(crate) mod counter_page;
+pub(crate) mod partition;
 mod parts;
 mod policy;
 pub(crate) mod regions;
 mod render;
 mod text;
 
-pub(crate) use policy::{CONTENT_POLICY, content_policy};
-pub(crate) use render::{refusal, render};
+pub(crate) use policy::CONTENT_POLICY;
+pub(crate) use render::refusal;

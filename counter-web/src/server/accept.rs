@@ -30,7 +30,7 @@ use crate::access::{Caller, Ends};
 use crate::api::bounds::HEAD_BYTES_MAX;
 use crate::api::code::Code;
 use crate::api::error::ApiError;
-use crate::api::handlers::show_health;
+use crate::api::node::health::show_health;
 use crate::app::App;
 use crate::server::reply::ReplyFormat;
 use crate::server::routes::{answer_options, routes};

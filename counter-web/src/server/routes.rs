@@ -14,12 +14,14 @@ use warp::{Filter, Rejection};
 use crate::access::cors::Sharing;
 use crate::access::origin::Site;
 use crate::access::{Caller, cors};
+use crate::api::counters::{adds, batch, clearing, limits, listing, state};
 use crate::api::error::{ApiError, recover};
+use crate::api::node::{health, status};
+use crate::api::openapi;
 use crate::api::response::ApiResult;
-use crate::api::{adds, batch, clearing, handlers, limits, listing, status};
 use crate::app::App;
-use crate::page::assets;
-use crate::page::badge;
+use crate::metrics;
+use crate::page::{assets, badge, counter_page, partition};
 use crate::server::body::{BATCH_BYTES_MAX, BODY_BYTES_MAX, body, caller};
 use crate::ws::open;
 
@@ -57,7 +59,7 @@ fn page(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection>
     let base = first.or(of_counter).unify();
     let show = base.and(only_method(Method::GET, METHODS)).and(with_app(app)).and(caller()).then(
         async |name: Option<String>, app: Arc<App>, caller: Caller| {
-            respond(handlers::show_page(&app, &caller, name.as_deref()).await)
+            respond(counter_page::show_page(&app, &caller, name.as_deref()).await)
         },
     );
     let add = base
@@ -84,7 +86,7 @@ fn page(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection>
         .and(caller())
         .and(body(FORM, BODY_BYTES_MAX, Caller::check_own_site))
         .map(|app: Arc<App>, caller: Caller, _headers, body: Result<Bytes, ApiError>| {
-            respond(body.and_then(|body| handlers::switch_partition(&app, &caller, &body)))
+            respond(body.and_then(|body| partition::switch_partition(&app, &caller, &body)))
         });
     show.or(add).unify().or(switch).unify()
 }
@@ -112,7 +114,7 @@ fn counters(
         .and(with_app(app))
         .and(warp::header::headers_cloned())
         .then(async |name: String, app: Arc<App>, headers: HeaderMap| {
-            respond(handlers::show_counter(&app, &name, &headers).await)
+            respond(state::show_counter(&app, &name, &headers).await)
         });
     let add = base
         .and(warp::path("add"))
@@ -244,12 +246,12 @@ fn operations(
     };
     get(warp::path("api").and(warp::path("status")).boxed(), status::show_status)
         .or(get(warp::path("api").and(warp::path("openapi.json")).boxed(), |_| {
-            handlers::show_openapi()
+            openapi::show_openapi()
         }))
         .unify()
-        .or(get(warp::path("healthz").boxed(), |_| handlers::show_health()))
+        .or(get(warp::path("healthz").boxed(), |_| health::show_health()))
         .unify()
-        .or(get(warp::path("readyz").boxed(), handlers::show_readiness))
+        .or(get(warp::path("readyz").boxed(), health::show_readiness))
         .unify()
         .or(warp::path("metrics")
             .and(warp::path::end())
@@ -258,7 +260,7 @@ fn operations(
             .and(warp::header::headers_cloned())
             .and(with_app(app))
             .map(|headers: HeaderMap, app: Arc<App>| {
-                respond(handlers::show_metrics(&app, &headers))
+                respond(metrics::show_metrics(&app, &headers))
             }))
         .unify()
 }

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::batch::{Object, SentAdd, first_unreadable};
 use crate::api::code::Code;
+use crate::api::counters::batch::{Object, SentAdd, first_unreadable};
 use crate::api::error::{ApiError, shortened};
 use crate::api::fields::check_id;
 use crate::api::json::{Integer, RegionsJson, is_object};

@@ -12,9 +12,9 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::access::Caller;
-use crate::api::adds::apply_add;
-use crate::api::batch::{Added, Object, SentAdd, apply_batch};
 use crate::api::code::Code;
+use crate::api::counters::adds::apply_add;
+use crate::api::counters::batch::{Added, Object, SentAdd, apply_batch};
 use crate::api::error::ApiError;
 use crate::api::fields::{Amount, check_id};
 use crate::app::App;
