@@ -9,7 +9,7 @@ use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
 use super::ClusterKey;
-use super::limits::CLUSTER_KEYS_MAX;
+use super::bounds::CLUSTER_KEYS_MAX;
 use crate::discovery::Discovery;
 use crate::error::StartError;
 use crate::protocol::ProtocolConfig;

@@ -14,7 +14,7 @@ use warp::{Filter, Rejection};
 use crate::access::cors::Sharing;
 use crate::access::origin::Site;
 use crate::access::{Caller, cors};
-use crate::api::counters::{adds, batch, clearing, limits, listing, state};
+use crate::api::counters::{adds, batch, clearing, limit_check, listing, state};
 use crate::api::error::{ApiError, recover};
 use crate::api::node::{health, status};
 use crate::api::openapi;
@@ -213,7 +213,7 @@ fn limit_checks(
              caller: Caller,
              _headers,
              body: Result<Bytes, ApiError>| {
-                respond(body.and_then(|body| limits::check(&app, &caller, &name, &body)))
+                respond(body.and_then(|body| limit_check::check(&app, &caller, &name, &body)))
             },
         )
 }

@@ -10,7 +10,7 @@ mod batch;
 mod contract;
 mod front;
 mod hosts;
-mod limits;
+mod limit_check;
 mod listing;
 mod malformed;
 mod metrics;

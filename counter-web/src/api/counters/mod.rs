@@ -3,6 +3,6 @@
 pub(crate) mod adds;
 pub(crate) mod batch;
 pub(crate) mod clearing;
-pub(crate) mod limits;
+pub(crate) mod limit_check;
 pub(crate) mod listing;
 pub(crate) mod state;

@@ -1,4 +1,4 @@
-//! Every limit and interval of the driver and the network, by name.
+//! Every bound and interval of the driver and the network, by name.
 
 use std::time::Duration;
 
