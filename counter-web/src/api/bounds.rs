@@ -2,7 +2,7 @@
 //!
 //! Other limits are in the files that apply them: rates and connections in `access/limits.rs`,
 //! bodies in `server/body.rs`, connections and timeouts in `server/accept.rs`, messages of a socket
-//! in `ws/frames.rs`, `ws/socket.rs` and `ws/subscriptions.rs`.
+//! in `ws/wire/frames.rs`, `ws/socket.rs` and `ws/subscriptions.rs`.
 
 /// The greatest amount of one add, in either direction.
 pub(crate) const AMOUNT_MAX: i64 = 1_000_000;

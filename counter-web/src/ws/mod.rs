@@ -5,15 +5,10 @@
 //! counters that it watches. A slow client's sink keeps the unsent rest of one frame. The client
 //! later gets the latest state, not a queue of old ones.
 
-mod client_sink;
 mod events;
-mod frames;
-mod handshake;
-mod message;
 pub(crate) mod open;
-mod snapshot_frame;
 mod socket;
 mod subscriptions;
-mod topic;
 pub(crate) mod topics;
 pub(crate) mod viewers;
+mod wire;

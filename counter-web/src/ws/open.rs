@@ -12,7 +12,8 @@ use crate::api::error::ApiError;
 use crate::api::fields::{check_id, check_name, form_value, read_name};
 use crate::api::response::ApiResult;
 use crate::app::App;
-use crate::ws::{events, handshake, socket};
+use crate::ws::wire::handshake;
+use crate::ws::{events, socket};
 
 /// `GET /ws`: answers the handshake, and serves the socket in a task of its own.
 ///

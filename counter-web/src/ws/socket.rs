@@ -18,11 +18,11 @@ use crate::api::counters::batch::{Added, Object, SentAdd, apply_batch};
 use crate::api::error::ApiError;
 use crate::api::fields::{Amount, check_id};
 use crate::app::App;
-use crate::ws::client_sink::ClientSink;
-use crate::ws::frames::{self, CloseCode, Exchange, SocketProtocol, close_frame};
-use crate::ws::message::{ClientMessage, ServerMessage};
 use crate::ws::subscriptions::{AddBatch, Subscriptions, WatchedNames};
+use crate::ws::topics::client_sink::ClientSink;
 use crate::ws::viewers::ViewerGuard;
+use crate::ws::wire::frames::{self, CloseCode, Exchange, SocketProtocol, close_frame};
+use crate::ws::wire::message::{ClientMessage, ServerMessage};
 
 /// A client is gone after this many ping intervals of silence. Pongs count as a sign of life.
 const SILENT_INTERVALS_MAX: u32 = 3;

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use crate::api::code::Code;
 use crate::api::error::ApiError;
 use crate::api::fields::check_name;
-use crate::ws::client_sink::ClientSink;
-use crate::ws::topic::{Subscription, TopicBatch};
 use crate::ws::topics::Topics;
+use crate::ws::topics::client_sink::ClientSink;
+use crate::ws::topics::topic::{Subscription, TopicBatch};
 
 /// The most counters that one socket watches, besides its own. A node holds a topic for each
 /// counter that somebody follows, so this bounds the topics that one socket can open.
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn openapi_document_has_the_same_bound() {
         let document: serde_json::Value =
-            serde_json::from_str(include_str!("../../assets/openapi.json")).unwrap();
+            serde_json::from_str(include_str!("../../assets/scripts/openapi.json")).unwrap();
         let bound = "/components/schemas/Watch/properties/counters/maxItems";
         assert_eq!(document.pointer(bound), Some(&WATCHED_MAX.into()));
     }

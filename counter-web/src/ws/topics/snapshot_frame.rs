@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use counter_net::CounterView;
 
 use crate::api::json::{Integer, RegionJson, RegionsJson, regions_json};
-use crate::ws::frames::TextFrame;
-use crate::ws::message::ServerMessage;
+use crate::ws::wire::frames::TextFrame;
+use crate::ws::wire::message::ServerMessage;
 
 /// Whether a change names its counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::ws::snapshot_frame::{Naming, SnapshotFrame};
+use crate::ws::topics::snapshot_frame::{Naming, SnapshotFrame};
 
 /// A client's socket, shared by its topics and its own task.
 ///

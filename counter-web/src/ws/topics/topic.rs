@@ -14,9 +14,9 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 
 use crate::app::counts::Counts;
-use crate::ws::client_sink::Feed;
-use crate::ws::frames::TextFrame;
-use crate::ws::snapshot_frame::{Naming, SnapshotFrame};
+use crate::ws::topics::client_sink::Feed;
+use crate::ws::topics::snapshot_frame::{Naming, SnapshotFrame};
+use crate::ws::wire::frames::TextFrame;
 
 /// The least time between the starts of two rounds, so that a storm of clicks is not a storm of
 /// frames. A lone click never waits. With many clients a round takes longer than this anyway.

@@ -7,9 +7,9 @@ use tokio::net::TcpStream;
 
 use crate::api::json::{Integer, regions_json};
 use crate::app::counts::Counts;
-use crate::ws::frames::TextFrame;
-use crate::ws::message::ServerMessage;
-use crate::ws::topic::{Follower, OpenTopics, Subscription, Topic};
+use crate::ws::topics::topic::{Follower, OpenTopics, Subscription, Topic};
+use crate::ws::wire::frames::TextFrame;
+use crate::ws::wire::message::ServerMessage;
 
 /// Opens a topic with its first subscriber, and makes the state that each subscriber gets first. A
 /// topic closes with its last subscriber.
