@@ -14,16 +14,16 @@ use crate::api::response::{ApiResult, typed};
 /// Name, content type, content.
 const FILES: &[(&str, &str, &str)] = &[
     ("style.css", "text/css; charset=utf-8", include_str!("../../assets/style.css")),
-    ("app.js", SCRIPT, include_str!("../../assets/app.js")),
-    ("city.js", SCRIPT, include_str!("../../assets/city.js")),
-    ("counter-client.js", SCRIPT, include_str!("../../assets/counter-client.js")),
-    ("link.js", SCRIPT, include_str!("../../assets/link.js")),
-    ("model.js", SCRIPT, include_str!("../../assets/model.js")),
-    ("partition.js", SCRIPT, include_str!("../../assets/partition.js")),
-    ("spark.js", SCRIPT, include_str!("../../assets/spark.js")),
-    ("table.js", SCRIPT, include_str!("../../assets/table.js")),
-    ("words.js", SCRIPT, include_str!("../../assets/words.js")),
-    ("world.js", SCRIPT, include_str!("../../assets/world.js")),
+    ("app.js", SCRIPT, include_str!("../../assets/scripts/app.js")),
+    ("city.js", SCRIPT, include_str!("../../assets/scripts/city.js")),
+    ("counter-client.js", SCRIPT, include_str!("../../assets/scripts/counter-client.js")),
+    ("link.js", SCRIPT, include_str!("../../assets/scripts/link.js")),
+    ("model.js", SCRIPT, include_str!("../../assets/scripts/model.js")),
+    ("partition.js", SCRIPT, include_str!("../../assets/scripts/partition.js")),
+    ("spark.js", SCRIPT, include_str!("../../assets/scripts/spark.js")),
+    ("table.js", SCRIPT, include_str!("../../assets/scripts/table.js")),
+    ("words.js", SCRIPT, include_str!("../../assets/scripts/words.js")),
+    ("world.js", SCRIPT, include_str!("../../assets/scripts/world.js")),
     ("world.svg", "image/svg+xml", include_str!("../../assets/world.svg")),
     // For regions that appear after the page was loaded.
     ("regions.csv", "text/csv; charset=utf-8", include_str!("../../assets/regions.csv")),
@@ -32,8 +32,8 @@ const FILES: &[(&str, &str, &str)] = &[
 
 /// The client library: a module that needs no DOM, and the element that is built on it.
 const LIBRARY: &[(&str, &str, &str)] = &[
-    ("counter-client.js", SCRIPT, include_str!("../../assets/counter-client.js")),
-    ("live-counter.js", SCRIPT, include_str!("../../assets/live-counter.js")),
+    ("counter-client.js", SCRIPT, include_str!("../../assets/scripts/counter-client.js")),
+    ("live-counter.js", SCRIPT, include_str!("../../assets/scripts/live-counter.js")),
 ];
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";

@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn openapi_document_has_the_same_bound() {
         let document: serde_json::Value =
-            serde_json::from_str(include_str!("../../assets/scripts/openapi.json")).unwrap();
+            serde_json::from_str(include_str!("../../assets/openapi.json")).unwrap();
         let bound = "/components/schemas/Watch/properties/counters/maxItems";
         assert_eq!(document.pointer(bound), Some(&WATCHED_MAX.into()));
     }

@@ -256,7 +256,7 @@ test("a path and a trailing slash of the address are kept", async () => {
       urls.push(this.url);
     }
   }
-  const { connect } = await import("../../assets/counter-client.js");
+  const { connect } = await import("../../assets/scripts/counter-client.js");
   for (const url of ["https://host.test/below/", "https://host.test/below"]) {
     const client = connect(url, { counter: "a b", WebSocket: Recording, fetch: server.fetch });
     await settle();

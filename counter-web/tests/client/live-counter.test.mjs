@@ -34,7 +34,7 @@ const storage = new MemoryStorage();
 Object.defineProperty(globalThis, "localStorage", { value: storage, configurable: true });
 globalThis.setTimeout = clock.setTimeout;
 globalThis.clearTimeout = clock.clearTimeout;
-await import("../../assets/live-counter.js");
+await import("../../assets/scripts/live-counter.js");
 
 function place(attributes) {
   const element = new (defined.get("live-counter"))();

@@ -1,7 +1,7 @@
 // The same client against a running node: COUNTER_URL=http://127.0.0.1:4000 node --test
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { connect } from "../../assets/counter-client.js";
+import { connect } from "../../assets/scripts/counter-client.js";
 
 const url = process.env.COUNTER_URL;
 

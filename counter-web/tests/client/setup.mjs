@@ -1,5 +1,5 @@
 // One server and its clients, on one clock.
-import { connect } from "../../assets/counter-client.js";
+import { connect } from "../../assets/scripts/counter-client.js";
 import { Clock, Locks, MemoryStorage, Server, owner, seeded, settle } from "./fake.mjs";
 
 export const URL_OF_SERVER = "http://server.test";

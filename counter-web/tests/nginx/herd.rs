@@ -28,7 +28,7 @@ struct PageWaits {
 
 impl PageWaits {
     fn of_the_page() -> Self {
-        let script = include_str!("../../assets/counter-client.js");
+        let script = include_str!("../../assets/scripts/counter-client.js");
         let number = |name: &str| {
             let text = script.split(&format!("{name} = ")).nth(1).unwrap();
             text.split([',', ';'])
