@@ -8,6 +8,7 @@ mod crowd;
 mod expiry;
 mod far;
 mod fresh;
+mod hosts;
 mod log;
 #[allow(dead_code)]
 #[path = "../../../counter-net/tests/cluster/name_server.rs"]

@@ -9,7 +9,6 @@ mod bad_input;
 mod batch;
 mod contract;
 mod front;
-mod hosts;
 mod limit_check;
 mod listing;
 mod malformed;
