@@ -5,9 +5,9 @@
 //! separate hosts, `apart` with `distance` for far ones).
 
 mod add_rate;
-#[path = "../../../counter-web/tests/support/apart.rs"]
+#[path = "../../../counter-web/tests/support/network/apart.rs"]
 mod apart;
-#[path = "../../../counter-web/tests/support/distance.rs"]
+#[path = "../../../counter-web/tests/support/network/distance.rs"]
 mod distance;
 mod durable;
 mod durable_cluster;

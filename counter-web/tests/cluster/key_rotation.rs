@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::support::apart::{Apart, place};
-use crate::support::distance::{ReservedPort, multiaddr};
 use crate::support::eventually;
 use crate::support::http::{agreed, counter, get, try_add};
-use crate::support::inside::apart;
+use crate::support::network::apart::{Apart, place};
+use crate::support::network::distance::{ReservedPort, multiaddr};
+use crate::support::network::inside::apart;
 use crate::support::process::{Node, Runtime, cluster, command};
 use serde_json::Value;
 

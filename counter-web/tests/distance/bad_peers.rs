@@ -9,8 +9,8 @@ use crate::far::{
     status,
 };
 use crate::fresh::{arrive, gossip};
-use crate::support::distance::{DelayProxy, Door, ReservedPort, multiaddr};
 use crate::support::http::get;
+use crate::support::network::distance::{DelayProxy, Door, ReservedPort, multiaddr};
 use crate::support::process::{Node, Runtime, cluster};
 
 const USUAL: [u64; 2] = [0, 200];

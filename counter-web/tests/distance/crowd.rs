@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::far::{KEY, PATIENCE, Recipe, apart, none_failed, round_trips, run_alone, status};
-use crate::support::apart::{Apart, bytes_carried, place};
-use crate::support::distance::multiaddr;
 use crate::support::eventually;
 use crate::support::http::{add, counter};
+use crate::support::network::apart::{Apart, bytes_carried, place};
+use crate::support::network::distance::multiaddr;
 use crate::support::process::{Node, Runtime, cluster};
 
 /// The number of nodes. COUNTER_CROWD=36 gives one in each region, which needs a release build on

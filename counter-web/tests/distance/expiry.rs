@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::far::{KEY, PATIENCE, Recipe, apart, none_failed, round_trips, run_alone};
-use crate::support::apart::{Apart, place};
 use crate::support::eventually;
 use crate::support::http::{counter, metric, post_json};
+use crate::support::network::apart::{Apart, place};
 use crate::support::process::{Node, Runtime, cluster};
 
 /// How long the counter lives.

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::distance::multiaddr;
 use crate::support::eventually;
 use crate::support::http::{add, connect, counter, get};
-pub(crate) use crate::support::inside::apart;
+use crate::support::network::distance::multiaddr;
+pub(crate) use crate::support::network::inside::apart;
 use crate::support::process::{Node, Runtime, command};
 
 pub(crate) const KEY: &str = "a key of these tests alone";

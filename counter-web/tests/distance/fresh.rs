@@ -7,9 +7,9 @@ use crate::far::{
     AMOUNTS, KEY, Probe, Recipe, apart, none_failed, ready_max, round_trips, run_alone, sources,
 };
 use crate::name_server::NameServer;
-use crate::support::apart::{Apart, GOSSIP_PORT, place, replace};
-use crate::support::distance::DelayProxy;
 use crate::support::http::{get, row};
+use crate::support::network::apart::{Apart, GOSSIP_PORT, place, replace};
+use crate::support::network::distance::DelayProxy;
 use crate::support::process::{Node, Runtime, cluster};
 
 const USUAL: [u64; 4] = [100, 160, 240, 320];

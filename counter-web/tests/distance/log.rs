@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use crate::far::{KEY, Recipe, apart, none_failed, round_trips, run_among_others};
-use crate::support::apart::{Apart, GOSSIP_PORT, place, replace};
-use crate::support::distance::multiaddr;
+use crate::support::network::apart::{Apart, GOSSIP_PORT, place, replace};
+use crate::support::network::distance::multiaddr;
 use crate::support::process::{Node, Runtime, cluster};
 
 /// The limit of log lines in 30 seconds, and also in five minutes with COUNTER_LOG_SECONDS=300.

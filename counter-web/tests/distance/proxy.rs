@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::far::run_among_others;
-use crate::support::distance::{DelayProxy, Door, ReservedPort};
+use crate::support::network::distance::{DelayProxy, Door, ReservedPort};
 
 const WAY: Duration = Duration::from_millis(50);
 /// The timer's millisecond, and the extra time for a busy machine.

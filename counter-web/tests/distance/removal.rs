@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::far::{apart, none_failed, round_trips, run_alone, sources};
-use crate::support::apart::{Apart, place};
 use crate::support::http::{counter, metric};
+use crate::support::network::apart::{Apart, place};
 use crate::support::process::{Node, Runtime, cluster, run_in};
 
 /// The time limit for a removal to leave nothing at the usual distances. Its steps need some six

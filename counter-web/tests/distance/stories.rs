@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::far::{PATIENCE, Recipe, apart, none_failed, round_trips, run_among_others};
-use crate::support::apart::{Apart, place};
-use crate::support::distance::multiaddr;
 use crate::support::http::{connect, counter};
+use crate::support::network::apart::{Apart, place};
+use crate::support::network::distance::multiaddr;
 use crate::support::process::{Node, Runtime, cluster, signal};
 
 /// The time from the last act until every node must be right.

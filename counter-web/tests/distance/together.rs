@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::far::{KEY, Moment, Probe, Recipe, apart, none_failed, round_trips, run_alone};
-use crate::support::apart::{Apart, place};
-use crate::support::distance::multiaddr;
 use crate::support::http::add;
+use crate::support::network::apart::{Apart, place};
+use crate::support::network::distance::multiaddr;
 use crate::support::process::{Node, Runtime, cluster};
 
 const AMOUNTS: [(&str, i64); 5] =

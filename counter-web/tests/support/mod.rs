@@ -2,15 +2,13 @@
 //! private networks, and a browser.
 #![allow(dead_code, unreachable_pub)]
 
-pub mod apart;
 pub mod browser;
 pub mod callers;
 pub mod demo;
-pub mod distance;
 pub mod firefox;
 pub mod http;
-pub mod inside;
 pub mod load;
+pub mod network;
 pub mod nginx;
 pub mod process;
 pub mod relay;

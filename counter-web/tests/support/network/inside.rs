@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use super::apart::{end_with_input, unshare};
-use super::process::Runtime;
+use crate::support::process::Runtime;
 
 /// Runs `body`, the test of this name, in its own namespaces.
 pub fn apart(test: &str, body: impl FnOnce()) {
