@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::silence::FlakyLink;
 use crate::page::*;
-use crate::silence::FlakyLink;
 use crate::support::browser::{Browser, Tab};
 use crate::support::http::get;
 use crate::support::process::{Node, Runtime, cluster, command};
