@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use benches::row::Unit;
-use benches::table::amount;
+use benches::figures::row::Unit;
+use benches::figures::table::amount;
 use benches::work::{
     Adder, ChangeRounds, Changer, Join, add_by_name, heap_of, heap_of_adds, sum_of_all,
 };

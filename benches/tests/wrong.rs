@@ -1,10 +1,11 @@
 //! A peer that loses counts is shown as wrong in every table, and never as fast.
 
 use benches::contender::{Contender, Ours};
+use benches::figures::row::{Need, Row};
+use benches::figures::table;
 use benches::report::{Machine, Report, html, markdown};
-use benches::row::{Need, Row};
 use benches::work::{Join, sum_of_all};
-use benches::{Series, Shape, Values, table};
+use benches::{Series, Shape, Values};
 use counter_core::Amounts;
 
 /// Ours with a join that does nothing, which is very fast.

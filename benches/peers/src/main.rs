@@ -1,7 +1,7 @@
 //! automerge, loro and yrs on the work of the suite; prints JSON that its report reads.
 
+use benches::figures::row::{Figure, Row};
 use benches::report::Peers;
-use benches::row::{Figure, Row};
 use benches::work::{
     Adder, CHANGES, Changer, Join, add_by_name, changes_of, heap_of, heap_of_adds, sum_of_all,
 };

@@ -13,9 +13,9 @@ mod report;
 #[cfg(feature = "system")]
 mod system;
 
-use benches::row::Row;
+use benches::figures::row::Row;
+use benches::figures::table;
 use benches::suite::{self, Effort};
-use benches::table;
 
 pub(crate) use hot::hot;
 pub(crate) use instructions::{check_instructions, count};

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
+use benches::figures::row::{Row, Unit};
+use benches::figures::table;
 use benches::report::{Machine, Report, add_peers, generated, html, instructions, markdown};
-use benches::row::{Row, Unit};
 use benches::suite::{self, CORE_PARTS, system};
 use benches::system::{MeasureFailure, Measured};
-use benches::table;
 use tokio::runtime::Runtime;
 
 use super::committed::{COMMITTED, committed, json, read, write};

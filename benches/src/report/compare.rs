@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Machine, Report};
-use crate::row::{Row, Unit};
+use crate::figures::row::{Row, Unit};
 
 /// A workload that is worse now.
 #[derive(Clone, Debug, PartialEq)]

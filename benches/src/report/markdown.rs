@@ -7,8 +7,8 @@ use std::fmt::Write;
 
 use super::Report;
 use super::sentences::sentences;
-use crate::row::{Figure, Row, Unit};
-use crate::table::{amount, need, p99, times, verdict};
+use crate::figures::row::{Figure, Row, Unit};
+use crate::figures::table::{amount, need, p99, times, verdict};
 
 /// The rows of the long table, in docs/performance.md.
 const TABLE: [&str; 43] = [

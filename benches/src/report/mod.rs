@@ -23,8 +23,8 @@ pub use markdown::{Generated, generated, markdown};
 pub use page::html;
 pub use peers::{PeerLibraries, add_peers};
 
-use crate::plot::Curve;
-use crate::row::{Figure, Row, Unit};
+use crate::figures::plot::Curve;
+use crate::figures::row::{Figure, Row, Unit};
 
 /// Everything that one run measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde::{Deserialize, Serialize};
 
 use super::machine::versions;
-use crate::row::{Figure, Row};
+use crate::figures::row::{Figure, Row};
 
 const HOW_TO_GET: &str = "automerge, loro, yrs: skipped; `cargo build --release --manifest-path benches/peers/Cargo.toml` brings them in";
 

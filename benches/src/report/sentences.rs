@@ -67,8 +67,8 @@ fn filled(report: &Report, template: &Template) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::figures::row::{Row, Unit};
     use crate::report::Machine;
-    use crate::row::{Row, Unit};
 
     fn report(rows: Vec<Row>) -> Report {
         let (curves, instructions, skipped) = (Vec::new(), Default::default(), Vec::new());

@@ -3,7 +3,7 @@
 
 use super::Effort;
 use crate::contender::{Contender, CrdtsByHand, CrdtsMap, Dense, Ours, StringMap};
-use crate::row::{Need, Row, Unit};
+use crate::figures::row::{Need, Row, Unit};
 use crate::sample::{Sample, Series, Turn, interleave};
 use crate::shape::{Shape, Values};
 use crate::work::{Join, heap_of};

@@ -9,7 +9,7 @@ pub mod system;
 pub use joins::{joins, joins_by_writers};
 pub use others::{adds, changes_and_reads, pasts, threads, windows};
 
-use crate::row::Row;
+use crate::figures::row::Row;
 
 /// The size of a run, which decides how long it takes.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,7 @@ use super::Effort;
 use crate::contender::{
     Contender, CrdtsByHand, CrdtsMap, Dense, Ours, OursNode, OursWindows, StringMap,
 };
-use crate::row::{Need, Row, Unit};
+use crate::figures::row::{Need, Row, Unit};
 use crate::sample::{Sample, Series, Turn, interleave, interleave_pinned};
 use crate::shape::{Shape, Values};
 use crate::work::{

@@ -1,55 +1,42 @@
 //! The workloads with real processes of the built binary, over real sockets.
 //!
-//! Each workload has a file, and `suite::system` turns its result into rows. The workloads share a
-//! node (`process`), cheap clients (`socket`, `http`, `redis`) and private networks (`lab` for
-//! separate hosts, `apart` with `distance` for far ones).
+//! Each workload has a file, and `suite::system` turns its result into rows. Those of nodes with a
+//! directory are in `disk`, those of distance, loss and bytes between nodes in `network`. All share
+//! the nodes, clients and private networks of `harness`.
 
 mod add_rate;
-#[path = "../../../counter-web/tests/support/network/apart.rs"]
-mod apart;
-#[path = "../../../counter-web/tests/support/network/distance.rs"]
-mod distance;
-mod durable;
-mod durable_cluster;
+mod disk;
 mod fan_out;
-mod far;
 mod fresh;
 mod harness;
-mod hosts;
-mod latency;
 mod million;
-mod million_on_disk;
-#[allow(dead_code)]
-#[path = "../../../counter-net/tests/cluster/name_server.rs"]
-mod name_server;
-mod recovery;
+mod network;
 mod redis;
 #[cfg(feature = "sim")]
 mod simulated;
-mod traffic;
 
 pub use add_rate::{
     AddRates, BATCH, BATCH_CLIENTS, BATCH_COUNTERS, CLIENTS, Rates, WINDOW, add_rates,
 };
-pub use durable::{DurableRates, durable};
-pub use durable_cluster::{DurableLoad, LOAD_BATCH, LOAD_SOCKETS, durable_load};
+pub use disk::{
+    COMMITTERS, DurableLoad, DurableRates, LOAD_BATCH, LOAD_SOCKETS, MillionOnDisk, durable,
+    durable_load, million_on_disk, recovery,
+};
 pub use fan_out::{Crowd, FanOut, Server, crowd, fan_out};
-pub use far::{Far, FarOutcome, ROUND_TRIP, Times, far, far_inside};
 pub use fresh::fresh;
 pub use harness::quantiles::Quantiles;
 pub use harness::raw_server::raw_write_loop;
-pub use hosts::{Hosts, LOSS, OUTAGE, hosts, hosts_inside};
-pub use latency::latency;
 pub use million::{Million, million, million_inside};
-pub use million_on_disk::{COMMITTERS, MillionOnDisk, million_on_disk};
-pub use recovery::recovery;
+pub use network::{
+    Far, FarOutcome, Hosts, LOSS, OUTAGE, ROUND_TRIP, Times, click_bytes, far, far_inside, hosts,
+    hosts_inside, idle, latency,
+};
 pub use redis::{Redis, RedisLoad, Trip};
 #[cfg(feature = "sim")]
 pub use simulated::{
     MANY, MANY_LATENCY, MANY_LOSS, Size, clicks_at_many, clicks_under_loss, cluster_of,
     healed_partitions,
 };
-pub use traffic::{click_bytes, idle};
 
 use std::fmt;
 

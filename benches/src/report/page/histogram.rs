@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::rows::{escape, time};
-use crate::plot::Curve;
+use crate::figures::plot::Curve;
 
 const WIDTH: f64 = 400.0;
 const HEIGHT: f64 = 220.0;

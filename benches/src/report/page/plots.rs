@@ -5,7 +5,7 @@ use super::histogram;
 use super::looks::{Look, look};
 use super::rows::{bytes, escape, rate, time};
 use super::svg::{self, Plot};
-use crate::plot::Curve;
+use crate::figures::plot::Curve;
 use crate::report::Report;
 
 /// One plot of the page.

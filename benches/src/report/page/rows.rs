@@ -4,8 +4,8 @@
 use std::fmt::Write;
 
 use super::looks::look;
-use crate::row::{Figure, Row, Unit};
-use crate::table::{amount, need, p99, times, verdict};
+use crate::figures::row::{Figure, Row, Unit};
+use crate::figures::table::{amount, need, p99, times, verdict};
 
 /// One row as an article: its workload, the verdict, and a bar for each figure.
 pub(super) fn article(row: &Row) -> String {

@@ -2,10 +2,10 @@
 //! furthest from their bound, and the workloads that were not measured.
 
 use super::rows::{escape, micro};
+use crate::figures::row::{Figure, Need, Row};
+use crate::figures::table::{amount, need, times};
 use crate::report::Report;
 use crate::report::sentences::sentences;
-use crate::row::{Figure, Need, Row};
-use crate::table::{amount, need, times};
 
 /// The figures shown to a reader who stops here.
 const TILES: [(&str, &str); 4] = [
@@ -143,8 +143,8 @@ fn tiles(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::figures::row::Unit;
     use crate::report::Machine;
-    use crate::row::Unit;
 
     fn row(id: &str, ours: f64, bound: f64) -> Row {
         Row::exact(id, id, Unit::Nanoseconds, &[("ours", ours), ("bound: b", bound)])

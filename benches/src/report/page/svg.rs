@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::looks::{Look, MarkerShape, look};
 use super::scale::Scale;
-use crate::plot::Curve;
+use crate::figures::plot::Curve;
 
 const WIDTH: f64 = 400.0;
 const HEIGHT: f64 = 262.0;

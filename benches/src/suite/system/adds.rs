@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::{Part, peers, quantile_row, row};
-use crate::plot::Curve;
-use crate::row::{Need, Row, Unit};
+use crate::figures::plot::Curve;
+use crate::figures::row::{Need, Row, Unit};
 use crate::sample::interleave;
 use crate::system::{
     self, BATCH, BATCH_CLIENTS, BATCH_COUNTERS, CLIENTS, LOAD_BATCH, LOAD_SOCKETS, Measured, Rates,

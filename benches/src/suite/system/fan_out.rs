@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{Part, row};
-use crate::plot::Curve;
-use crate::row::{Need, Row, Unit};
+use crate::figures::plot::Curve;
+use crate::figures::row::{Need, Row, Unit};
 use crate::system::{self, Crowd, FanOut, MeasureFailure, Measured, Quantiles, Server};
 
 /// One node with many clients, beside other servers under the same load. The contenders take turns, round by round, so a noisy neighbour slows all of them

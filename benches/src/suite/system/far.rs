@@ -2,8 +2,8 @@
 //! node knows that all hold it.
 
 use super::{Part, quantile_row};
-use crate::plot::Curve;
-use crate::row::{Need, Row, Unit};
+use crate::figures::plot::Curve;
+use crate::figures::row::{Need, Row, Unit};
 use crate::system::{self, FarOutcome, Measured, ROUND_TRIP, Times};
 
 /// Measures nodes that are all equally far from each other, in namespaces of this program.

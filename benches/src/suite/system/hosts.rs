@@ -2,8 +2,8 @@
 //! cable was out.
 
 use super::{Part, quantile_row, quantile_rows};
-use crate::plot::Curve;
-use crate::row::Need;
+use crate::figures::plot::Curve;
+use crate::figures::row::Need;
 use crate::system::{self, LOSS, Measured, OUTAGE};
 
 /// Three nodes, each in a network namespace of its own.

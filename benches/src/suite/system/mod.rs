@@ -17,8 +17,8 @@ pub use simulated::{many, simulated};
 
 use std::time::Duration;
 
-use crate::plot::Curve;
-use crate::row::{Need, Row, Unit};
+use crate::figures::plot::Curve;
+use crate::figures::row::{Need, Row, Unit};
 use crate::system::{self, COMMITTERS, MeasureFailure, Measured, Quantiles};
 
 /// Rows, with the curves that belong to them.

@@ -2,8 +2,8 @@
 //! partition.
 
 use super::{Part, peers, quantile_row, quantile_rows};
-use crate::plot::Curve;
-use crate::row::Need;
+use crate::figures::plot::Curve;
+use crate::figures::row::Need;
 use crate::system::{self, MANY, MANY_LATENCY, MANY_LOSS, Measured};
 
 /// Clusters of 3 to 30 nodes (to 100 in a full run), ten nodes under loss, and ten nodes after a

@@ -4,10 +4,10 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::harness::process::{NodeProcess, cluster_name};
-use super::harness::scratch::ScratchDirectory;
-use super::harness::socket::{Socket, counter_name};
-use super::{MeasureFailure, Measured, Quantiles};
+use crate::system::harness::process::{NodeProcess, cluster_name};
+use crate::system::harness::scratch::ScratchDirectory;
+use crate::system::harness::socket::{Socket, counter_name};
+use crate::system::{MeasureFailure, Measured, Quantiles};
 
 /// Adds of one batch.
 pub const LOAD_BATCH: u64 = 50;

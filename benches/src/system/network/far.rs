@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use super::apart::{Apart, GOSSIP_PORT, end_with_input, place, replace, unshare};
 use super::distance::multiaddr;
-use super::harness::http::Http;
-use super::harness::process::NodeProcess;
 use super::latency::clicks_seen;
 use super::name_server::NameServer;
-use super::{MeasureFailure, Measured, Quantiles};
+use crate::system::harness::http::Http;
+use crate::system::harness::process::NodeProcess;
+use crate::system::{MeasureFailure, Measured, Quantiles};
 
 /// The round trip between any two nodes.
 pub const ROUND_TRIP: Duration = Duration::from_millis(200);

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use counter_net::{Counter, Discovery, Node};
 
-use super::harness::http::Http;
-use super::harness::metrics::Metrics;
-use super::harness::process::{NodeProcess, cluster_name};
-use super::harness::scratch::ScratchDirectory;
-use super::{MeasureFailure, Measured, Quantiles};
+use crate::system::harness::http::Http;
+use crate::system::harness::metrics::Metrics;
+use crate::system::harness::process::{NodeProcess, cluster_name};
+use crate::system::harness::scratch::ScratchDirectory;
+use crate::system::{MeasureFailure, Measured, Quantiles};
 
 /// Durable adds that wait at the same time.
 pub const COMMITTERS: usize = 64;

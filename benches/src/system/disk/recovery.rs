@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use super::fresh::source;
-use super::harness::http::Http;
-use super::harness::metrics::Metrics;
-use super::harness::process::{NodeProcess, cluster_name};
-use super::harness::scratch::ScratchDirectory;
-use super::harness::socket::Socket;
-use super::{MeasureFailure, Measured};
+use crate::system::fresh::source;
+use crate::system::harness::http::Http;
+use crate::system::harness::metrics::Metrics;
+use crate::system::harness::process::{NodeProcess, cluster_name};
+use crate::system::harness::scratch::ScratchDirectory;
+use crate::system::harness::socket::Socket;
+use crate::system::{MeasureFailure, Measured};
 
 /// The adds that are acknowledged before each kill. As many are made at the other node while it is
 /// down.

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use counter_net::{Discovery, Node};
 
-use super::harness::http::Http;
-use super::harness::metrics::Metrics;
-use super::harness::process::{NodeProcess, cluster_name};
-use super::harness::socket::Socket;
-use super::harness::wire::bytes_sent;
-use super::{MeasureFailure, Measured};
+use crate::system::harness::http::Http;
+use crate::system::harness::metrics::Metrics;
+use crate::system::harness::process::{NodeProcess, cluster_name};
+use crate::system::harness::socket::Socket;
+use crate::system::harness::wire::bytes_sent;
+use crate::system::{MeasureFailure, Measured};
 
 /// Bytes that a node sends: payload by its own count, and all TCP by the kernel's count, if there
 /// is one.

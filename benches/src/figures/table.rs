@@ -1,6 +1,6 @@
 //! The text of a table, in columns for a terminal.
 
-use crate::row::{Figure, Need, Row, Unit};
+use crate::figures::row::{Figure, Need, Row, Unit};
 
 /// A figure of three digits, with its unit.
 pub fn amount(value: f64, unit: Unit) -> String {

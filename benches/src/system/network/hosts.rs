@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::harness::lab::Lab;
-use super::harness::process::NodeProcess;
 use super::latency::clicks_seen;
-use super::{MeasureFailure, Measured, Quantiles};
+use crate::system::harness::lab::Lab;
+use crate::system::harness::process::NodeProcess;
+use crate::system::{MeasureFailure, Measured, Quantiles};
 
 const HOSTS: usize = 3;
 const REGIONS: [&str; HOSTS] = ["ord", "fra", "sin"];

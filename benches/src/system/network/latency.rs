@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::harness::process::NodeProcess;
-use super::harness::socket::Socket;
-use super::{MeasureFailure, Measured, Quantiles};
+use crate::system::harness::process::NodeProcess;
+use crate::system::harness::socket::Socket;
+use crate::system::{MeasureFailure, Measured, Quantiles};
 
 /// The times of `clicks` clicks on loopback: from sending a click at one node until clients of both
 /// others show it.

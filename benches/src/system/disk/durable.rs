@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use counter_net::{Counter, Discovery, Node};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
-use super::harness::process::cluster_name;
-use super::harness::scratch::ScratchDirectory;
-use super::{MeasureFailure, Measured};
+use crate::system::harness::process::cluster_name;
+use crate::system::harness::scratch::ScratchDirectory;
+use crate::system::{MeasureFailure, Measured};
 
 /// Adds a second, for each slice of time.
 #[derive(Clone, Debug, Default)]
