@@ -1,7 +1,7 @@
 //! Real nodes on libp2p, all in this process and on loopback.
 //!
-//! Each module covers one promise of the public `Node`. `hostile` adds peers that speak the same
-//! protocols and break the rules.
+//! Each module covers one promise of the public `Node`, and `counters` those of its counters.
+//! `hostile` adds peers that speak the same protocols and break the rules.
 
 #[path = "../cluster/mod.rs"]
 mod cluster;
@@ -9,16 +9,13 @@ mod cluster;
 mod exposition;
 
 mod admission;
-mod batches;
-mod certainty;
 mod convergence;
+mod counters;
 mod discovery;
 mod durability;
 mod embedding;
-mod expiry;
 mod hostile;
 mod isolation;
-mod listing;
 mod metrics;
 mod presence;
 mod stopping;
