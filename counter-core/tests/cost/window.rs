@@ -1,6 +1,6 @@
 //! What a window takes beside a plain counter: heap, bytes of the state, and time of an add. With
-//! a million of each: `cargo test --release -p counter-core --test window_cost -- --ignored
-//! --nocapture`.
+//! a million of each: `cargo test --release -p counter-core --test cost -- --ignored --nocapture
+//! window`.
 
 use std::time::{Duration, Instant};
 

@@ -1,38 +1,24 @@
-//! Retirement against a unit-by-unit oracle. In any order of adds, resets, restarts, losses and
-//! late copies, every replica shows at every step exactly the units of the cells that it holds. In
-//! the end only the living have cells.
+//! Nodes with their disks, operators, and messages that are lost, doubled and late.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use counter_core::{AbsorbRound, CounterMap, Delta, Replica, ReplicaId, VersionVector};
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
-const COUNTERS: [&str; 3] = ["clicks", "likes", "votes"];
-/// One region, so that a key is a counter.
-const REGION: &str = "ord";
+use crate::units::{COUNTERS, CellUnits, History, REGION, own_version};
 
 /// Rules that can be broken on purpose.
 #[derive(Clone, Copy)]
-struct Rules {
-    absorb_when_final: bool,
-    fold_when_all_hold_it: bool,
+pub(crate) struct Rules {
+    pub(crate) absorb_when_final: bool,
+    pub(crate) fold_when_all_hold_it: bool,
     /// A digest counts as far as its sender has committed it. A node that serves another has
     /// committed that it knows it.
-    promises_are_committed: bool,
+    pub(crate) promises_are_committed: bool,
 }
 
-const ALL: Rules =
+pub(crate) const ALL: Rules =
     Rules { absorb_when_final: true, fold_when_all_hold_it: true, promises_are_committed: true };
-
-/// The units that one state of a cell stands for.
-#[derive(Clone, Default)]
-struct CellUnits {
-    units: BTreeSet<u64>,
-    reset: BTreeSet<u64>,
-}
-
-/// Every state that a cell was ever in, by writer, counter and version.
-type History = BTreeMap<(ReplicaId, usize), BTreeMap<u64, CellUnits>>;
 
 struct Node {
     replica: Replica,
@@ -80,16 +66,6 @@ fn below(rng: &mut TestRng, bound: usize) -> usize {
     (rng.next_u64() % bound as u64) as usize
 }
 
-fn held_units(history: &History, node: &Node, counter: usize) -> CellUnits {
-    let mut all = CellUnits::default();
-    for (writer, cell) in node.replica.map().pn_counter(COUNTERS[counter], REGION).cells() {
-        let cell_units = &history[&(writer, counter)][&cell.version];
-        all.units.extend(&cell_units.units);
-        all.reset.extend(&cell_units.reset);
-    }
-    all
-}
-
 impl World {
     fn new(seed: u64, rules: Rules) -> Self {
         let mut bytes = [0; 32];
@@ -106,7 +82,7 @@ impl World {
             rules,
             nodes,
             net: Vec::new(),
-            history: History::new(),
+            history: History::default(),
             commits,
             resets,
             units: 0,
@@ -129,45 +105,26 @@ impl World {
         below(&mut self.rng, self.nodes.len())
     }
 
-    fn version_of(&self, at: usize, counter: usize) -> u64 {
-        let replica = &self.nodes[at].replica;
-        let cells = replica.map().pn_counter(COUNTERS[counter], REGION);
-        cells
-            .cells()
-            .find(|(writer, _)| *writer == replica.id())
-            .map_or(0, |(_, cell)| cell.version)
-    }
-
-    /// Records the units of the own cell of a counter after a change.
-    fn note(&mut self, at: usize, counter: usize, change: impl FnOnce(&mut CellUnits)) {
-        let version = self.version_of(at, counter);
-        if version == 0 {
-            return;
-        }
-        let replica = &self.nodes[at].replica;
-        let states = self.history.entry((replica.id(), counter)).or_default();
-        let mut cell_units = states.values().next_back().cloned().unwrap_or_default();
-        change(&mut cell_units);
-        states.insert(version, cell_units);
-    }
-
     fn add(&mut self, at: usize) {
         let counter = below(&mut self.rng, COUNTERS.len());
         self.units += 1;
         let unit = self.units;
         self.nodes[at].replica.add(COUNTERS[counter], 1).unwrap();
         self.nodes[at].replica.flush();
-        self.note(at, counter, |cell_units| cell_units.units.extend([unit]));
+        self.history
+            .note(&self.nodes[at].replica, counter, |cell_units| cell_units.units.extend([unit]));
     }
 
     fn reset(&mut self, at: usize) {
         let counter = below(&mut self.rng, COUNTERS.len());
-        let seen = held_units(&self.history, &self.nodes[at], counter);
+        let seen = self.history.held(self.nodes[at].replica.map(), counter);
         if self.nodes[at].behind {
             return;
         }
         if self.nodes[at].replica.reset(COUNTERS[counter], REGION).unwrap().is_some() {
-            self.note(at, counter, |cell_units| cell_units.reset.extend(seen.units));
+            self.history.note(&self.nodes[at].replica, counter, |cell_units| {
+                cell_units.reset.extend(seen.units)
+            });
         }
     }
 
@@ -322,13 +279,17 @@ impl World {
             return;
         };
         let before: Vec<CellUnits> = (0..COUNTERS.len())
-            .map(|counter| self.of_incarnations(at, counter, work.incarnations()))
+            .map(|counter| {
+                let map = self.nodes[at].replica.map();
+                self.history.held_of(map, counter, |id| work.incarnations().contains(&id))
+            })
             .collect();
         let known: Vec<CellUnits> = (0..COUNTERS.len())
-            .map(|counter| held_units(&self.history, &self.nodes[at], counter))
+            .map(|counter| self.history.held(self.nodes[at].replica.map(), counter))
             .collect();
-        let versions: Vec<u64> =
-            (0..COUNTERS.len()).map(|counter| self.version_of(at, counter)).collect();
+        let versions: Vec<u64> = (0..COUNTERS.len())
+            .map(|counter| own_version(&self.nodes[at].replica, counter))
+            .collect();
         let mut done = false;
         if work.is_folded() {
             done = self.nodes[at].replica.rebase(1) == 0;
@@ -344,8 +305,8 @@ impl World {
             work.absorbed().is_none_or(|absorbed| absorbed == self.nodes[at].replica.version())
                 && !work.is_folded();
         for (counter, theirs) in before.into_iter().enumerate() {
-            let moved = self.version_of(at, counter) != versions[counter];
-            self.note(at, counter, |cell_units| {
+            let moved = own_version(&self.nodes[at].replica, counter) != versions[counter];
+            self.history.note(&self.nodes[at].replica, counter, |cell_units| {
                 if moved && absorbing {
                     cell_units.units.extend(theirs.units);
                     cell_units.reset.extend(theirs.reset);
@@ -367,22 +328,8 @@ impl World {
 
     fn forget(&mut self, at: usize) {
         self.nodes[at].replica.forget_cleared(1);
-        (0..COUNTERS.len()).for_each(|counter| self.note(at, counter, |_| {}));
-    }
-
-    /// The units of the held cells of some incarnations.
-    fn of_incarnations(&self, at: usize, counter: usize, incarnations: &[ReplicaId]) -> CellUnits {
-        let mut all = CellUnits::default();
-        for (writer, cell) in
-            self.nodes[at].replica.map().pn_counter(COUNTERS[counter], REGION).cells()
-        {
-            if incarnations.contains(&writer) {
-                let cell_units = &self.history[&(writer, counter)][&cell.version];
-                all.units.extend(&cell_units.units);
-                all.reset.extend(&cell_units.reset);
-            }
-        }
-        all
+        (0..COUNTERS.len())
+            .for_each(|counter| self.history.note(&self.nodes[at].replica, counter, |_| {}));
     }
 
     fn check(&mut self) {
@@ -390,7 +337,7 @@ impl World {
         // it is exact.
         for node in self.nodes.iter().filter(|node| !node.behind) {
             for (counter, name) in COUNTERS.iter().enumerate() {
-                let CellUnits { units, reset } = held_units(&self.history, node, counter);
+                let CellUnits { units, reset } = self.history.held(node.replica.map(), counter);
                 let want = units.difference(&reset).count() as i128;
                 let cells = node.replica.map().pn_counter(name, REGION);
                 self.wrong += usize::from(
@@ -484,16 +431,21 @@ fn node(replica: Replica) -> Node {
     Node { replica, digests: BTreeMap::new(), work: None, disk, away: false, behind: false }
 }
 
-struct Outcome {
-    wrong: usize,
-    left: usize,
-    differ: bool,
-    restarts: u64,
-    returns: usize,
-    folds: usize,
+/// What a whole history showed.
+pub(crate) struct Outcome {
+    /// Values that were wrong at some step.
+    pub(crate) wrong: usize,
+    /// The most writers that a node knows besides the living.
+    pub(crate) left: usize,
+    /// True if the nodes' states are not the same in the end.
+    pub(crate) differ: bool,
+    pub(crate) restarts: u64,
+    pub(crate) returns: usize,
+    pub(crate) folds: usize,
 }
 
-fn run(seed: u64, rules: Rules) -> Outcome {
+/// Runs the history of a seed to its end.
+pub(crate) fn run(seed: u64, rules: Rules) -> Outcome {
     let mut world = World::new(seed, rules);
     for _ in 0..60 + below(&mut world.rng, 340) {
         world.step();
@@ -518,99 +470,4 @@ fn run(seed: u64, rules: Rules) -> Outcome {
         returns: world.returns,
         folds: world.folds,
     }
-}
-
-fn seeds() -> u64 {
-    std::env::var("COUNTER_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(60)
-}
-
-#[test]
-fn every_step_is_exact_and_only_the_living_remain() {
-    let (mut restarts, mut returns, mut folds) = (0, 0, 0);
-    for seed in 0..seeds() {
-        let outcome = run(seed, ALL);
-        assert_eq!(
-            (outcome.wrong, outcome.left, outcome.differ),
-            (0, 0, false),
-            "seed {seed}: wrong values, writers left, states differ"
-        );
-        restarts += outcome.restarts;
-        returns += outcome.returns;
-        folds += outcome.folds;
-    }
-    println!(
-        "{} histories, {restarts} restarts, {returns} retired and back, {folds} folds",
-        seeds()
-    );
-    assert!(restarts > 0 && returns > 0 && folds > 0);
-}
-
-#[test]
-fn each_rule_is_needed() {
-    // The first seed of the search: one that showed it when this was written.
-    let broken = [
-        ("absorbing before all know of the claim", 20, Rules { absorb_when_final: false, ..ALL }),
-        (
-            "folding before all hold the absorption",
-            300,
-            Rules { fold_when_all_hold_it: false, ..ALL },
-        ),
-        (
-            "counting on what is not on the disk",
-            1_410,
-            Rules { promises_are_committed: false, ..ALL },
-        ),
-    ];
-    for (name, first, rules) in broken {
-        let caught = (first..first + seeds().max(4000)).find(|&seed| run(seed, rules).wrong > 0);
-        println!("{name}: caught by seed {caught:?}");
-        assert!(caught.is_some(), "{name} was not caught");
-    }
-}
-
-/// The messages of each step, from one replica to another.
-fn bring(from: &Replica, to: &mut Replica) {
-    to.join_delta(from.map().delta_since(&to.map().version_vector())).unwrap();
-}
-
-#[test]
-fn resets_are_kept_until_all_hold_the_fold() {
-    let incarnations: [ReplicaId; 4] =
-        std::array::from_fn(|node| ReplicaId::new(node as u64, 1 << 32));
-    let [mut dead, mut successor, mut resetter, mut late] =
-        incarnations.map(|id| Replica::new(id, REGION).unwrap());
-    dead.add("clicks", 5).unwrap();
-    dead.flush();
-    bring(&dead, &mut resetter);
-    resetter.reset("clicks", REGION).unwrap();
-    bring(&resetter, &mut successor);
-    successor.claim(incarnations[0]);
-    let mut work = successor.absorb_round(None).unwrap();
-    successor.absorb(&mut work, usize::MAX).unwrap();
-    bring(&successor, &mut late);
-    bring(&successor, &mut resetter);
-    successor.fold(&mut work).unwrap();
-    assert!(resetter.forget_cleared(usize::MAX) == 0, "nothing is folded yet");
-    bring(&successor, &mut resetter);
-    assert!(resetter.forget_cleared(usize::MAX) == 0, "the successor is rebasing");
-    while successor.rebase(usize::MAX) > 0 {}
-    bring(&successor, &mut resetter);
-    assert!(resetter.forget_cleared(usize::MAX) > 0);
-    // Too early: the late replica holds the absorption and not yet the fold.
-    let mut delta = resetter.map().delta_since(&late.map().version_vector());
-    delta.retain(|writer| writer == incarnations[2]);
-    late.join_delta(delta).unwrap();
-    assert_eq!(
-        (late.total("clicks"), successor.total("clicks"), resetter.total("clicks")),
-        (5, 0, 0),
-        "so the rule is needed"
-    );
-    bring(&successor, &mut late);
-    assert_eq!(late.total("clicks"), 0);
-    let digest = late.map().version_vector();
-    assert_eq!(late.map().replicas().count(), 3, "the dead one is forgotten");
-    assert!(
-        successor.map().first_disagreeing(incarnations[1], 0, |_| Some(&digest)).is_some(),
-        "it does not hold what the others wrote last"
-    );
 }

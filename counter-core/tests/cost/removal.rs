@@ -1,6 +1,6 @@
 //! The cost of removed counters and resets, while they are under way and afterwards: heap, bytes of
 //! the state, time. The full figures: `cargo test --release -p counter-core --test
-//! removal_cost -- --ignored --nocapture --test-threads 1`.
+//! cost -- --ignored --nocapture --test-threads 1 removal`.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
