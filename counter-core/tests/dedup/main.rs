@@ -3,3 +3,4 @@
 mod add_once;
 mod repeats;
 mod resets;
+mod story;
