@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use counter_core::{CounterMap, Replica, ReplicaId, VersionVector};
 use counter_net::protocol::{
-    Alarm, Input, NodeId, NotReady, Notice, Output, ProtocolConfig, Replicator, Search,
+    Alarm, Copies, Input, NodeId, NotReady, Notice, Output, ProtocolConfig, Replicator, Search,
+    Waited,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -17,6 +18,9 @@ struct Pair {
     /// Inputs under way, with the node that they are for.
     wire: VecDeque<(usize, Input)>,
     now: Duration,
+    loses_gossip: bool,
+    /// How many more inputs node 1 takes before it hangs.
+    inputs_left: Option<usize>,
 }
 
 fn node(id: u64, config: ProtocolConfig) -> (Replica, Replicator, Vec<Notice>) {
@@ -30,7 +34,15 @@ impl Pair {
         let up = |peer| Input::PeerUp { peer: NodeId(peer) };
         let nobody = || Input::Search(Search::NOBODY);
         let wire = VecDeque::from([(0, up(2)), (1, up(1)), (0, nobody()), (1, nobody())]);
-        Self { nodes, wire, now: Duration::ZERO }
+        Self { nodes, wire, now: Duration::ZERO, loses_gossip: false, inputs_left: None }
+    }
+
+    /// True if a node hangs and does not take its next input.
+    fn hangs(&mut self, at: usize) -> bool {
+        let Some(left) = self.inputs_left.as_mut().filter(|_| at == 1) else { return false };
+        let hangs = *left == 0;
+        *left = left.saturating_sub(1);
+        hangs
     }
 
     fn run_for(&mut self, time: Duration) {
@@ -38,11 +50,15 @@ impl Pair {
         while self.now < end {
             self.wire.extend([(0, Input::Timer), (1, Input::Timer)]);
             while let Some((at, input)) = self.wire.pop_front() {
+                if self.hangs(at) {
+                    continue;
+                }
                 let (replica, machine, notices) = &mut self.nodes[at];
                 machine.handle(replica, input, self.now);
                 let me = machine.node();
                 while let Some(output) = machine.poll_output() {
                     match output {
+                        Output::Publish { .. } if self.loses_gossip => {}
                         Output::Publish { payload } => self
                             .wire
                             .push_back((1 - at, Input::Gossip { token: 0, signer: me, payload })),
@@ -98,6 +114,35 @@ fn diverged_states_are_repaired_once_a_minute() {
     }
     pair.run_for(Duration::from_secs(5));
     assert!(pair.nodes[0].1.stats().rounds_equal > 0, "and afterwards they agree");
+}
+
+/// A peer hangs after any number of inputs, also between its pull and the page that answers it.
+#[test]
+fn page_that_was_sent_is_no_copy() {
+    let mut outcomes = [0, 0];
+    for inputs in 0..60 {
+        let config = ProtocolConfig { anti_entropy_interval: MS * 20, ..ProtocolConfig::default() };
+        let mut pair = Pair::new([node(1, config.clone()), node(2, config)]);
+        pair.run_for(Duration::from_secs(3));
+        pair.loses_gossip = true;
+        pair.inputs_left = Some(inputs);
+        pair.nodes[0].0.add("clicks", 5).unwrap();
+        pair.wire.push_back((0, Input::LocalChange));
+        pair.run_for(MS * 200);
+        let version = pair.nodes[0].0.version();
+        pair.wire.push_back((
+            0,
+            Input::AwaitCopies { id: 1, copies: Copies::Nodes(2), within: MS * 50 },
+        ));
+        pair.run_for(MS * 100);
+        let is_held = pair.nodes[1].0.map().seen_of(ReplicaId::new(1, 1)) >= version;
+        let is_waited =
+            |notice: &Notice| matches!(notice, Notice::Waited { id: 1, how: Waited::Reached });
+        let is_reached = pair.nodes[0].2.iter().any(is_waited);
+        assert!(is_held || !is_reached, "node 1 hung after {inputs} inputs, and holds nothing");
+        outcomes[usize::from(is_reached)] += 1;
+    }
+    assert!(outcomes.iter().all(|count| *count > 5), "{outcomes:?}");
 }
 
 fn is_ready(machine: &Replicator) -> bool {

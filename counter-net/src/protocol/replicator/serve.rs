@@ -295,7 +295,9 @@ impl Replicator {
             cursor.as_ref(),
             self.ctx.config.page_bytes_max,
         );
-        for span in page.delta.spans() {
+        // The page may get lost. So the own cells count as held there only once the peer says so:
+        // callers wait for such copies, and a leaver for its last cells.
+        for span in page.delta.spans().filter(|span| span.replica != self.ctx.own) {
             self.peers.hear_writer(peer, span.replica, span.upto);
         }
         let next = page.next.map(|next| ByteBuf::from(next.encode()));
