@@ -1,5 +1,5 @@
 //! The last step of every response. It adds the headers that protect the page and the headers for
-//! other sites. For a browser it turns a JSON error into a page.
+//! other sites. For a browser it turns a JSON error into a page, unless the API was asked.
 
 use bytes::Bytes;
 use warp::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -27,9 +27,12 @@ impl ReplyFormat {
         let accepts = |kind: &str| accepts(request.headers(), kind);
         let is_form = request.method() == Method::POST
             && (path == "/" || path == "/partition" || path.starts_with("/c/"));
+        let is_api =
+            path.starts_with("/api/") || ["/ws", "/metrics", "/healthz", "/readyz"].contains(&path);
         Self {
             sharing: Sharing::of(path),
-            wants_html: accepts("text/html") || (is_form && !accepts("application/json")),
+            wants_html: !is_api
+                && (accepts("text/html") || (is_form && !accepts("application/json"))),
             root: "../".repeat(path.matches('/').count().saturating_sub(1)),
         }
     }
@@ -102,6 +105,8 @@ mod tests {
             "the page's script"
         );
         assert!(!format(Method::POST, "/api/counters/clicks/add", "*/*").wants_html);
+        assert!(!format(Method::GET, "/api/counters/clicks", browser).wants_html, "the API");
+        assert!(!format(Method::GET, "/ws", browser).wants_html);
         assert!(!format(Method::GET, "/", "*/*").wants_html);
     }
 
