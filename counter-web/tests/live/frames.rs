@@ -20,6 +20,9 @@ const PONG: u8 = 0x8A;
 /// Set in the first byte of a message's last frame.
 const FIN: u8 = 0x80;
 
+/// The longest message that the server takes.
+const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+
 /// A message whose reply is [`ECHO`].
 const MESSAGE: &[u8] = b"{\"type\":\"ping\",\"t\":7}";
 const ECHO: &str = "pong message";
@@ -185,11 +188,12 @@ fn messages_of_any_length_are_read() {
         cases.push(ended(format!("1.2.{}", at + 1), binary, &[], Some(1003)));
     }
     cases.push(good("10.1.1", fragments(&padded(65_536), 1_300), &[ECHO]));
-    let too_long = vec![frame(FIN | TEXT, &padded(65_537))];
+    cases.push(good("longest", fragments(&padded(MESSAGE_BYTES_MAX), 9_000), &[ECHO]));
+    let too_long = vec![frame(FIN | TEXT, &padded(MESSAGE_BYTES_MAX + 1))];
     cases.push(ended("too long", too_long.clone(), &[], Some(1009)));
     let header = vec![too_long[0][..14].to_vec()];
     cases.push(ended("too long by its header", header, &[], Some(1009)));
-    let in_parts = fragments(&padded(65_537), 9_000);
+    let in_parts = fragments(&padded(MESSAGE_BYTES_MAX + 1), 9_000);
     cases.push(ended("too long in fragments", in_parts, &[], Some(1009)));
     check_all(&cases);
 }
@@ -500,8 +504,8 @@ fn close_frames_are_checked_and_answered() {
         ended(
             "7.1.6",
             vec![frame(FIN | TEXT, &padded(256 * 1024)), close(1000, b""), frame(PING, b"")],
-            &[],
-            Some(1009),
+            &[ECHO],
+            Some(1000),
         ),
         ended("7.3.1", vec![frame(CLOSE, b"")], &[], None),
         wrong("7.3.2", vec![frame(CLOSE, b"x")], &[]),

@@ -15,8 +15,8 @@ use tungstenite::{Error, Message, Utf8Bytes};
 pub(crate) use tungstenite::protocol::frame::coding::CloseCode;
 
 /// The longest message a client may send, in bytes. A longer one closes the socket with 1009. A
-/// full batch of the client library's clicks fits.
-pub(crate) const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// batch of 1,000 adds fits, with the longest names and ids.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 
 /// The initial size of tungstenite's buffer for a client, in bytes. It grows to the longest frame
 /// that the client sends. A larger one parses no faster, because it is filled from memory.
@@ -110,7 +110,7 @@ impl SocketProtocol {
 /// The Close frame for a client that breaks the protocol or a bound.
 fn refusal(error: &Error) -> Bytes {
     match error {
-        Error::Capacity(_) => close_frame(CloseCode::Size, "a message is at most 64 KiB"),
+        Error::Capacity(_) => close_frame(CloseCode::Size, "a message is at most 256 KiB"),
         Error::Utf8(_) => close_frame(CloseCode::Invalid, "text must be valid UTF-8"),
         Error::Protocol(why) => close_frame(CloseCode::Protocol, why.to_string()),
         _ => close_frame(CloseCode::Protocol, ""),
