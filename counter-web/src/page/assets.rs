@@ -87,7 +87,7 @@ fn show(
     let (_, content_type, content) =
         files.iter().find(|(file, ..)| *file == name).ok_or_else(ApiError::not_found)?;
     let tag = entity_tag(content);
-    let known = headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
+    let known = knows(headers, &tag);
     let mut response = if known {
         Response::new(Bytes::new())
     } else {
@@ -101,6 +101,14 @@ fn show(
         response.headers_mut().insert(ETAG, tag);
     }
     Ok(response)
+}
+
+/// True if the client has this version. The comparison is weak, as RFC 9110 asks: a proxy that
+/// compresses marks the tag so.
+fn knows(headers: &HeaderMap, tag: &str) -> bool {
+    let listed = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut tags = listed.flat_map(|value| value.split(',')).map(str::trim);
+    tags.any(|known| known == "*" || known.trim_start_matches("W/") == tag)
 }
 
 fn entity_tag(content: &str) -> String {
@@ -151,6 +159,15 @@ mod tests {
         let first = show_asset("x", ENTRY, &HeaderMap::new()).unwrap();
         let known = HeaderMap::from_iter([(IF_NONE_MATCH, first.headers()[ETAG].clone())]);
         assert_eq!(show_asset("x", ENTRY, &known).unwrap().status(), StatusCode::NOT_MODIFIED);
+        let tag = first.headers()[ETAG].to_str().unwrap();
+        let status = |known: String| {
+            let known = HeaderMap::from_iter([(IF_NONE_MATCH, known.parse().unwrap())]);
+            show_asset("x", ENTRY, &known).unwrap().status()
+        };
+        for known in [format!("W/{tag}"), format!("\"other\", W/{tag}"), "*".to_owned()] {
+            assert_eq!(status(known), StatusCode::NOT_MODIFIED);
+        }
+        assert_eq!(status("\"other\"".to_owned()), StatusCode::OK);
         assert!(show_asset("x", "../Cargo.toml", &known).is_err());
     }
 }
