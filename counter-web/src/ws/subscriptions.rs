@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use counter_net::CounterView;
 
 use crate::api::code::Code;
 use crate::api::error::ApiError;
@@ -52,11 +53,15 @@ pub(crate) struct Subscriptions {
     /// The index at which [`catch_up`](Self::catch_up) resumes, so that a slow client gets every
     /// counter in turn.
     next: usize,
+    /// The last watch names the socket's own counter.
+    watches_own: bool,
+    /// The state of the own counter is to be sent again, because a watch newly names it.
+    own_state_due: bool,
 }
 
 impl Subscriptions {
     pub(crate) fn new(own: Subscription) -> Self {
-        Self { all: vec![own], next: 0 }
+        Self { all: vec![own], next: 0, watches_own: false, own_state_due: false }
     }
 
     pub(crate) fn sink(&self) -> &Arc<ClientSink> {
@@ -71,6 +76,9 @@ impl Subscriptions {
         let new: Vec<_> = names.iter().filter(|name| !kept.contains(name.as_str())).collect();
         let Some(own) = self.all.iter().find(|one| one.feed().is_own()) else { return };
         own.feed().name_counters();
+        let watches_own = names.contains(own.name());
+        self.own_state_due |= watches_own && !self.watches_own;
+        self.watches_own = watches_own;
         let new: Vec<_> = new.into_iter().map(|name| topics.watch(name, own)).collect();
         self.all.extend(new);
         self.all.sort_unstable_by(|a, b| a.name().cmp(b.name()));
@@ -89,7 +97,12 @@ impl Subscriptions {
             }
             let one = &self.all[self.next];
             self.next = (self.next + 1) % self.all.len();
-            one.catch_up(|view| topics.state(view).bytes().clone())?;
+            let state = |view: &CounterView| topics.state(view).bytes().clone();
+            if one.feed().is_own() && std::mem::take(&mut self.own_state_due) {
+                one.send_state(state)?;
+            } else {
+                one.catch_up(state)?;
+            }
         }
         Ok(())
     }

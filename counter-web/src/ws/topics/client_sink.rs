@@ -134,14 +134,15 @@ impl Feed {
         !self.sent(&self.sink.output()).is_no_more()
     }
 
-    /// Sends the `state` of a watched counter, which contains version `sent`.
+    /// Sends the `state` of the counter, which contains version `sent`.
     ///
     /// # Errors
     ///
     /// If the socket is broken.
     pub(crate) fn begin(&self, sent: u64, state: &Bytes) -> io::Result<()> {
         let mut output = self.sink.output();
-        self.set_sent(&mut output, SentVersion(sent));
+        let begun = self.sent(&output).followed_by(sent);
+        self.set_sent(&mut output, begun);
         self.sink.send_with(&mut output, state)
     }
 

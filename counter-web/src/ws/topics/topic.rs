@@ -346,14 +346,29 @@ impl Subscription {
     ) -> std::io::Result<()> {
         let topic = &self.topic;
         if !self.feed.is_begun() {
-            let _order = topic.order();
-            let sent = topic.latest().version();
-            return self.feed.begin(sent, &state(&topic.node.view(&topic.name)));
+            return self.send_state(state);
         }
         if self.feed.offer(&topic.latest())? {
             topic.counts.frames_sent.increment();
         }
         Ok(())
+    }
+}
+
+impl Subscription {
+    /// Sends the `state`.
+    ///
+    /// # Errors
+    ///
+    /// If the socket is broken.
+    pub(crate) fn send_state(
+        &self,
+        state: impl FnOnce(&CounterView) -> Bytes,
+    ) -> std::io::Result<()> {
+        let topic = &self.topic;
+        let _order = topic.order();
+        let sent = topic.latest().version();
+        self.feed.begin(sent, &state(&topic.node.view(&topic.name)))
     }
 }
 
