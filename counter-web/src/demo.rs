@@ -148,7 +148,8 @@ impl DemoNode {
         Some(line)
     }
 
-    /// Sends the addresses of all pages to the node, and waits until its page links to the others.
+    /// Sends the addresses of all pages to the node. Waits until its page links to the others, and
+    /// until it is ready.
     async fn send_pages(&mut self, pages: &BTreeMap<String, String>) {
         let line = serde_json::to_string(pages).unwrap_or_default() + "\n";
         if let Some(stdin) = &mut self.stdin {

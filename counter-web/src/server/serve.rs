@@ -185,8 +185,8 @@ fn raise_file_limit() -> usize {
 }
 
 /// The signals that stop `serve`: SIGINT, SIGTERM and, for the demo's nodes, the end of standard
-/// input. One line with the addresses of the pages may come there first, and is answered with a
-/// line.
+/// input. One line with the addresses of the pages may come there first. It is answered with a line
+/// once the node is ready.
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
@@ -212,8 +212,11 @@ impl Signals {
             while let Ok(Some(line)) = lines.next_line().await {
                 // The first line counts. Others are ignored.
                 let _known = serde_json::from_str(&line).map(|pages| app.set_pages(pages));
-                // If the demo was killed meanwhile, its end follows.
-                let _answered = writeln!(std::io::stdout());
+                tokio::select! {
+                    // If the demo was killed meanwhile, its end follows.
+                    () = app.node.ready() => drop(writeln!(std::io::stdout())),
+                    further = lines.next_line() => if !matches!(further, Ok(Some(_))) { break },
+                }
             }
         };
         tokio::select! {

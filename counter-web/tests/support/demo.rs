@@ -49,6 +49,7 @@ impl Demo {
         for at in (0..regions.len()).filter(|_| regions.len() > 1) {
             let page = get(demo.http(at), "/").body;
             assert!(page.contains("Open another city"), "opened at once: {page}");
+            assert_eq!(get(demo.http(at), "/readyz").status, 200, "printed when it is ready");
         }
         demo
     }
