@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use warp::http::Request;
+use warp::http::header::{HOST, HeaderValue};
 
 use super::Access;
 use super::limits::Limits;
@@ -43,6 +44,8 @@ pub(crate) struct Caller {
     credentials: Credentials,
     connection: ClientConnection,
     seems_local: bool,
+    /// For messages.
+    host: Option<HeaderValue>,
     access: Arc<Access>,
 }
 
@@ -70,6 +73,7 @@ impl Caller {
             credentials,
             connection: connection.clone(),
             seems_local,
+            host: headers.get(HOST).cloned(),
             access: Arc::clone(access),
         }
     }
@@ -82,12 +86,12 @@ impl Caller {
     pub(crate) fn check_own_site(&self) -> Result<(), ApiError> {
         match &self.site {
             Site::Own => Ok(()),
-            Site::Allowed(_) => Err(ApiError::wrong_origin(
-                "refused: a page of another site may read, listen and add, and nothing else. If it \
-                 is this node's own page, a proxy has changed the Host header: let it pass the \
-                 header on"
-                    .to_owned(),
-            )),
+            Site::Allowed(origin) => Err(ApiError::wrong_origin(format!(
+                "refused: a page of another site, {origin:?}, may read, listen and add, and nothing \
+                 else. If it is this node's own page, a proxy has changed the Host header to \
+                 \"{}\": let it pass the header on (nginx: proxy_set_header Host $http_host)",
+                self.host.as_ref().map_or("".as_bytes(), HeaderValue::as_bytes).escape_ascii()
+            ))),
             Site::Other(error) => Err(error.clone()),
         }
     }

@@ -197,6 +197,9 @@ fn refusal(origin: &HeaderValue, headers: &HeaderMap, trust_proxy: bool, is_site
              X-Forwarded-Host and start this node with --trust-proxy, or start this node with \
              --allow-origin {origin}"
         );
+    } else {
+        said += ". That Origin names no site, such as https://a.example. Send it so, or leave it \
+                 out; only a node with --allow-origin '*' takes any";
     }
     said
 }

@@ -57,11 +57,14 @@ fn page(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection>
     let of_counter =
         warp::path("c").and(warp::path::param::<String>()).and(warp::path::end()).map(Some);
     let base = first.or(of_counter).unify();
-    let show = base.and(only_method(Method::GET, METHODS)).and(with_app(app)).and(caller()).then(
-        async |name: Option<String>, app: Arc<App>, caller: Caller| {
+    let show = base
+        .and(only_method(Method::GET, METHODS))
+        .and(checked(Caller::check_site))
+        .and(with_app(app))
+        .and(caller())
+        .then(async |name: Option<String>, app: Arc<App>, caller: Caller| {
             respond(counter_page::show_page(&app, &caller, name.as_deref()).await)
-        },
-    );
+        });
     let add = base
         .and(only_method(Method::POST, METHODS))
         .and(with_app(app))
@@ -88,7 +91,8 @@ fn page(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection>
         .map(|app: Arc<App>, caller: Caller, _headers, body: Result<Bytes, ApiError>| {
             respond(body.and_then(|body| partition::switch_partition(&app, &caller, &body)))
         });
-    show.or(add).unify().or(switch).unify()
+    // The last rejection is answered, and that of `show` may name the true cause.
+    add.or(show).unify().or(switch).unify()
 }
 
 fn counters(
