@@ -24,8 +24,8 @@
 //! # The three types to know
 //!
 //! A [`Replica`] is one writer, one run of one process. Only it writes its cells. A [`CounterMap`]
-//! holds the cells of every writer, each exactly as of one version. A [`Delta`]
-//! carries some cells, and the [`Span`]s of versions that they complete.
+//! holds the cells of every writer, each exactly as of one version. A [`Delta`] carries some cells,
+//! and the [`Span`]s of versions that they complete.
 //!
 //! A cell holds a writer's running totals for one counter in one region, never increments. So a
 //! newer cell replaces an older one, and loss, duplication and reordering are harmless. Since a map
@@ -49,10 +49,10 @@
 //!
 //! # Restart and retire
 //!
-//! A process that starts again takes a new [`ReplicaId`] and continues from its old map with
-//! [`Replica::with_map`]. It claims its earlier incarnation, absorbs the amounts and folds it, in
-//! the steps of an [`AbsorbRound`]. After that the old incarnation has left no trace on any
-//! replica.
+//! Each run of a process is an *incarnation*, with a [`ReplicaId`] of its own. A process that
+//! starts again continues from its old map with [`Replica::with_map`]. It claims its earlier
+//! incarnation, absorbs the amounts and folds it, in the steps of an [`AbsorbRound`]. After that
+//! the old incarnation has left no trace on any replica.
 //!
 //! # Features
 //!

@@ -2,8 +2,8 @@
 //!
 //! A [`CounterMap`](counter_map::CounterMap) holds each writer's cells exactly as of one version. A
 //! [`Delta`](delta::Delta) carries some cells and the spans of versions that they complete, so a
-//! map takes it in any order, twice or never, and stays exact. The version vector lists the version
-//! of each writer, and the state hash checks that equal vectors hold equal states.
+//! map stays exact if deltas arrive in any order, twice or not at all. The version vector lists the
+//! version of each writer, and the state hash checks that equal vectors hold equal states.
 
 pub(crate) mod cell;
 pub(crate) mod cells;

@@ -5,8 +5,8 @@
 //! calls [`Wake`]. A flush goes the other way: dirty set, blocks, amounts. So each amount is taken
 //! by this flush or by the next.
 //!
-//! All threads start in the base, lane 0. Threads that often contend for one counter move to other
-//! lanes. Each lane has its own slot for every counter of the block, so these threads no longer
+//! A lane is a set of slots, one for each counter of the block. All threads start in lane 0, the
+//! base. Threads that often contend for one counter move to other lanes, so that they no longer
 //! wait for each other's cache lines. Counters that are added to rarely need only the base.
 
 use crate::error::WriteError;

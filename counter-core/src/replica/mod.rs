@@ -1,9 +1,9 @@
 //! A replica: one writer with its map, and the operations of one process on them.
 //!
-//! [`Replica`] owns a map, the handles through which any thread adds, and the
-//! changes that the next flush reports. It keeps their fields to itself. The other files here build
-//! on its verbs: batches, sliding windows, counters that expire, removals. Adds with an id are in
-//! `dedup`, and a successor's work on ended incarnations is in `incarnation`.
+//! [`Replica`] owns a map, the handles through which any thread adds, and the changes that the next
+//! flush reports. Its fields are private. The other files here build on its methods: batches,
+//! sliding windows, counters that expire, removals. Adds with an id are in `dedup`, and a
+//! successor's work on ended incarnations is in `incarnation`.
 
 mod batch;
 mod bucket;

@@ -1,5 +1,5 @@
-//! The store's record of its node: format, key pair, latest incarnation, and the place of the file
-//! at that start.
+//! The store's record of its node: format, key pair, latest incarnation, and the file's identity at
+//! that start (`place`), by which a copied or moved file is recognised.
 
 use counter_core::ReplicaId;
 

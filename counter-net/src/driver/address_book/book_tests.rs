@@ -1,4 +1,4 @@
-//! The address book tried without a network: whom it says to dial, and when.
+//! The address book without a network: whom it chooses to dial, and when.
 
 use super::*;
 use crate::config::REDIAL_MIN;

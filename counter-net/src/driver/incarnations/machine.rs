@@ -1,4 +1,4 @@
-//! Every other incarnation that this node has to settle.
+//! The other incarnations that this node may have to take over.
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use super::predecessors::Predecessors;
 use crate::protocol::NodeId;
 use crate::shared::Shared;
 
-/// The incarnations that this node may have to take over, and whether it is one too many itself.
+/// The incarnations that this node may have to take over, and whether it must stop itself, because
+/// an earlier process runs under its identity.
 #[derive(Debug)]
 pub(in crate::driver) struct Incarnations {
     predecessors: Predecessors,

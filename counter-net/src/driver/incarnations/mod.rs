@@ -1,7 +1,7 @@
 //! A node's runs: the one that begins, and earlier ones that it takes over.
 //!
 //! [`begin()`] gives each start its identity and its state, from the data directory if there is
-//! one. [`Incarnations`] takes over other ones: `predecessors` settles those that came before on
+//! one. [`Incarnations`] takes over other ones: `predecessors` claims those that came before on
 //! this disk or its original, and `departed` retires nodes of this machine whose process has died.
 
 mod begin;

@@ -1,4 +1,4 @@
-//! Counters that end. Each node has a clock of its own that tells when, up to two seconds ahead.
+//! Counters that expire. Each node decides when by a clock of its own, up to two seconds ahead.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Nodes are read, and compared with the truth and with each other.
+//! Reads nodes, and compares them with the truth and with each other.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Time passes, for as long as a test wants or until something is true.
+//! Lets time pass, for as long as a test wants or until something is true.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Events reach nodes, and the outputs of nodes become events.
+//! Hands events to nodes, and turns the nodes' outputs into events.
 
 use std::rc::Rc;
 use std::time::Duration;
