@@ -1,5 +1,5 @@
-//! Resets and removals of adds that two replicas applied. Whatever a reset saw, each add counts once
-//! or not at all.
+//! Resets and removals of adds that two replicas applied. Whatever a reset saw, each add counts
+//! once or not at all.
 
 use std::collections::BTreeMap;
 

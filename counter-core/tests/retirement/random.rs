@@ -1,5 +1,5 @@
-//! In any order of adds, resets, restarts, losses and late copies, every replica shows at every step
-//! exactly the units of the cells that it holds. In the end only the living have cells.
+//! In any order of adds, resets, restarts, losses and late copies, every replica shows at every
+//! step exactly the units of the cells that it holds. In the end only the living have cells.
 
 use crate::world::{ALL, Rules, run};
 

@@ -28,8 +28,8 @@
 //! The simulator models:
 //! - requests over connections, which may be cut in one or both directions and break if they stay
 //!   cut;
-//! - gossip over a mesh of a given degree, passed on after the node's own validation, which gets lost,
-//!   is duplicated and overtakes;
+//! - gossip over a mesh of a given degree, passed on after the node's own validation, which gets
+//!   lost, is duplicated and overtakes;
 //! - slow nodes, and clocks of any origin and rate, which may jump;
 //! - crashes, and restarts with and without the disk;
 //! - the handshake of a new connection, dials that are refused or not answered, peers that accept

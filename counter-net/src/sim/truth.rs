@@ -265,7 +265,8 @@ impl Truth {
     }
 
     /// The value that a key must have in a state that holds the versions of `map`: each writer's
-    /// amounts, less the largest that a reset among them cleared of that writer, or that the writer took off.
+    /// amounts, less the largest that a reset among them cleared of that writer, or that the writer
+    /// took off.
     fn value(&self, map: &CounterMap, key: &KeyName) -> i128 {
         let mut baselines: BTreeMap<ReplicaId, Amounts> = BTreeMap::new();
         for (resetter, written) in &self.writers {

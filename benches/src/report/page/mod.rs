@@ -1,4 +1,5 @@
-//! The report as one HTML page that needs nothing else: a summary, plots drawn as SVG, and every row.
+//! The report as one HTML page that needs nothing else: a summary, plots drawn as SVG, and every
+//! row.
 
 mod histogram;
 mod html;

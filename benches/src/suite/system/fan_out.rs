@@ -7,8 +7,9 @@ use crate::figures::plot::Curve;
 use crate::figures::row::{Need, Row, Unit};
 use crate::system::{self, Crowd, FanOut, MeasureFailure, Measured, Quantiles, Server};
 
-/// One node with many clients, beside other servers under the same load. The contenders take turns, round by round, so a noisy neighbour slows all of them
-/// alike. Times are quantiles over all rounds. Rates and processor times are medians of the rounds.
+/// One node with many clients, beside other servers under the same load. The contenders take turns,
+/// round by round, so a noisy neighbour slows all of them alike. Times are quantiles over all
+/// rounds. Rates and processor times are medians of the rounds.
 ///
 /// # Errors
 /// As [`system::fan_out`] for ours. A peer that is not installed is left out, and a line says so.

@@ -60,8 +60,8 @@ fn peers(row: Row, figures: &[(&str, f64)]) -> Row {
     figures.iter().fold(row, |row, (name, value)| row.published(name, *value))
 }
 
-/// A row of a quantile of all times, with the p99 beside it. Its spread is that of the same quantile
-/// in each fifth of the run.
+/// A row of a quantile of all times, with the p99 beside it. Its spread is that of the same
+/// quantile in each fifth of the run.
 fn quantile_row(
     id: impl Into<String>,
     work: impl Into<String>,

@@ -17,8 +17,8 @@ pub const COMMITTERS: usize = 64;
 const SLICE: Duration = Duration::from_millis(100);
 /// Counters that change in each slice, so that the log grows and checkpoints begin.
 const CHANGES_A_SLICE: usize = 50_000;
-/// More bytes than this in one slice contain pages of a checkpoint. The deltas of a slice take about
-/// 100 kB, and a checkpoint 2 MB.
+/// More bytes than this in one slice contain pages of a checkpoint. The deltas of a slice take
+/// about 100 kB, and a checkpoint 2 MB.
 const PAGE_BYTES: f64 = 250e3;
 /// The longest run. It ends earlier after enough checkpoints.
 const RUN_MAX: Duration = Duration::from_secs(60);

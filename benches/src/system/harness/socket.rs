@@ -80,8 +80,8 @@ impl Socket {
         Ok(self.stream.write_all(&bytes).await?)
     }
 
-    /// Sends one message with adds of 1 with these ids, each to one of the first `counters` counters
-    /// in turn.
+    /// Sends one message with adds of 1 with these ids, each to one of the first `counters`
+    /// counters in turn.
     pub(in crate::system) async fn add_batch(
         &mut self,
         ids: std::ops::Range<u64>,

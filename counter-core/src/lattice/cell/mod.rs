@@ -2,8 +2,8 @@
 //!
 //! A [`Cell`] holds two totals under its writer's version. Its extra part holds the amounts that
 //! its writer's resets have cleared, the amounts that it has absorbed of ended incarnations, the
-//! adds that were taken back, and the traces of removals. The cells of all replicas at one key make a
-//! [`PnCounter`](pn_counter::PnCounter).
+//! adds that were taken back, and the traces of removals. The cells of all replicas at one key make
+//! a [`PnCounter`](pn_counter::PnCounter).
 
 pub(crate) mod amounts;
 mod extra;

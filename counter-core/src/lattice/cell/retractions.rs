@@ -10,8 +10,8 @@ use crate::lattice::cell::amounts::Amounts;
 use crate::lattice::versions::Version;
 use crate::replica_id::ReplicaId;
 
-/// The most retractions of one holder in a cell. A cell is sent whole with each change, so this bounds its
-/// bytes to about 2 kB. Further adds are taken back without one.
+/// The most retractions of one holder in a cell. A cell is sent whole with each change, so this
+/// bounds its bytes to about 2 kB. Further adds are taken back without one.
 pub(crate) const RETRACTIONS_MAX: usize = 256;
 
 /// One add that was taken back.

@@ -2,8 +2,8 @@
 //!
 //! [`Cells`] owns four parts: the keys, the values by key and counter, the writers' snapshots, and
 //! the index of counters that expire. Each change of a cell goes through its verbs, which keep the
-//! four in step. The files `reset`, `absorb`, `removal`, `expiry` and `take_back` build the writes of one
-//! replica on those verbs, and `intake` takes the cells of others.
+//! four in step. The files `reset`, `absorb`, `removal`, `expiry` and `take_back` build the writes
+//! of one replica on those verbs, and `intake` takes the cells of others.
 
 mod absorb;
 mod expiries;

@@ -98,8 +98,8 @@ impl Cells {
             && self.shares(key).all(|(_, share)| share == Amounts::default())
     }
 
-    /// The keys of a counter, by its number, at which `own` may drop its cell, whatever the amounts:
-    /// all but those whose cells hold resets or absorbed amounts, or ask for a removal.
+    /// The keys of a counter, by its number, at which `own` may drop its cell, whatever the
+    /// amounts: all but those whose cells hold resets or absorbed amounts, or ask for a removal.
     pub(crate) fn droppable(&self, own: ReplicaId, counter: u32) -> Vec<KeyId> {
         let is_plain = |key: &u32| {
             self.writers().get(own).and_then(|writer| writer.amounts(*key)).is_some_and(
@@ -269,10 +269,10 @@ impl Cells {
             || self.writers().get(own).is_some_and(|writer| !writer.tombstones().is_empty())
     }
 
-    /// Finds the origins and retractions that can end: `own` wrote them up to version `arrived`, and
-    /// no reset of an earlier state is left. Returns their keys and versions. Looks at up to `max`
-    /// cells with traces, starting at slot `from`. Also returns the slot to continue from; 0 at the
-    /// end.
+    /// Finds the origins and retractions that can end: `own` wrote them up to version `arrived`,
+    /// and no reset of an earlier state is left. Returns their keys and versions. Looks at up to
+    /// `max` cells with traces, starting at slot `from`. Also returns the slot to continue from; 0
+    /// at the end.
     pub(crate) fn finished_traces(
         &self,
         own: ReplicaId,

@@ -4,7 +4,8 @@
 //! it takes the next event, hands it to a node and turns the node's outputs into events again.
 //! `dials` opens connections and `faults` breaks things. `acts` holds an application's acts at a
 //! node, `waits` its waits, and `stories` the acts that only the oracle's stories use. `run` lets
-//! time pass, `expiry` and `windows` drop the cells of counters that end, and `looks` reads nodes and compares them.
+//! time pass, `expiry` and `windows` drop the cells of counters that end, and `looks` reads nodes
+//! and compares them.
 
 mod acts;
 mod dials;

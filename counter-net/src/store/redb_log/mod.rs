@@ -1,9 +1,9 @@
 //! The store's file: a redb database with three tables. It is checked as a whole when it is opened,
 //! and reopened after a failed write.
 //!
-//! [`RedbLog`] is the open file. `file` makes, opens and reopens it, and leaves a refused file as it
-//! was; `open_failure` says why one is refused. `rows` places the rows of checkpoints and deltas,
-//! and `record` has the rows about the node itself.
+//! [`RedbLog`] is the open file. `file` makes, opens and reopens it, and leaves a refused file as
+//! it was; `open_failure` says why one is refused. `rows` places the rows of checkpoints and
+//! deltas, and `record` has the rows about the node itself.
 
 mod file;
 mod log;
