@@ -8,6 +8,7 @@
 mod batch;
 mod bucket;
 mod expiry;
+mod garbage;
 mod join;
 mod removal;
 mod state;
