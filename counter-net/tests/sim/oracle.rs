@@ -251,7 +251,7 @@ fn once_wrong_stories_are_right() {
         (Mix::RETIRED_ALIVE, &[50_335]),
         (Mix::NAMED_AND_RETIRED, &[501_414]),
         (Mix::BUCKETS_AND_ROLLS, &[300_077]),
-        (Mix::REMOVALS_AND_RESTORES, &[301_248, 301_260]),
+        (Mix::REMOVALS_AND_RESTORES, &[301_248, 301_260, 800_187]),
     ];
     for (mix, seeds) in stories {
         for &seed in seeds {

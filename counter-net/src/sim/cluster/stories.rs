@@ -107,6 +107,11 @@ impl Sim {
         self.hosts[host].alive.as_ref().is_some_and(|alive| alive.replica.has_traces())
     }
 
+    /// True if nothing is cut between two nodes.
+    pub(in crate::sim) fn is_whole(&self, a: usize, b: usize) -> bool {
+        self.links.is_whole(a, b)
+    }
+
     /// The region that a node runs in.
     pub(in crate::sim) fn region(&self, host: usize) -> &str {
         &self.hosts[host].region
