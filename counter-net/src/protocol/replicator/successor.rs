@@ -192,10 +192,7 @@ impl Replicator {
     fn take_over(&mut self, replica: &mut Replica) {
         // Other nodes may hold newer cells of this node than its directory does. So it folds
         // nothing before it has caught up with them.
-        if !self.is_synced()
-            || !self.in_touch()
-            || self.retirement.is_too_early(&self.ctx, replica.map())
-        {
+        if !self.is_synced() || self.retirement.is_too_early(&self.ctx, replica.map()) {
             return;
         }
         if self.retirement.is_at_first_step() && self.claim_for_the_ended(replica) {
