@@ -28,6 +28,10 @@ pub struct VersionVector {
     entries: Vec<(ReplicaId, Version)>,
 }
 
+/// A vector this many times shorter than another is compared by lookups, and others by one walk
+/// through both. A lookup among thousands of writers takes as long as some ten steps of a walk.
+const FEW: usize = 16;
+
 impl VersionVector {
     /// An empty vector: nothing was seen.
     pub const fn new() -> Self {
@@ -41,9 +45,15 @@ impl VersionVector {
             .map_or(0, |at| self.entries[at].1)
     }
 
-    /// Raises the entry of `replica` to `version`, and never lowers it. O(log writers), and
-    /// O(writers) for a new one.
+    /// Raises the entry of `replica` to `version`, and never lowers it. O(1) behind the last
+    /// writer. Otherwise O(log writers), and O(writers) for a new one.
     pub fn raise(&mut self, replica: ReplicaId, version: Version) {
+        if self.entries.last().is_none_or(|last| last.0 < replica) {
+            if version > 0 {
+                self.entries.push((replica, version));
+            }
+            return;
+        }
         match self.entries.binary_search_by_key(&replica, |entry| entry.0) {
             Ok(at) => self.entries[at].1 = self.entries[at].1.max(version),
             Err(at) if version > 0 => self.entries.insert(at, (replica, version)),
@@ -76,14 +86,58 @@ impl VersionVector {
         self.entries.is_empty()
     }
 
+    /// A lookup for writers that are asked for in ascending order. All lookups together are
+    /// O(writers), so many of them are cheaper than [`get`](Self::get).
+    pub fn ascending(&self) -> impl FnMut(ReplicaId) -> Version + '_ {
+        let mut at = 0;
+        move |replica| {
+            while self.entries.get(at).is_some_and(|entry| entry.0 < replica) {
+                at += 1;
+            }
+            self.entries.get(at).filter(|entry| entry.0 == replica).map_or(0, |entry| entry.1)
+        }
+    }
+
+    /// Every writer seen, with its version here and its version in `other`, in the order of ids.
+    /// O(writers of both).
+    pub fn beside<'a>(
+        &'a self,
+        other: &'a Self,
+    ) -> impl Iterator<Item = (ReplicaId, Version, Version)> + 'a {
+        let mut there = other.ascending();
+        self.iter().map(move |(replica, version)| (replica, version, there(replica)))
+    }
+
     /// True if everything that `other` has seen was seen here. O(writers).
     pub fn contains(&self, other: &Self) -> bool {
-        other.iter().all(|(replica, version)| self.get(replica) >= version)
+        // No entry is 0, so a longer vector names a writer that this one does not.
+        other.len() <= self.len()
+            && match other.len() < self.len() / FEW {
+                true => other.iter().all(|(replica, version)| self.get(replica) >= version),
+                false => other.beside(self).all(|(_, there, here)| here >= there),
+            }
     }
 
     /// The least upper bound of both. O(writers).
     pub fn join(&mut self, other: &Self) {
-        other.iter().for_each(|(replica, version)| self.raise(replica, version));
+        if other.len() < self.len() / FEW {
+            return other.iter().for_each(|(replica, version)| self.raise(replica, version));
+        }
+        let (mut at, mut new) = (0, Vec::new());
+        for (replica, version) in other.iter() {
+            while self.entries.get(at).is_some_and(|entry| entry.0 < replica) {
+                at += 1;
+            }
+            match self.entries.get_mut(at) {
+                Some(entry) if entry.0 == replica => entry.1 = entry.1.max(version),
+                _ => new.push((replica, version)),
+            }
+        }
+        if !new.is_empty() {
+            self.entries.append(&mut new);
+            // It merges the two sorted runs in one pass.
+            self.entries.sort_by_key(|entry| entry.0);
+        }
     }
 
     /// XXH3-128 of the entries: equal vectors have equal hashes. Peers compare hashes before they
@@ -100,8 +154,9 @@ impl VersionVector {
 
 impl FromIterator<(ReplicaId, Version)> for VersionVector {
     fn from_iter<I: IntoIterator<Item = (ReplicaId, Version)>>(entries: I) -> Self {
-        let mut vector = Self::new();
-        entries.into_iter().for_each(|(replica, version)| vector.raise(replica, version));
+        let entries = entries.into_iter();
+        let mut vector = Self { entries: Vec::with_capacity(entries.size_hint().0) };
+        entries.for_each(|(replica, version)| vector.raise(replica, version));
         vector
     }
 }
@@ -118,5 +173,41 @@ mod tests {
         assert_eq!(seen.iter().collect::<Vec<_>>(), [(a, 2), (b, 3)]);
         assert!(seen.contains(&[(a, 2)].into_iter().collect()));
         assert!(!seen.contains(&[(a, 3)].into_iter().collect()));
+    }
+
+    /// Vectors of all lengths, so that both ways to compare and to join are taken.
+    #[test]
+    fn walks_equal_lookups() {
+        let mut dice = fastrand::Rng::with_seed(3);
+        for _ in 0..2_000 {
+            let mut drawn = || -> VersionVector {
+                let writers = [2, 8, 100][dice.usize(..3)];
+                let draws = 0..dice.usize(..2 * writers);
+                draws
+                    .map(|_| (ReplicaId::new(dice.u64(..writers as u64), 1), dice.u64(..4)))
+                    .collect()
+            };
+            let (one, other) = (drawn(), drawn());
+            let get = |of: &VersionVector, id| {
+                of.iter().find(|(replica, _)| *replica == id).map_or(0, |(_, version)| version)
+            };
+            let beside: Vec<_> = one.beside(&other).collect();
+            let expected: Vec<_> =
+                one.iter().map(|(id, here)| (id, here, get(&other, id))).collect();
+            assert_eq!(beside, expected);
+            assert_eq!(
+                one.contains(&other),
+                other.iter().all(|(id, there)| get(&one, id) >= there)
+            );
+            let mut joined = one.clone();
+            joined.join(&other);
+            let ids: std::collections::BTreeSet<ReplicaId> =
+                one.iter().chain(other.iter()).map(|(id, _)| id).collect();
+            let most = |id| (id, get(&one, id).max(get(&other, id)));
+            assert_eq!(
+                joined.iter().collect::<Vec<_>>(),
+                ids.into_iter().map(most).collect::<Vec<_>>()
+            );
+        }
     }
 }

@@ -93,12 +93,15 @@ impl CounterMap {
         Delta::from_parts(parts, self.keys())
     }
 
-    /// The number of cells that a holder of `seen` lacks, counted up to `max`. O(writers log
-    /// writers + counted).
+    /// The number of cells that a holder of `seen` lacks, counted up to `max`. O(writers +
+    /// counted).
     pub fn cells_since(&self, seen: &VersionVector, max: usize) -> usize {
-        self.writers()
-            .iter()
-            .fold(0, |cells, writer| cells + writer.count_since(seen.get(writer.id()), max - cells))
+        let mut seen_of = seen.ascending();
+        let lacked = self.writers().iter().filter_map(|writer| {
+            let after = seen_of(writer.id());
+            (writer.seen() > after).then_some((writer, after))
+        });
+        lacked.fold(0, |cells, (writer, after)| cells + writer.count_since(after, max - cells))
     }
 
     /// The changes of one writer after a version; None if there are none. Returns the whole
