@@ -221,7 +221,7 @@ impl Replicator {
             self.ctx.out.notify(Notice::StatusChanged);
         }
         if self.membership.take_changed() {
-            self.stability.look_again();
+            self.stability.members_changed();
             self.ctx.out.notify(Notice::MembersChanged);
         }
         let (gap_entries, gap_bytes) = self.gossip.waiting();

@@ -15,8 +15,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use counter_core::{CounterMap, ReplicaId, VersionVector};
+use counter_core::{ReplicaId, VersionVector};
 
+use super::cluster_view::ClusterView;
 use super::target::{Bits, TargetId};
 use super::target_bytes::{add_changes, pack, unpack};
 use super::targets::{Agreement, Confirmed, TARGETS_MAX, Targets};
@@ -36,17 +37,6 @@ const SPREAD_INTERVAL: Duration = Duration::from_millis(100);
 const COVER_INTERVAL: Duration = Duration::from_millis(25);
 /// The number of peers that bits are exchanged with at a time.
 const FANOUT: usize = 2;
-/// The node as the machine sees it: its state, and the live members.
-pub(super) struct ClusterView<'a> {
-    pub map: &'a CounterMap,
-    /// Changes whenever the state does.
-    pub stamp: u64,
-    /// The other live members, ascending.
-    pub live: Vec<ReplicaId>,
-    pub is_synced: bool,
-    /// True if no live synced member has a lower id.
-    pub leads: bool,
-}
 
 /// The messages to send now.
 #[derive(Debug, Default)]
@@ -65,6 +55,8 @@ pub(crate) struct Confirmations {
     own: ReplicaId,
     interval: Duration,
     targets: Targets,
+    /// Members came or went since the targets were told the live ones.
+    is_live_stale: bool,
     /// The newest target that each member confirmed, and when that was heard.
     covered: BTreeMap<NodeId, (Arc<VersionVector>, Duration)>,
     /// The targets that each peer was asked about and has not answered.
@@ -85,6 +77,7 @@ impl Confirmations {
             own,
             interval,
             targets: Targets::new(own),
+            is_live_stale: true,
             covered: BTreeMap::new(),
             asked: BTreeMap::new(),
             last_number: 0,
@@ -118,10 +111,24 @@ impl Confirmations {
         self.asked.remove(&peer);
     }
 
-    /// Members came or went, or this node has caught up. Earlier confirmations may no longer be
-    /// enough.
+    /// A writer's version moved without a cell, so a target may be covered now.
     pub(crate) fn look_again(&mut self) {
         self.stamp = self.stamp.wrapping_sub(1);
+    }
+
+    /// Members came or went. Earlier confirmations may no longer be enough.
+    pub(crate) fn members_changed(&mut self) {
+        self.is_live_stale = true;
+        self.look_again();
+    }
+
+    /// Looks at the members again if they changed. Called wherever the live ones matter, so that
+    /// the announcements of one moment cost one look. O(1) if nothing changed.
+    fn refresh(&mut self, view: &ClusterView<'_>) {
+        if std::mem::take(&mut self.is_live_stale) {
+            self.targets.set_live(view.live().collect());
+        }
+        debug_assert!(self.targets.live().iter().copied().eq(view.live()));
     }
 
     /// True if `poll` has something to do.
@@ -168,11 +175,14 @@ impl Confirmations {
         if self.targets.has_uncovered() {
             self.cover_at.get_or_insert(now + COVER_INTERVAL);
         }
-        if self.spread_at.is_none() && self.targets.has_unconfirmed(&view.live) {
-            // A member that became live is asked too.
-            self.spread_soon(now);
+        if self.spread_at.is_none() && self.targets.has_covered() {
+            self.refresh(view);
+            if self.targets.has_unconfirmed() {
+                // A member that became live is asked too.
+                self.spread_soon(now);
+            }
         }
-        self.targets.note_moved(view.map, now);
+        self.targets.note_moved(view, now);
     }
 
     /// The leader keeps the interval since the last target. Others step in if none came for longer.
@@ -184,7 +194,7 @@ impl Confirmations {
     ) -> Duration {
         let first = now + PROPOSE_DELAY;
         let paced = self.last_target_at.map_or(first, |last| first.max(last + self.interval));
-        match view.leads {
+        match view.leads() {
             true => paced,
             false => paced + STAND_IN_DELAY + STAND_IN_DELAY.mul_f64(rng.f64() / 2.0),
         }
@@ -197,14 +207,15 @@ impl Confirmations {
         now: Duration,
         rng: &mut fastrand::Rng,
     ) -> Option<TargetMessage> {
-        let digest = view.map.version_vector();
-        if view.live.is_empty()
-            || self.targets.cover_digest(&digest, &view.live)
+        self.refresh(view);
+        let digest = view.state();
+        if self.targets.live().is_empty()
+            || self.targets.cover_digest(digest)
             || digest.len() > TARGET_REPLICAS_MAX
         {
             return None;
         }
-        let pause = if view.leads { self.interval } else { self.interval + STAND_IN_DELAY };
+        let pause = if view.leads() { self.interval } else { self.interval + STAND_IN_DELAY };
         if self.last_target_at.is_some_and(|last| last + pause > now) {
             // A target came meanwhile, and so may the next.
             self.propose_at = Some(self.next_proposal(view, now, rng));
@@ -212,8 +223,8 @@ impl Confirmations {
         }
         self.last_number += 1;
         let id = TargetId { proposer: self.own, number: self.last_number };
-        let message = self.targets.message(id, &digest);
-        self.learn(id, digest, now);
+        let message = self.targets.message(id, digest);
+        self.learn(id, digest.clone(), now);
         self.look_for_covered(view, now);
         Some(message)
     }
@@ -255,7 +266,7 @@ impl Confirmations {
 
     /// Confirms the targets that this node's state covers by now.
     fn look_for_covered(&mut self, view: &ClusterView<'_>, now: Duration) {
-        if self.targets.cover(view.map) {
+        if self.targets.cover(view) {
             self.spread_soon(now);
         }
     }
@@ -273,17 +284,21 @@ impl Confirmations {
         peers: &[NodeId],
         now: Duration,
     ) -> Vec<(NodeId, ConfirmMessage)> {
+        self.refresh(view);
         self.look_for_covered(view, now);
-        self.targets.settle(view.map, &view.live);
+        self.targets.settle(view);
         let mut messages = Vec::new();
         for peer in peers {
-            let bits = self.targets.due_for(*peer, &view.live, now);
-            if !bits.is_empty() && messages.len() < FANOUT {
+            if messages.len() == FANOUT {
+                break;
+            }
+            let bits = self.targets.due_for(*peer, now);
+            if !bits.is_empty() {
                 self.asked.insert(*peer, bits.iter().map(|bits| bits.tag).collect());
                 messages.push((*peer, pack(&bits, None)));
             }
         }
-        self.spread_at = self.targets.spread(&view.live, now);
+        self.spread_at = self.targets.spread(now);
         self.last_spread = Some(now);
         messages
     }
@@ -331,9 +346,22 @@ impl Confirmations {
     /// Sets the bits that are new here.
     fn merge(&mut self, peer: NodeId, all: &[Bits], now: Duration) -> Confirmed {
         let news = self.targets.merge(peer, all);
+        // Most members confirmed the same target before, so few pairs are compared.
+        let mut compared: Vec<(Arc<VersionVector>, Arc<VersionVector>, bool)> = Vec::new();
+        let mut contains = |known: &Arc<VersionVector>, digest: &Arc<VersionVector>| {
+            let is_pair = |(of, with, _): &&(Arc<_>, Arc<_>, bool)| {
+                Arc::ptr_eq(of, known) && Arc::ptr_eq(with, digest)
+            };
+            if let Some((_, _, contains)) = compared.iter().find(is_pair) {
+                return *contains;
+            }
+            let contains = known.contains(digest);
+            compared.push((Arc::clone(known), Arc::clone(digest), contains));
+            contains
+        };
         for (node, digest) in &news {
             let known = self.covered.get(node);
-            if known.is_none_or(|(known, _)| !known.contains(digest)) {
+            if known.is_none_or(|(known, _)| !contains(known, digest)) {
                 self.covered.insert(*node, (Arc::clone(digest), now));
             }
         }
@@ -359,6 +387,7 @@ impl Confirmations {
 
     /// How far the live members have confirmed this node's state. O(targets * writers).
     pub(super) fn agreement(&mut self, view: &ClusterView<'_>, now: Duration) -> Agreement {
-        self.targets.agreement(view.map, &view.live, now)
+        self.refresh(view);
+        self.targets.agreement(view, now)
     }
 }

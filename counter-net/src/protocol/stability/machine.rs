@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use counter_core::{CounterMap, Replica, ReplicaId, VersionVector};
 
-use super::confirmations::{ClusterView, Confirmations};
+use super::cluster_view::ClusterView;
+use super::confirmations::Confirmations;
 use super::snapshots::{Snapshots, Stable};
 use super::targets::{Agreement, Confirmed};
 use crate::protocol::context::{Context, Timer};
@@ -58,10 +59,15 @@ impl Stability {
         self.snapshots.forget_folded(map);
     }
 
-    /// Members came or went, or a writer's version moved without a cell. Earlier confirmations may
-    /// no longer be enough, and a target may be covered now.
+    /// A writer's version moved without a cell, so a target may be covered now.
     pub(crate) fn look_again(&mut self) {
         self.confirmations.look_again();
+    }
+
+    /// Readers of the members would see a difference. Earlier confirmations may no longer be
+    /// enough.
+    pub(crate) fn members_changed(&mut self) {
+        self.confirmations.members_changed();
     }
 }
 
@@ -226,8 +232,7 @@ impl Stability {
     ) -> Option<Lag> {
         let (digest, heard) = self.confirmations.covered_by(node)?;
         let lacks = self.shortfall(ctx, map, digest);
-        let versions =
-            seen.iter().map(|(writer, version)| version.saturating_sub(digest.get(writer)));
+        let versions = seen.beside(digest).map(|(_, version, known)| version.saturating_sub(known));
         Some(Lag {
             cells_behind: lacks.cells,
             time_behind: lacks.time,
@@ -239,7 +244,7 @@ impl Stability {
 
     /// How far the sender of a digest is behind this node.
     fn shortfall(&self, ctx: &Context, map: &CounterMap, digest: &VersionVector) -> Shortfall {
-        if map.version_vector().iter().all(|(writer, version)| digest.get(writer) >= version) {
+        if digest.contains(&map.version_vector()) {
             return Shortfall::default();
         }
         Shortfall {
@@ -314,15 +319,10 @@ fn change_stamp(ctx: &Context, map: &CounterMap) -> u64 {
 fn view<'a>(
     ctx: &Context,
     map: &'a CounterMap,
-    membership: &Membership,
+    membership: &'a Membership,
     is_synced: bool,
 ) -> ClusterView<'a> {
-    let (mut live, mut leads) = (Vec::new(), true);
-    for (node, entry) in membership.others_live() {
-        live.push(entry.replica);
-        leads &= !entry.synced || node > ctx.node();
-    }
-    ClusterView { map, stamp: change_stamp(ctx, map), live, is_synced, leads }
+    ClusterView::new(ctx.own, map, membership, change_stamp(ctx, map), is_synced)
 }
 
 /// The peers that answer and have no open request about confirmations, in random order.

@@ -5,6 +5,7 @@
 //! snapshots of this node's latest states. They tell how far another replica lags, and which state
 //! is [`Stable`]: every enrolled replica holds it.
 
+mod cluster_view;
 mod confirmations;
 mod machine;
 mod snapshots;

@@ -48,19 +48,20 @@ impl TargetMessage {
         base: Option<(TargetId, &VersionVector)>,
     ) -> Self {
         // A difference cannot express that a replica was folded since.
-        let base = base.filter(|(_, base)| base.iter().all(|(replica, _)| digest.get(replica) > 0));
+        let base = base.filter(|(_, base)| base.beside(digest).all(|(_, _, version)| version > 0));
         let (mut changes, mut added) = (Vec::new(), VersionVector::new());
         if let Some((_, base)) = base {
             let mut last = 0;
-            for (at, (replica, version)) in base.iter().enumerate() {
-                let more = digest.get(replica).saturating_sub(version);
+            for (at, (_, version, grown)) in base.beside(digest).enumerate() {
+                let more = grown.saturating_sub(version);
                 if more > 0 {
                     push_varint(&mut changes, (at - last) as u64);
                     push_varint(&mut changes, more);
                     last = at;
                 }
             }
-            added = digest.iter().filter(|(replica, _)| base.get(*replica) == 0).collect();
+            let new = digest.beside(base).filter(|(_, _, before)| *before == 0);
+            added = new.map(|(replica, version, _)| (replica, version)).collect();
         }
         Self {
             proposer: Id(id.proposer),

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use counter_core::{CounterMap, ReplicaId, VersionVector};
+use counter_core::{ReplicaId, VersionVector};
 
+use super::cluster_view::ClusterView;
 use super::target::{Bits, Complete, Confirmers, Target, TargetId};
 use crate::protocol::interface::NodeId;
 use crate::protocol::wire::TargetMessage;
@@ -43,28 +44,51 @@ pub(super) type Confirmed = Vec<(NodeId, Arc<VersionVector>)>;
 #[derive(Debug)]
 pub(super) struct Targets {
     own: ReplicaId,
+    /// The other live members, ascending.
+    live: Vec<ReplicaId>,
     /// In the order in which they were heard of.
     open: VecDeque<Target>,
     complete: Option<Complete>,
     /// The targets heard of last, also settled ones, because others may still refer to them.
-    recent: VecDeque<(TargetId, Arc<VersionVector>)>,
+    recent: VecDeque<KnownTarget>,
+}
+
+/// A target that was heard of.
+#[derive(Debug)]
+struct KnownTarget {
+    id: TargetId,
+    tag: u64,
+    digest: Arc<VersionVector>,
 }
 
 impl Targets {
     pub(super) fn new(own: ReplicaId) -> Self {
-        Self { own, open: VecDeque::new(), complete: None, recent: VecDeque::new() }
+        let (open, recent) = (VecDeque::new(), VecDeque::new());
+        Self { own, live: Vec::new(), open, complete: None, recent }
+    }
+
+    /// The other live members, ascending.
+    pub(super) fn live(&self) -> &[ReplicaId] {
+        &self.live
+    }
+
+    /// These are the other live members from now on, ascending. O(targets * members).
+    pub(super) fn set_live(&mut self, live: Vec<ReplicaId>) {
+        self.live = live;
+        self.open.iter_mut().for_each(|target| target.set_live(&self.live));
+        self.complete.iter_mut().for_each(|complete| complete.confirmers.set_live(&self.live));
     }
 
     /// The vector of a target that was heard of a short time ago.
     pub(super) fn digest_of(&self, id: TargetId) -> Option<&VersionVector> {
-        self.recent.iter().find(|(known, _)| *known == id).map(|(_, digest)| &**digest)
+        self.recent.iter().find(|known| known.id == id).map(|known| &*known.digest)
     }
 
     /// True if a target that was heard of covers this vector, so it need not be proposed.
-    pub(super) fn cover_digest(&self, digest: &VersionVector, live: &[ReplicaId]) -> bool {
+    pub(super) fn cover_digest(&self, digest: &VersionVector) -> bool {
         self.open.back().is_some_and(|target| target.digest().contains(digest))
             || self.complete.as_ref().is_some_and(|complete| {
-                complete.confirmers.contains_all(live) && complete.digest.contains(digest)
+                complete.confirmers.contains_all_live() && complete.digest.contains(digest)
             })
     }
 
@@ -86,8 +110,12 @@ impl Targets {
             self.recent.pop_front();
         }
         let digest = Arc::new(digest);
-        self.recent.push_back((id, Arc::clone(&digest)));
-        self.open.push_back(Target::new(id, digest, now));
+        let before = self.open.back().map(Target::confirmers);
+        let like = before.or(self.complete.as_ref().map(|complete| &complete.confirmers));
+        let confirmers = Confirmers::new(&digest, &self.live, like);
+        let target = Target::new(id, Arc::clone(&digest), confirmers, now);
+        self.recent.push_back(KnownTarget { id, tag: target.tag(), digest });
+        self.open.push_back(target);
         true
     }
 
@@ -96,24 +124,31 @@ impl Targets {
         self.open.iter().any(|target| !target.is_covered())
     }
 
-    /// True if some of `live` have not confirmed a target that this node has confirmed.
-    pub(super) fn has_unconfirmed(&self, live: &[ReplicaId]) -> bool {
-        self.open.iter().any(|target| target.is_covered() && target.confirmers().lacks_any(live))
+    /// True if this node has confirmed some target that is open.
+    pub(super) fn has_covered(&self) -> bool {
+        self.open.iter().any(Target::is_covered)
+    }
+
+    /// True if some live members have not confirmed a target that this node has confirmed.
+    pub(super) fn has_unconfirmed(&self) -> bool {
+        self.open.iter().any(|target| target.is_covered() && target.confirmers().lacks_any_live())
     }
 
     /// The state moved on from the complete target, if it holds more now.
-    pub(super) fn note_moved(&mut self, map: &CounterMap, now: Duration) {
+    pub(super) fn note_moved(&mut self, view: &ClusterView<'_>, now: Duration) {
         if let Some(complete) = self.complete.as_mut().filter(|complete| complete.left_at.is_none())
         {
-            let holds_more = !complete.digest.contains(&map.version_vector());
+            let holds_more = !complete.digest.contains(view.state());
             complete.left_at = holds_more.then_some(now);
         }
     }
 
     /// Confirms the targets that this node's state covers by now. True if there are any.
-    pub(super) fn cover(&mut self, map: &CounterMap) -> bool {
+    pub(super) fn cover(&mut self, view: &ClusterView<'_>) -> bool {
+        // A folded writer is counted to its end, and the state no longer names it.
         let covers = |digest: &VersionVector| {
-            digest.iter().all(|(writer, version)| map.counted_up_to(writer) >= version)
+            let mut all = digest.beside(view.state());
+            all.all(|(writer, version, held)| held >= version || view.map.is_folded(writer))
         };
         let mut has_news = false;
         for target in self.open.iter_mut().filter(|target| !target.is_covered()) {
@@ -126,16 +161,16 @@ impl Targets {
     }
 
     /// The bits that are due for a peer: those that it may lack, and those to ask about again.
-    pub(super) fn due_for(&self, peer: NodeId, live: &[ReplicaId], now: Duration) -> Vec<Bits> {
-        let due = self.open.iter().filter(|target| target.is_due(peer, live, now));
+    pub(super) fn due_for(&self, peer: NodeId, now: Duration) -> Vec<Bits> {
+        let due = self.open.iter().filter(|target| target.is_due(peer, now));
         due.map(Target::bits).collect()
     }
 
-    /// The bits went out. Returns when to ask again, if some of `live` may still confirm.
-    pub(super) fn spread(&mut self, live: &[ReplicaId], now: Duration) -> Option<Duration> {
+    /// The bits went out. Returns when to ask again, if some live members may still confirm.
+    pub(super) fn spread(&mut self, now: Duration) -> Option<Duration> {
         let mut again: Option<Duration> = None;
         for target in &mut self.open {
-            let retry_at = target.spread(live, now);
+            let retry_at = target.spread(now);
             again = [again, retry_at].into_iter().flatten().min();
         }
         again
@@ -154,16 +189,11 @@ impl Targets {
     /// two equal targets would wait for each other's bits.
     fn settled(&self, tag: u64) -> Option<Bits> {
         let complete = self.complete.as_ref()?;
-        let (_, digest) = self
-            .recent
-            .iter()
-            .find(|(id, digest)| id.tag() == tag && complete.digest.contains(digest))?;
-        let mut confirmers = Confirmers::new(digest);
-        for (replica, _) in digest.iter() {
-            if complete.confirmers.contains(replica) {
-                confirmers.insert(replica);
-            }
-        }
+        let is_settled =
+            |known: &&KnownTarget| known.tag == tag && complete.digest.contains(&known.digest);
+        let known = self.recent.iter().find(is_settled)?;
+        let mut confirmers = Confirmers::new(&known.digest, &[], Some(&complete.confirmers));
+        confirmers.insert_all(&complete.confirmers);
         Some(Bits { tag, bits: confirmers.bytes().to_vec() })
     }
 
@@ -203,7 +233,7 @@ impl Targets {
     /// Finds the best target that all live members confirmed: one that covers this node's state, or
     /// else the one heard of last. Targets that it covers are dropped. Targets of two proposers may
     /// arrive in either order, so one that was heard of earlier may cover more.
-    pub(super) fn settle(&mut self, map: &CounterMap, live: &[ReplicaId]) {
+    pub(super) fn settle(&mut self, view: &ClusterView<'_>) {
         for target in &self.open {
             if let Some(complete) =
                 self.complete.as_mut().filter(|complete| complete.id == target.id())
@@ -212,16 +242,15 @@ impl Targets {
             }
         }
         let is_complete =
-            |target: &Target| target.is_covered() && target.confirmers().contains_all(live);
+            |target: &Target| target.is_covered() && target.confirmers().contains_all_live();
         let Some(last) = self.open.iter().rposition(is_complete) else { return };
-        let state = map.version_vector();
         let whole = self
             .open
             .iter()
-            .rposition(|target| target.digest().contains(&state) && is_complete(target));
+            .rposition(|target| is_complete(target) && target.digest().contains(view.state()));
         let target = &self.open[whole.unwrap_or(last)];
         let is_better = |complete: &Complete| {
-            !complete.confirmers.contains_all(live) || !complete.digest.contains(target.digest())
+            !complete.confirmers.contains_all_live() || !complete.digest.contains(target.digest())
         };
         if self.complete.as_ref().is_none_or(is_better) {
             let holds_more = whole.is_none();
@@ -240,26 +269,21 @@ impl Targets {
     }
 
     /// How far the live members have confirmed this node's state. O(targets * writers).
-    pub(super) fn agreement(
-        &mut self,
-        map: &CounterMap,
-        live: &[ReplicaId],
-        now: Duration,
-    ) -> Agreement {
-        self.settle(map, live);
+    pub(super) fn agreement(&mut self, view: &ClusterView<'_>, now: Duration) -> Agreement {
+        self.settle(view);
+        let (live, state) = (&self.live, view.state());
         if live.is_empty() {
             let age = Some(Duration::ZERO);
             return Agreement { confirmed: 0, live: 0, age, late: Vec::new() };
         }
-        let state = map.version_vector();
         // A member that joined since may not have confirmed it.
         let complete =
-            self.complete.as_ref().filter(|complete| complete.confirmers.contains_all(live));
-        let covering = self.open.iter().rev().find(|target| target.digest().contains(&state));
+            self.complete.as_ref().filter(|complete| complete.confirmers.contains_all_live());
+        let covering = self.open.iter().rev().find(|target| target.digest().contains(state));
         let asked = covering
             .or_else(|| self.open.back())
-            .filter(|target| !target.confirmers().contains_all(live));
-        let is_whole = complete.is_some_and(|complete| complete.digest.contains(&state));
+            .filter(|target| !target.confirmers().contains_all_live());
+        let is_whole = complete.is_some_and(|complete| complete.digest.contains(state));
         let is_late = |incarnation: &ReplicaId| {
             self.open.iter().any(|target| {
                 target.is_overdue(LATE_AFTER, now) && target.confirmers().lacks(*incarnation)
@@ -268,10 +292,7 @@ impl Targets {
         Agreement {
             confirmed: match asked {
                 _ if is_whole => live.len(),
-                Some(target) => {
-                    let confirmers = target.confirmers();
-                    live.iter().filter(|member| confirmers.contains(**member)).count()
-                }
+                Some(target) => target.confirmers().confirmed_live(),
                 None => 0,
             },
             live: live.len(),
