@@ -27,6 +27,8 @@ pub(crate) struct ConnectedPeer {
     is_silent: bool,
     /// This node has held, at some time, all that the peer was heard to hold then.
     is_pulled: bool,
+    /// A writer that this node lacked something of when it last looked whether it has pulled all.
+    missing: Option<ReplicaId>,
     /// It answered an ask, so `is_synced` and `waits` are what it said of itself. A digest that
     /// comes with a request says neither.
     answered_ask: bool,
@@ -147,11 +149,11 @@ impl ConnectedPeer {
     /// The writers of which this peer holds more than `seen`, each with the number of missing
     /// versions. The fewest come first, so quiet writers come before busy ones.
     pub(crate) fn wanted(&self, seen: &VersionVector) -> Vec<(Version, ReplicaId)> {
-        let lacking = |(writer, version): (ReplicaId, Version)| {
-            (version > seen.get(writer) && self.is_worth_asking(writer, version))
-                .then(|| (version - seen.get(writer), writer))
+        let lacking = |(writer, version, seen): (ReplicaId, Version, Version)| {
+            (version > seen && self.is_worth_asking(writer, version))
+                .then(|| (version - seen, writer))
         };
-        let mut wanted: Vec<_> = self.heard.iter().filter_map(lacking).collect();
+        let mut wanted: Vec<_> = self.heard.beside(seen).filter_map(lacking).collect();
         wanted.sort_unstable();
         wanted
     }
@@ -160,8 +162,8 @@ impl ConnectedPeer {
     pub(super) fn lag(&self, seen: &VersionVector, now: Duration) -> Option<Lag> {
         let heard = now.saturating_sub(self.heard_at?);
         let beyond = |all: &VersionVector, than: &VersionVector| {
-            all.iter()
-                .map(|(writer, version)| version.saturating_sub(than.get(writer)))
+            all.beside(than)
+                .map(|(_, version, than)| version.saturating_sub(than))
                 .fold(0, u64::saturating_add)
         };
         Some(Lag {
@@ -261,13 +263,21 @@ impl ConnectedPeer {
         }
     }
 
-    /// Counts as pulled if `seen` covers its digest, apart from what no pull brought.
-    pub(super) fn mark_pulled(&mut self, seen: &VersionVector) {
-        if !self.is_pulled && self.has_digest() {
-            self.is_pulled = self.heard.iter().all(|(writer, version)| {
-                seen.get(writer) >= version || !self.is_worth_asking(writer, version)
-            });
+    /// Counts as pulled if this node holds its digest, apart from what no pull brought. O(log
+    /// writers) while the same writer is missing, else O(writers log writers).
+    pub(super) fn mark_pulled(&mut self, seen_of: impl Fn(ReplicaId) -> Version) {
+        if self.is_pulled || !self.has_digest() {
+            return;
         }
+        let is_missing = |writer: ReplicaId, version: Version| {
+            seen_of(writer) < version && self.is_worth_asking(writer, version)
+        };
+        let same = self.missing.filter(|writer| is_missing(*writer, self.heard.get(*writer)));
+        self.missing = same.or_else(|| {
+            let mut heard = self.heard.iter();
+            heard.find(|(writer, version)| is_missing(*writer, *version)).map(|(writer, _)| writer)
+        });
+        self.is_pulled = self.missing.is_none();
     }
 
     /// What was pulled was dropped.

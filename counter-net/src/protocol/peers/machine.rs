@@ -250,9 +250,9 @@ impl Peers {
 
 /// How far this node has pulled from its peers.
 impl Peers {
-    /// Marks every peer whose digest `seen` covers as pulled.
-    pub(crate) fn mark_pulled(&mut self, seen: &VersionVector) {
-        self.connected.values_mut().for_each(|peer| peer.mark_pulled(seen));
+    /// Marks every peer as pulled whose digest this node holds.
+    pub(crate) fn mark_pulled(&mut self, seen_of: impl Fn(ReplicaId) -> Version) {
+        self.connected.values_mut().for_each(|peer| peer.mark_pulled(&seen_of));
     }
 
     /// What was pulled was dropped.

@@ -128,8 +128,8 @@ impl DigestExchange<'_> {
     /// peer whose digest `heard` came in buckets gets only what it lacks.
     pub(crate) fn tell_lacking(&mut self, peer: NodeId, heard: &VersionVector, in_buckets: bool) {
         let own = self.replica.map().version_vector();
-        let lacks = own.iter().filter(|(writer, version)| heard.get(*writer) < *version);
-        let lacking: VersionVector = lacks.collect();
+        let lacks = own.beside(heard).filter(|(_, version, there)| there < version);
+        let lacking: VersionVector = lacks.map(|(writer, version, _)| (writer, version)).collect();
         let is_told = self.peers.awaits(peer, |asked| asked == Asked::Tell);
         if lacking.is_empty() || heard.get(self.ctx.own) == 0 || is_told {
             return;

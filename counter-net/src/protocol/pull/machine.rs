@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use counter_core::{CounterMap, Cursor, Delta, Replica, ReplicaId, VersionVector};
+use counter_core::{CounterMap, Cursor, Delta, Replica, ReplicaId, Version, VersionVector};
 use serde_bytes::ByteBuf;
 
 use super::catch_up::CatchUp;
@@ -83,7 +83,7 @@ impl AntiEntropy {
             return;
         }
         let seen = self.catch_up.seen(exchange.replica.map());
-        exchange.peers.mark_pulled(&seen);
+        exchange.peers.mark_pulled(|writer| seen.get(writer));
         for node in exchange.peers.nodes() {
             let Some(peer) = exchange.peers.get(node).filter(|peer| !peer.rests(now)) else {
                 continue;
@@ -189,9 +189,9 @@ impl AntiEntropy {
 
 /// Pulled cells.
 impl AntiEntropy {
-    /// The versions that are held, in the state or in the waiting parts.
-    pub(crate) fn seen(&self, map: &CounterMap) -> VersionVector {
-        self.catch_up.seen(map)
+    /// The version of a writer that is held, in the state or in a waiting part.
+    pub(crate) fn seen_of(&self, map: &CounterMap, writer: ReplicaId) -> Version {
+        self.catch_up.seen_of(map, writer)
     }
 
     /// Takes the cells of an answer of `source`. Returns the deltas to join now, in order.

@@ -181,7 +181,8 @@ impl Replicator {
     fn advance(&mut self, replica: &mut Replica) {
         if !self.is_synced() && !self.peers.is_empty() {
             // The cells that a peer was heard to hold may have come from others meanwhile.
-            self.peers.mark_pulled(&self.anti_entropy.seen(replica.map()));
+            let map = replica.map();
+            self.peers.mark_pulled(|writer| self.anti_entropy.seen_of(map, writer));
         }
         self.settle_number(replica);
         let was_synced = self.is_synced();
