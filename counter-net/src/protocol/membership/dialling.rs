@@ -43,24 +43,24 @@ struct Attempt {
 /// The dials under way, and the pauses after failed ones. Holds nothing of connected members.
 #[derive(Debug)]
 pub(crate) struct Dialling {
-    own: NodeId,
     dial_all_max: usize,
     attempts: BTreeMap<NodeId, Attempt>,
 }
 
 impl Dialling {
-    pub(crate) fn new(own: NodeId, dial_all_max: usize) -> Self {
-        Self { own, dial_all_max, attempts: BTreeMap::new() }
+    pub(crate) fn new(dial_all_max: usize) -> Self {
+        Self { dial_all_max, attempts: BTreeMap::new() }
     }
 
     /// The members to dial now, and when to look again. `live` are the other live members,
-    /// ascending by id. O(members).
-    pub(crate) fn due(
+    /// backwards on the ring of ids from this node. O(`dial_all_max`), however many there are.
+    pub(crate) fn due<Member>(
         &mut self,
-        live: &[Candidate],
+        live: impl Iterator<Item = Member> + Clone,
+        candidate: impl Fn(Member) -> Candidate,
         now: Duration,
     ) -> (Vec<NodeId>, Option<Duration>) {
-        let wanted = self.wanted(live);
+        let wanted = self.wanted(live, candidate);
         self.attempts.retain(|node, _| wanted.iter().any(|candidate| candidate.node == *node));
         let (mut dials, mut again) = (Vec::new(), None);
         for candidate in wanted {
@@ -88,38 +88,54 @@ impl Dialling {
         attempt.at = now + pause;
     }
 
-    fn wanted(&self, live: &[Candidate]) -> Vec<Candidate> {
-        if live.len() <= self.dial_all_max {
-            return live.iter().copied().filter(|candidate| !candidate.connected).collect();
+    fn wanted<Member>(
+        &self,
+        live: impl Iterator<Item = Member> + Clone,
+        candidate: impl Fn(Member) -> Candidate,
+    ) -> Vec<Candidate> {
+        if live.clone().nth(self.dial_all_max).is_some() {
+            let gap = live.map(candidate).take_while(|candidate| !candidate.connected);
+            return gap.take(AT_ONCE_MAX).collect();
         }
-        let before = live.partition_point(|candidate| candidate.node < self.own);
-        let backwards = live[..before].iter().rev().chain(live[before..].iter().rev());
-        backwards.copied().take_while(|candidate| !candidate.connected).take(AT_ONCE_MAX).collect()
+        let mut all: Vec<Candidate> =
+            live.map(candidate).filter(|candidate| !candidate.connected).collect();
+        all.sort_unstable_by_key(|candidate| candidate.node);
+        all
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cmp::Reverse;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn live(nodes: &[(u64, bool)]) -> Vec<Candidate> {
+    /// The other members, backwards from node 5.
+    fn live(nodes: &[(u64, bool)]) -> impl Iterator<Item = Candidate> + Clone {
         let candidate = |(node, connected): &(u64, bool)| Candidate {
             node: NodeId(*node),
             connected: *connected,
             not_before: Duration::ZERO,
         };
-        nodes.iter().map(candidate).collect()
+        let mut all: Vec<Candidate> = nodes.iter().map(candidate).collect();
+        all.sort_by_key(|candidate| Reverse((candidate.node < NodeId(5), candidate.node)));
+        all.into_iter()
     }
 
     fn dials(dialling: &mut Dialling, nodes: &[(u64, bool)], now: Duration) -> Vec<u64> {
-        dialling.due(&live(nodes), now).0.into_iter().map(|node| node.0).collect()
+        dialling
+            .due(live(nodes), |candidate| candidate, now)
+            .0
+            .into_iter()
+            .map(|node| node.0)
+            .collect()
     }
 
     #[test]
     fn small_clusters_are_dialled_whole() {
-        let mut dialling = Dialling::new(NodeId(5), 3);
+        let mut dialling = Dialling::new(3);
         assert_eq!(dials(&mut dialling, &[(1, false), (4, true), (9, false)], SECOND), [1, 9]);
         assert_eq!(
             dials(&mut dialling, &[(1, false), (4, true), (9, false)], SECOND),
@@ -129,23 +145,23 @@ mod tests {
 
     #[test]
     fn large_clusters_dial_back_to_a_peer() {
-        let mut dialling = Dialling::new(NodeId(5), 3);
+        let mut dialling = Dialling::new(3);
         let nodes = [(1, false), (3, false), (7, true), (8, false), (9, false)];
         assert_eq!(dials(&mut dialling, &nodes, SECOND), [3, 1, 9, 8]);
-        let mut dialling = Dialling::new(NodeId(5), 3);
+        let mut dialling = Dialling::new(3);
         let nodes = [(1, true), (3, true), (7, false), (8, false), (9, false)];
         assert_eq!(dials(&mut dialling, &nodes, SECOND), [] as [u64; 0]);
     }
 
     #[test]
     fn failed_dials_back_off() {
-        let mut dialling = Dialling::new(NodeId(5), 3);
+        let mut dialling = Dialling::new(3);
         let absent = [(1, false)];
         let mut now = SECOND;
         for pause in [1, 2, 4, 8, 16, 32, 32] {
             assert_eq!(dials(&mut dialling, &absent, now), [1]);
             dialling.failed(NodeId(1), now);
-            let again = dialling.due(&live(&absent), now).1;
+            let again = dialling.due(live(&absent), |candidate| candidate, now).1;
             assert_eq!(again, Some(now + SECOND * pause));
             now += SECOND * pause;
         }
@@ -155,9 +171,10 @@ mod tests {
 
     #[test]
     fn connecting_member_gets_a_moment() {
-        let mut dialling = Dialling::new(NodeId(5), 3);
+        let mut dialling = Dialling::new(3);
         let late = [Candidate { node: NodeId(1), connected: false, not_before: 3 * SECOND }];
-        assert_eq!(dialling.due(&late, SECOND), (vec![], Some(3 * SECOND)));
-        assert_eq!(dialling.due(&late, 3 * SECOND).0, [NodeId(1)]);
+        let mut due = |now| dialling.due(late.into_iter(), |candidate| candidate, now);
+        assert_eq!(due(SECOND), (vec![], Some(3 * SECOND)));
+        assert_eq!(due(3 * SECOND).0, [NodeId(1)]);
     }
 }

@@ -36,7 +36,7 @@ impl Membership {
         Self {
             members: Members::new(ctx.own, region.to_owned(), &ctx.config),
             announcer: Announcer::new(ctx.now),
-            dialling: Dialling::new(ctx.node(), ctx.config.dial_all_max),
+            dialling: Dialling::new(ctx.config.dial_all_max),
             numbering: Numbering::default(),
         }
     }
@@ -450,8 +450,8 @@ impl Membership {
             connected: peers.is_reachable(node),
             not_before: entry.met.0 + dial_pause(ctx, node, entry),
         };
-        let live: Vec<Candidate> = self.others_live().map(candidate).collect();
-        let (dials, again) = self.dialling.due(&live, ctx.now);
+        let live_backwards = self.members.backwards().filter(|(_, entry)| entry.is_live());
+        let (dials, again) = self.dialling.due(live_backwards, candidate, ctx.now);
         for node in dials {
             let addresses = self.get(node).map(|entry| entry.addresses.clone()).unwrap_or_default();
             ctx.out.dial(node, addresses.into_iter().map(ByteBuf::into_vec).collect());

@@ -7,6 +7,7 @@
 //! node alive.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::time::Duration;
 
 use counter_core::{CounterMap, ReplicaId};
@@ -204,6 +205,14 @@ impl Members {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (NodeId, &MemberEntry)> {
         self.entries.iter().map(|(node, entry)| (*node, entry))
+    }
+
+    /// Every other node known, backwards on the ring of ids from this one.
+    pub(super) fn backwards(&self) -> impl Iterator<Item = (NodeId, &MemberEntry)> + Clone {
+        let own = NodeId(self.own.node);
+        let lower = self.entries.range(..own).rev();
+        let upper = self.entries.range((Bound::Excluded(own), Bound::Unbounded)).rev();
+        lower.chain(upper).map(|(node, entry)| (*node, entry))
     }
 
     /// Takes an announcement of any node. `first_hand` is true if it comes from the node itself.
