@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use counter_core::{CounterMap, ReplicaId};
@@ -72,6 +73,8 @@ pub(crate) struct Members {
     base_ttl: Duration,
     /// Readers would see a difference since [`take_changed`](Members::take_changed).
     has_changed: bool,
+    /// The [`hash`](Members::hash) of the present entries, once it was asked for.
+    hash: OnceLock<u128>,
     /// When forgotten incarnations last said something. At most `members_max`; the earliest is
     /// dropped.
     forgotten: BTreeMap<ReplicaId, Duration>,
@@ -109,6 +112,7 @@ impl Members {
             members_max: config.members_max,
             base_ttl: config.announcement_ttl,
             has_changed: false,
+            hash: OnceLock::new(),
             forgotten: BTreeMap::new(),
             departed: BTreeSet::new(),
             departed_max: config.heard_replicas_max,
@@ -146,6 +150,7 @@ impl Members {
         let is_news = self.own().viewers != viewers;
         self.own_mut().viewers = viewers;
         self.has_changed |= is_news;
+        self.hash.take();
         is_news
     }
 
@@ -153,6 +158,9 @@ impl Members {
     pub(crate) fn set_synced(&mut self) -> bool {
         let is_news = !std::mem::replace(&mut self.own_mut().synced, true);
         self.has_changed |= is_news;
+        if is_news {
+            self.hash.take();
+        }
         is_news
     }
 
@@ -160,6 +168,7 @@ impl Members {
     pub(super) fn set_left(&mut self) {
         self.own_mut().state = MemberState::Left;
         self.has_changed = true;
+        self.hash.take();
     }
 
     /// Returns true if the addresses have changed.
@@ -197,6 +206,7 @@ impl Members {
         self.own = incarnation;
         self.own_mut().replica = incarnation;
         self.has_changed = true;
+        self.hash.take();
     }
 
     pub(crate) fn get(&self, node: NodeId) -> Option<&MemberEntry> {
@@ -262,8 +272,13 @@ impl Members {
             until,
         };
         let before = self.entries.insert(node, next);
-        self.has_changed |=
-            before.is_none_or(|before| visible(&before) != visible(&self.entries[&node]));
+        let next = &self.entries[&node];
+        let is_shown = before.as_ref().is_some_and(|before| visible(before) == visible(next));
+        // A heartbeat changes neither.
+        if !is_shown || before.is_none_or(|before| before.synced != next.synced) {
+            self.hash.take();
+        }
+        self.has_changed |= !is_shown;
         Merged::Taken
     }
 
@@ -342,6 +357,7 @@ impl Members {
         if entry.is_live() {
             entry.state = MemberState::Ended;
             entry.until = now.saturating_add(ttl);
+            self.hash.take();
         } else {
             let (replica, last_word) = (entry.replica, entry.last_word);
             self.entries.remove(&node);
@@ -415,8 +431,14 @@ impl Members {
     }
 
     /// A hash of what live members say. It is equal on two nodes that show the same, and heartbeats
-    /// do not move it.
+    /// do not move it. O(members) after a change of what readers see, else O(1).
     pub(crate) fn hash(&self) -> u128 {
+        let hash = *self.hash.get_or_init(|| self.computed_hash());
+        debug_assert_eq!(hash, self.computed_hash());
+        hash
+    }
+
+    fn computed_hash(&self) -> u128 {
         let mut bytes = Vec::with_capacity(self.entries.len() * 48);
         for entry in self.entries.values().filter(|entry| entry.is_live()) {
             bytes.extend_from_slice(&entry.replica.to_bytes());
