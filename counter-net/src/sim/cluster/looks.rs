@@ -4,9 +4,24 @@ use std::collections::BTreeMap;
 
 use counter_core::{CounterMap, ReplicaId, StateHash};
 
-use super::{Alive, Sim};
+use super::{Alive, Host, Sim};
 use crate::protocol::{Agreement, Member, Replicator};
 use crate::sim::{Cost, Failure, Truth};
+
+/// True if all hosts pass. The one that did not at the last look is asked first, because it most
+/// likely still does not. A look that ends there is cheap, however many hosts there are.
+fn all_since(
+    last: &mut usize,
+    hosts: &mut [Host],
+    mut test: impl FnMut(&mut Host) -> bool,
+) -> bool {
+    if hosts.get_mut(*last).is_some_and(|host| !test(host)) {
+        return false;
+    }
+    let failing = hosts.iter_mut().position(|host| !test(host));
+    *last = failing.unwrap_or(*last);
+    failing.is_none()
+}
 
 impl Sim {
     /// Returns the first failure so far. At every step each changed key is compared with the truth.
@@ -35,14 +50,19 @@ impl Sim {
     /// True if all nodes that are up hold the same versions and the same state hash, and none has
     /// adds that are still pending.
     pub fn is_converged(&mut self) -> bool {
-        let pending = self.up().any(|(_, alive)| alive.replica.has_pending());
-        let mut alive = self.hosts.iter_mut().filter_map(|host| host.alive.as_mut());
-        let Some(first) = alive.next() else { return true };
+        let Some(first) = self.hosts.iter_mut().find_map(|host| host.alive.as_mut()) else {
+            return true;
+        };
         let (seen, hash) = (first.replica.map().version_vector(), first.replica.state_hash());
-        !pending
-            && alive.all(|node| {
-                node.replica.map().version_vector() == seen && node.replica.state_hash() == hash
+        let is_same = |host: &mut Host| {
+            host.alive.as_mut().is_none_or(|node| {
+                let replica = &mut node.replica;
+                !replica.has_pending()
+                    && replica.state_hash() == hash
+                    && replica.map().version_vector() == seen
             })
+        };
+        all_since(&mut self.last_other, &mut self.hosts, is_same)
     }
 
     /// True if every node that is up has caught up with the cluster.
@@ -52,19 +72,24 @@ impl Sim {
 
     /// True if every node that is up shows exactly the nodes that are up as live, with their
     /// viewers.
-    pub fn presence_is_right(&self) -> bool {
+    pub fn presence_is_right(&mut self) -> bool {
         let mut truth = BTreeMap::<&str, (u64, u64)>::new();
         for host in self.hosts.iter().filter(|host| host.alive.is_some()) {
             let (connected, nodes) = truth.entry(&host.region).or_default();
             (*connected, *nodes) = (*connected + host.viewers, *nodes + 1);
         }
-        self.up().all(|(_, alive)| {
-            let shown = alive.machine.presence();
-            shown.len() == truth.len()
-                && shown.iter().all(|(region, is)| {
-                    truth.get(region.as_str()) == Some(&(is.connected, is.nodes))
-                })
-        })
+        let truth: BTreeMap<String, (u64, u64)> =
+            truth.into_iter().map(|(region, is)| (region.to_owned(), is)).collect();
+        let is_right = |host: &mut Host| {
+            host.alive.as_ref().is_none_or(|alive| {
+                let shown = alive.machine.presence();
+                shown.len() == truth.len()
+                    && shown
+                        .iter()
+                        .all(|(region, is)| truth.get(region) == Some(&(is.connected, is.nodes)))
+            })
+        };
+        all_since(&mut self.last_wrong, &mut self.hosts, is_right)
     }
 
     /// A counter's total at a node, pending adds included. 0 if the node is down.

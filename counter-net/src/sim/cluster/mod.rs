@@ -48,6 +48,10 @@ pub struct Sim {
     ledger: Option<Box<Ledger>>,
     /// Hashes of all payloads that were ever published. No two may be equal.
     payloads: BTreeSet<u128>,
+    /// The host whose state differed, at the last look whether the cluster has converged.
+    last_other: usize,
+    /// The host that showed wrong members, at the last look at all.
+    last_wrong: usize,
     /// The first thing that went wrong.
     failure: Option<Failure>,
     steps: u64,
@@ -72,6 +76,8 @@ impl Sim {
             truth: Truth::default(),
             ledger: None,
             payloads: BTreeSet::new(),
+            last_other: 0,
+            last_wrong: 0,
             failure: None,
             steps: 0,
             waits: 0,
