@@ -13,6 +13,8 @@ pub(in crate::sim) fn pair(a: usize, b: usize) -> (usize, usize) {
 #[derive(Debug, Default)]
 pub(in crate::sim) struct Links {
     wanted: BTreeSet<(usize, usize)>,
+    /// Wanted connections by node.
+    wanted_by: BTreeMap<usize, BTreeSet<usize>>,
     /// Open connections, each with its epoch: the number under which it was opened.
     open: BTreeMap<(usize, usize), u64>,
     /// Ways, from and to, on which nothing arrives.
@@ -25,7 +27,12 @@ pub(in crate::sim) struct Links {
 impl Links {
     /// Wants a connection from now on. False if it was wanted before.
     pub(in crate::sim) fn want(&mut self, a: usize, b: usize) -> bool {
-        a != b && self.wanted.insert(pair(a, b))
+        let is_news = a != b && self.wanted.insert(pair(a, b));
+        if is_news {
+            self.wanted_by.entry(a).or_default().insert(b);
+            self.wanted_by.entry(b).or_default().insert(a);
+        }
+        is_news
     }
 
     pub(in crate::sim) fn wanted(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
@@ -33,11 +40,7 @@ impl Links {
     }
 
     pub(in crate::sim) fn wanted_by(&self, node: usize) -> Vec<usize> {
-        self.wanted
-            .iter()
-            .filter(|(a, b)| *a == node || *b == node)
-            .map(|(a, b)| if *a == node { *b } else { *a })
-            .collect()
+        self.wanted_by.get(&node).map(|peers| peers.iter().copied().collect()).unwrap_or_default()
     }
 
     pub(in crate::sim) fn is_wanted(&self, a: usize, b: usize) -> bool {

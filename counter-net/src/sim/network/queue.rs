@@ -86,48 +86,39 @@ pub(in crate::sim) enum Event {
     },
 }
 
-#[derive(Debug)]
-struct Scheduled {
-    at: Duration,
-    order: u64,
-    event: Event,
-}
+/// The time of an event, its place among those of one time, and its slot.
+type Scheduled = (Duration, u64, usize);
 
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-impl Eq for Scheduled {}
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
-    }
-}
-
-/// All events that will happen.
+/// All events that will happen. They stay in their slots, so that the heap moves only small
+/// entries: a burst in a large cluster has millions of events under way.
+///
+/// Invariant: each slot is either free or in the heap once.
 #[derive(Debug, Default)]
 pub(in crate::sim) struct Queue {
     heap: BinaryHeap<Reverse<Scheduled>>,
+    slots: Vec<Option<Event>>,
+    free: Vec<usize>,
     last: u64,
 }
 
 impl Queue {
     pub(in crate::sim) fn push(&mut self, at: Duration, event: Event) {
         self.last += 1;
-        self.heap.push(Reverse(Scheduled { at, order: self.last, event }));
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.slots[slot] = Some(event);
+        self.heap.push(Reverse((at, self.last, slot)));
     }
 
     pub(in crate::sim) fn next_at(&self) -> Option<Duration> {
-        self.heap.peek().map(|Reverse(next)| next.at)
+        self.heap.peek().map(|Reverse((at, ..))| *at)
     }
 
     pub(in crate::sim) fn pop(&mut self) -> Option<(Duration, Event)> {
-        self.heap.pop().map(|Reverse(next)| (next.at, next.event))
+        let Reverse((at, _, slot)) = self.heap.pop()?;
+        self.free.push(slot);
+        self.slots[slot].take().map(|event| (at, event))
     }
 }
