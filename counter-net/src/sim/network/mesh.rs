@@ -96,6 +96,11 @@ impl Mesh {
         }
     }
 
+    /// True if a node has had the message.
+    pub(in crate::sim) fn has_had(&self, id: u64, node: usize) -> bool {
+        self.messages.get(&id).is_some_and(|message| message.has_reached(node))
+    }
+
     /// Notes that a node has had the message. False if it had it before.
     pub(in crate::sim) fn first_at(&mut self, id: u64, node: usize) -> bool {
         self.messages.get_mut(&id).is_some_and(|message| message.reaches(node))
@@ -110,6 +115,10 @@ impl Mesh {
 }
 
 impl Message {
+    fn has_reached(&self, node: usize) -> bool {
+        self.reached.get(node / 64).is_some_and(|word| word >> (node % 64) & 1 == 1)
+    }
+
     /// Notes that it has reached a node. False if it had before.
     fn reaches(&mut self, node: usize) -> bool {
         let (word, bit) = (node / 64, 1_u64 << (node % 64));
