@@ -210,6 +210,15 @@ impl Truth {
         self.writers.values().flat_map(|written| written.sums.keys()).collect()
     }
 
+    /// Every key, with the writers that added to it.
+    fn writers_by_key(&self) -> BTreeMap<&KeyName, Vec<ReplicaId>> {
+        let mut writers = BTreeMap::<&KeyName, Vec<ReplicaId>>::new();
+        for (writer, written) in &self.writers {
+            written.sums.keys().for_each(|key| writers.entry(key).or_default().push(*writer));
+        }
+        writers
+    }
+
     /// Checks that the state shows no more of any writer, for this key, than the writer made.
     pub(super) fn check_bound(
         &self,
@@ -245,7 +254,7 @@ impl Truth {
     /// # Errors
     /// The first difference.
     pub fn check(&self, map: &CounterMap) -> Result<(), Failure> {
-        for key in self.keys() {
+        for (key, writers) in self.writers_by_key() {
             for (writer, cell) in map.pn_counter(&key.0, &key.1).cells() {
                 let seen = map.seen_of(writer);
                 let truth = self.at(writer, key, seen).above(self.shed(writer, key, seen));
@@ -256,7 +265,7 @@ impl Truth {
                     )));
                 }
             }
-            let (shown, truth) = (map.value(&key.0, &key.1), self.value(map, key));
+            let (shown, truth) = (map.value(&key.0, &key.1), self.value(map, key, &writers));
             if shown != truth {
                 return Err(Failure::WrongValue(format!("{key:?}: {shown} is not {truth}")));
             }
@@ -266,8 +275,8 @@ impl Truth {
 
     /// The value that a key must have in a state that holds the versions of `map`: each writer's
     /// amounts, less the largest that a reset among them cleared of that writer, or that the writer
-    /// took off.
-    fn value(&self, map: &CounterMap, key: &KeyName) -> i128 {
+    /// took off. `writers` are those that added to the key; the others have nothing there.
+    fn value(&self, map: &CounterMap, key: &KeyName, writers: &[ReplicaId]) -> i128 {
         let mut baselines: BTreeMap<ReplicaId, Amounts> = BTreeMap::new();
         for (resetter, written) in &self.writers {
             for reset in written
@@ -286,7 +295,7 @@ impl Truth {
             let cleared = baselines.get(&writer).copied().unwrap_or_default();
             self.at(writer, key, seen).above(cleared.join(self.shed(writer, key, seen))).net()
         };
-        self.writers.keys().map(|writer| share(*writer)).sum()
+        writers.iter().map(|writer| share(*writer)).sum()
     }
 }
 
