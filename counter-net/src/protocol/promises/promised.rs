@@ -45,12 +45,16 @@ impl Promises {
         self.retirement_waits || self.removal_waits
     }
 
-    /// The versions that are held here and that every other enrolled replica has promised to keep.
+    /// The versions promised by every enrolled replica. `promised` is this node's own promise.
     /// `None` if one of them has promised nothing yet, or holds a replica that is unknown here.
     /// O(writers²).
-    pub(crate) fn proven(&self, map: &CounterMap, own: ReplicaId) -> Option<ProvenVersions> {
-        let held = map.version_vector();
-        let (mut by_all, mut by_any) = (held.clone(), held);
+    pub(crate) fn proven(
+        &self,
+        map: &CounterMap,
+        own: ReplicaId,
+        promised: VersionVector,
+    ) -> Option<ProvenVersions> {
+        let (mut by_all, mut by_any) = (promised.clone(), promised);
         for member in map.enrolled().filter(|member| *member != own) {
             let digest = self.by_member.get(&member)?;
             if digest.iter().any(|(writer, _)| map.counted_up_to(writer) == 0) {

@@ -261,10 +261,12 @@ impl Replicator {
             return self.promises.want(WaitingWork::Removal, false);
         }
         self.look_for_traces(replica);
-        if replica.map().is_ended(self.ctx.own) {
+        if replica.map().is_ended(self.ctx.own) || !self.is_synced() || !self.in_touch() {
             return;
         }
-        let proven = self.promises.proven(replica.map(), self.ctx.own).unwrap_or_default();
+        let own =
+            self.committed.promised().cloned().unwrap_or_else(|| replica.map().version_vector());
+        let proven = self.promises.proven(replica.map(), self.ctx.own, own).unwrap_or_default();
         if let Some(changed) = self.removal.clean_up(replica, &proven) {
             self.publish_own(replica);
             // The state hash changed, even where no value did.
