@@ -227,8 +227,8 @@ fn once_wrong_stories_are_right() {
         (
             Mix::LEAVES,
             &[
-                21_753, 22_439, 101_523, 403_069, 600_374, 600_666, 601_341, 2_000_814, 2_002_004,
-                2_003_601, 3_000_865, 3_001_635,
+                21_753, 22_439, 101_523, 403_069, 600_374, 600_666, 601_341, 640_293, 2_000_814,
+                2_002_004, 2_003_601, 3_000_865, 3_001_635,
             ],
         ),
         (
@@ -240,7 +240,7 @@ fn once_wrong_stories_are_right() {
         ),
         (Mix::NO_OPERATOR, &[72_286]),
         (Mix::NAMED, &[40_510, 201_291, 201_442, 202_186]),
-        (Mix::REMOVALS_AND_LEAVES, &[3, 14_809, 15_236, 30_586, 32_307]),
+        (Mix::REMOVALS_AND_LEAVES, &[3, 14_809, 15_236, 30_586, 32_307, 640_013]),
         (Mix::EVERYTHING_ENDS, &[1_859, 14_596, 15_237, 30_011, 32_821]),
         (Mix::RESETS_OF_IDS, &[7]),
         (Mix::RESETS_OF_IDS_AND_CRASHES, &[11_661]),
@@ -249,6 +249,7 @@ fn once_wrong_stories_are_right() {
         (Mix::RESTORES, &[13_206, 13_607, 53_297, 53_558]),
         (Mix::EARLY_RESTORES, &[31_601, 600_143]),
         (Mix::RETIRED_ALIVE, &[50_335]),
+        (Mix::REMOVALS_AND_CRASHES, &[640_375]),
         (Mix::NAMED_AND_RETIRED, &[501_414]),
         (Mix::BUCKETS_AND_ROLLS, &[300_077]),
         (Mix::REMOVALS_AND_RESTORES, &[301_248, 301_260, 800_187]),

@@ -280,9 +280,10 @@ impl ConnectedPeer {
         self.is_pulled = self.missing.is_none();
     }
 
-    /// What was pulled was dropped.
+    /// What was pulled was dropped, and has to be asked for again.
     pub(super) fn forget_pulled(&mut self) {
         self.is_pulled = false;
+        self.fruitless.clear();
     }
 
     /// Forgets what was heard of other writers.

@@ -217,6 +217,7 @@ impl AntiEntropy {
     pub(crate) fn drop_ended(&mut self, map: &CounterMap, peers: &mut Peers) -> bool {
         let has_dropped = self.catch_up.drop_ended(map);
         if has_dropped {
+            self.pulls.forget_promised();
             peers.forget_pulled();
         }
         has_dropped

@@ -193,6 +193,12 @@ impl Pulls {
         self.active.get_mut(&peer)
     }
 
+    /// What the pulls in flight have brought so far was dropped, so their end says nothing about
+    /// what their peers can bring.
+    pub(super) fn forget_promised(&mut self) {
+        self.active.values_mut().for_each(|pull| pull.promised = VersionVector::new());
+    }
+
     /// Ends the pull. Its writers may be pulled from any peer again, and its staged cells are
     /// dropped.
     pub(super) fn end(&mut self, peer: NodeId) -> Option<PeerPull> {
