@@ -217,10 +217,15 @@ impl AntiEntropy {
     pub(crate) fn drop_ended(&mut self, map: &CounterMap, peers: &mut Peers) -> bool {
         let has_dropped = self.catch_up.drop_ended(map);
         if has_dropped {
-            self.pulls.forget_promised();
-            peers.forget_pulled();
+            self.note_dropped(peers);
         }
         has_dropped
+    }
+
+    /// Pulled cells were dropped, and have to be asked for again.
+    fn note_dropped(&mut self, peers: &mut Peers) {
+        self.pulls.forget_promised();
+        peers.forget_pulled();
     }
 
     /// Takes the parts that wait, if this node has caught up and they are whole.
@@ -237,9 +242,12 @@ impl AntiEntropy {
 
     /// This node has caught up. Takes the parts that wait. Drops them if no peer was pulled to the
     /// end, because they are then only a part of the peers' state.
-    pub(crate) fn take_caught_up(&mut self, peers: &Peers) -> Vec<Delta> {
+    pub(crate) fn take_caught_up(&mut self, peers: &mut Peers) -> Vec<Delta> {
         let parts = self.catch_up.take();
-        let is_complete = peers.any_pulled() || peers.any_synced_pulled();
-        if is_complete { parts } else { Vec::new() }
+        if parts.is_empty() || peers.any_pulled() || peers.any_synced_pulled() {
+            return parts;
+        }
+        self.note_dropped(peers);
+        Vec::new()
     }
 }

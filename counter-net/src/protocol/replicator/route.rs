@@ -188,7 +188,7 @@ impl Replicator {
         let was_synced = self.is_synced();
         self.bootstrap.update(&self.peers, &self.membership);
         if self.is_synced() && !was_synced {
-            let caught_up = self.anti_entropy.take_caught_up(&self.peers);
+            let caught_up = self.anti_entropy.take_caught_up(&mut self.peers);
             let _refused_and_alarmed = self.join_all(replica, caught_up);
             let waiting = self.gossip.waiting_writers();
             self.join_waiting(replica, &waiting);
