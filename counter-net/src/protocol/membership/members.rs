@@ -41,6 +41,8 @@ pub(crate) struct MemberEntry {
     /// When the state ends: a live or suspected node becomes ended, and an ended or left one is
     /// forgotten.
     pub until: Duration,
+    /// How long its last announcement was valid when it came.
+    valid_for: Duration,
 }
 
 /// The outcome of an announcement that was heard.
@@ -104,6 +106,7 @@ impl Members {
             addresses: Vec::new(),
             met: (Duration::ZERO, true),
             until: Duration::MAX,
+            valid_for: Duration::MAX,
         };
         let entries = BTreeMap::from([(NodeId(own.node), entry)]);
         Self {
@@ -256,7 +259,7 @@ impl Members {
         if known.is_none() && !self.make_room() {
             return Merged::Full;
         }
-        let until = now.saturating_add(Duration::from_millis(said.ttl_ms).min(self.ttl_max()));
+        let valid_for = Duration::from_millis(said.ttl_ms).min(self.ttl_max());
         let next = MemberEntry {
             replica,
             region: said.region.clone(),
@@ -269,7 +272,8 @@ impl Members {
             last_word,
             addresses,
             met,
-            until,
+            until: now.saturating_add(valid_for),
+            valid_for,
         };
         let before = self.entries.insert(node, next);
         let next = &self.entries[&node];
@@ -452,13 +456,13 @@ impl Members {
         xxhash_rust::xxh3::xxh3_128(&bytes)
     }
 
-    /// True if some live member was not heard from for half a ttl, so that a heartbeat of it was
-    /// missed.
+    /// True if more than half of the validity of some live member's last announcement has passed,
+    /// so that a heartbeat of it was missed. A member that knew fewer members gave it a shorter one.
     pub(crate) fn is_stale(&self, now: Duration) -> bool {
-        let missed = now + self.ttl() / 2;
+        let is_late = |entry: &MemberEntry| entry.until < now + entry.valid_for / 2;
         self.entries
             .values()
-            .any(|entry| entry.is_live() && entry.replica != self.own && entry.until < missed)
+            .any(|entry| entry.is_live() && entry.replica != self.own && is_late(entry))
     }
 
     /// True if another live member says that it is synced.
