@@ -190,8 +190,11 @@ impl Replicator {
         if self.is_synced() && !was_synced {
             let caught_up = self.anti_entropy.take_caught_up(&mut self.peers);
             let _refused_and_alarmed = self.join_all(replica, caught_up);
-            let waiting = self.gossip.waiting_writers();
-            self.join_waiting(replica, &waiting);
+            // What waited may be nowhere else by now, and a leaver has made its last statement.
+            if !self.leave.has_statement() {
+                let waiting = self.gossip.waiting_writers();
+                self.join_waiting(replica, &waiting);
+            }
             self.retirement.look_again(&mut self.ctx);
         }
         let whole = self.anti_entropy.take_whole(
