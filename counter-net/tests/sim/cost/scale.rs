@@ -167,7 +167,8 @@ fn long_digests_that_differ_go_in_buckets() -> Result<(), Failure> {
 const MINUTES: usize = 3;
 
 /// Prints the idle bytes and the digest bytes of clusters of `COUNTER_NODES` nodes, such as
-/// `300,1000`. The idle bytes come for each of the first minutes of rest. Fails if a node of one sends more than twice as much as a node of the first.
+/// `300,1000`. The idle bytes come for each of the first minutes of rest. Fails if a node of one
+/// sends more than twice as much as a node of the first.
 #[test]
 #[ignore = "takes tens of minutes and gigabytes; run it in release"]
 fn idle_and_digest_bytes_grow_little_beyond_300_nodes() -> Result<(), Failure> {
