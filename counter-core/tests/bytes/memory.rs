@@ -2,22 +2,10 @@
 
 use counter_core::{CounterMap, DECODE_FACTOR, Delta, ReplicaId, VersionVector};
 
+use crate::{envelope, varint};
+
 /// The heap of small things in every decoding, such as the text of an error.
 const BASE: u64 = 512;
-
-fn varint(mut value: u64) -> Vec<u8> {
-    let mut out = Vec::new();
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-    out
-}
-
-fn envelope(body: &[u8]) -> Vec<u8> {
-    [&[0x82, 1, 0x5a][..], &(body.len() as u32).to_be_bytes(), body].concat()
-}
 
 /// The most heap in use while `bytes` are decoded, per byte, and whether they were taken.
 fn factor(what: &str, bytes: &[u8]) -> (f64, bool) {
